@@ -1,0 +1,120 @@
+"""The xarray engine: ``xr.open_datatree`` and ``xr.open_dataset`` on OME-Zarr stores.
+
+xarray imports this module whenever it guesses the engine of any file, so it stays light.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from xarray.backends import BackendEntrypoint
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
+# endings that a zarr store, and a directory served over HTTP, can have
+_ZARR_LIKE = re.compile(r"(zarr[^/]*|/[^/.]+|/\d+\.\d+)/*$", re.IGNORECASE)
+
+
+class NgffBackendEntrypoint(BackendEntrypoint):
+    """Opens OME-Zarr images; leaves every other store to the other engines."""
+
+    description = "Open OME-Zarr images (OME-NGFF) with named axes and physical coordinates"
+    url = "https://ngff.openmicroscopy.org"
+    supports_groups = True
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "level",
+        "group",
+        "storage_options",
+    )
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Tell whether there is an OME-Zarr group, by a look at its metadata.
+
+        A store that cannot be read is claimed by its name alone (``….ome.zarr``): the error
+        that follows is then this package's.
+        """
+        if not _may_be_zarr(filename_or_obj):
+            return False
+        from ngff_xarray import spec, store
+        from ngff_xarray.errors import MetadataError, NgffError
+
+        try:
+            group = store.look_ahead(filename_or_obj)
+        except MetadataError:
+            return _named_ome(filename_or_obj) or store.mentions_ome(filename_or_obj)
+        except NgffError:
+            return _named_ome(filename_or_obj)
+        return group is not None and spec.detect_kind(group.attributes) is not None
+
+    def open_datatree(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Return an image with all its levels and label images; no pixel is read."""
+        from ngff_xarray.read import open_tree
+
+        return open_tree(
+            filename_or_obj,
+            group=group,
+            storage_options=storage_options,
+            drop_variables=drop_variables,
+        )
+
+    def open_groups_as_dict(self, filename_or_obj: Any, **kwargs: Any) -> dict[str, xr.Dataset]:
+        """Return the Dataset of every node of the tree, by path."""
+        tree = self.open_datatree(filename_or_obj, **kwargs)
+        return {node.path: node.to_dataset() for node in tree.subtree}
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        level: Any = 0,
+        group: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Return one level of an image: by number, or by pixel size (``level="1 µm"``)."""
+        from ngff_xarray.ops import level_dataset
+        from ngff_xarray.read import open_tree
+
+        tree = open_tree(
+            filename_or_obj,
+            group=group,
+            storage_options=storage_options,
+            drop_variables=drop_variables,
+            labels=False,
+        )
+        return level_dataset(tree, level)
+
+
+def _may_be_zarr(source: Any) -> bool:
+    """Tell, without a look, whether there may be a zarr group."""
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if isinstance(source, str):
+        if _URL.match(source) and not source.startswith("file://"):
+            return _ZARR_LIKE.search(source) is not None
+        path = source.removeprefix("file://")
+        return Path(path).is_dir() or _named_ome(source)
+    module = type(source).__module__.partition(".")[0]
+    return module == "zarr" or any(
+        base.__module__.startswith("zarr.") for base in type(source).__mro__
+    )
+
+
+def _named_ome(source: Any) -> bool:
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    return str(name).rstrip("/").lower().endswith(".ome.zarr")

@@ -1,0 +1,93 @@
+"""The errors of this package: one family, and what a store's metadata can get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that a store's metadata says wrongly, oddly or not at all.
+
+    Parameters
+    ----------
+    path
+        Where it stands, as a JSON path below the group's OME document
+        (``multiscales[0].axes[2].unit``).
+    message
+        What was found, what was expected, and how it was read.
+    severity
+        ``"error"`` breaks a MUST of the specification, ``"warning"`` a SHOULD or a habit.
+    """
+
+    path: str
+    message: str
+    severity: Literal["error", "warning"] = "warning"
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.path}: {self.message}"
+
+
+class NgffError(Exception):
+    """Whatever goes wrong in this package and is not the caller's type error."""
+
+
+class StoreError(NgffError, OSError):
+    """A store that cannot be reached or read."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is nothing at this path or URL."""
+
+
+class NotOmeError(NgffError, ValueError):
+    """A store or an object that holds no OME-Zarr image."""
+
+
+class UnsupportedError(NgffError, NotImplementedError):
+    """Valid OME-Zarr that this release cannot open yet."""
+
+
+class SelectionError(NgffError, ValueError):
+    """A level, region, position, channel or label that the image does not have."""
+
+
+class UnitError(NgffError, ValueError):
+    """A physical quantity that cannot be understood or converted."""
+
+
+class MissingDependencyError(NgffError, ImportError):
+    """An optional package that is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f'{purpose} needs {package}, which is not installed: pip install "ngff-xarray[{extra}]"'
+        )
+
+
+class MetadataError(NgffError, ValueError):
+    """Metadata that cannot be used, with every fault that was found.
+
+    Parameters
+    ----------
+    source
+        The store, as a path or URL.
+    issues
+        What is wrong, and where.
+
+    Examples
+    --------
+    >>> raise MetadataError("cell.ome.zarr", [Issue("multiscales[0].axes", "is missing", "error")])
+    Traceback (most recent call last):
+    ...
+    ngff_xarray.errors.MetadataError: cell.ome.zarr: multiscales[0].axes: is missing
+    """
+
+    def __init__(self, source: str, issues: Sequence[Issue]) -> None:
+        self.source = source
+        self.issues = tuple(issues)
+        faults = [f"{issue.path}: {issue.message}" for issue in self.issues]
+        text = faults[0] if len(faults) == 1 else "\n  - ".join(["invalid OME-Zarr:", *faults])
+        super().__init__(f"{source}: {text}")

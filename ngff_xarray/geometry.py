@@ -1,0 +1,220 @@
+"""Transformations <-> coordinates, and selection in physical units.
+
+The coordinates are the only truth about geometry; ``pixel_size`` serves where they are silent
+(an axis of length one) and gives back the exact decimal that float steps only approximate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ngff_xarray import transforms, units
+from ngff_xarray.errors import SelectionError
+from ngff_xarray.model import Axis
+from ngff_xarray.transforms import Transformation
+
+# a selection must reach this far into a pixel to take it: float noise at the edges does not
+_TOUCH = 1e-6
+
+
+def coordinates(
+    axes: Sequence[Axis],
+    shape: Sequence[int],
+    transformation: Transformation,
+    channel_names: Sequence[str],
+) -> dict[str, xr.Variable]:
+    """Return the coordinate of every axis: pixel centres, or the names of the channels.
+
+    Parameters
+    ----------
+    axes
+        The axes, in the order of the array.
+    shape
+        The length of each.
+    transformation
+        From array indices to coordinates, in the axes' units.
+    channel_names
+        One name an entry of the channel axis.
+
+    Examples
+    --------
+    >>> from ngff_xarray.transforms import Scale
+    >>> y, x = Axis("y", "space", "micrometer"), Axis("x", "space", "micrometer")
+    >>> coordinates([y, x], (1, 3), Scale((0.5, 0.25)), [])["x"].values
+    array([0.  , 0.25, 0.5 ])
+    """
+    scale, translation = transforms.scale_and_translation(transformation, len(axes))
+    return {
+        axis.name: _channel_names(axis, channel_names, step)
+        if axis.type == "channel"
+        else _centres(axis, size, step, start)
+        for axis, size, step, start in zip(axes, shape, scale, translation, strict=True)
+    }
+
+
+def _centres(axis: Axis, size: int, step: float, start: float) -> xr.Variable:
+    return xr.Variable(axis.name, np.arange(size) * step + start, _attrs(axis, abs(step)))
+
+
+def _channel_names(axis: Axis, names: Sequence[str], step: float) -> xr.Variable:
+    attrs = _attrs(axis, abs(step))
+    if step == 1:
+        del attrs["pixel_size"]
+    return xr.Variable(axis.name, np.asarray(names, dtype=np.str_), attrs)
+
+
+def _attrs(axis: Axis, pixel_size: float) -> dict[str, Any]:
+    attrs = {
+        "units": axis.unit,
+        "axis_type": axis.type,
+        "pixel_size": pixel_size,
+        "long_name": axis.long_name,
+    }
+    return {key: value for key, value in attrs.items() if value is not None}
+
+
+def pixel_size(coordinate: xr.DataArray) -> float | None:
+    """Return the distance of neighbouring pixels, or None where it is unknown or uneven.
+
+    Parameters
+    ----------
+    coordinate
+        A one-dimensional coordinate, cropped, strided or reversed as it may be.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([0.0, 0.1, 0.2, 0.30000000000000004], dims="x", attrs={"pixel_size": 0.1})
+    >>> pixel_size(x), pixel_size(x[::-3]), pixel_size(x[:1]), pixel_size(x[[0, 1, 3]])
+    (0.1, 0.3, 0.1, None)
+    """
+    stated = _stated(coordinate)
+    values = coordinate.values
+    if values.dtype.kind not in "fiu" or values.size < 2:
+        return stated
+    values = values.astype(np.float64)
+    step = (values[-1] - values[0]) / (values.size - 1)
+    noise = 8 * np.finfo(np.float64).eps * max(np.abs(values).max(), abs(step))
+    if step == 0 or np.abs(np.diff(values) - step).max() > noise + 1e-9 * abs(step):
+        return None
+    return _exact(abs(float(step)), stated, noise)
+
+
+def _stated(coordinate: xr.DataArray) -> float | None:
+    value = coordinate.attrs.get("pixel_size")
+    if isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0:
+        return float(value)
+    return None
+
+
+def _exact(step: float, stated: float | None, noise: float) -> float:
+    """Return the multiple of the stated pixel size that the step approximates, or the step."""
+    if stated is None:
+        return step
+    times = round(step / stated)
+    if times < 1 or abs(times * stated - step) > noise + 1e-12 * step:
+        return step
+    return stated if times == 1 else float(f"{times * stated:.15g}")
+
+
+def edges(coordinate: xr.DataArray) -> NDArray[np.float64]:
+    """Return the bounds of the pixels along an axis: one more than there are pixels.
+
+    Pixels reach half-way to their neighbours, those at the ends as far outward as inward.
+    """
+    centres = np.atleast_1d(coordinate.values).astype(np.float64)
+    if centres.size < 2:
+        half = (pixel_size(coordinate) or 1.0) / 2
+        return np.concatenate([centres - half, centres[-1:] + half])
+    middles = (centres[1:] + centres[:-1]) / 2
+    first, last = 2 * centres[0] - middles[0], 2 * centres[-1] - middles[-1]
+    return np.concatenate([[first], middles, [last]])
+
+
+def covering(coordinate: xr.DataArray, start: float | None, stop: float | None) -> slice:
+    """Return the pixels that a region touches, as a slice of indices.
+
+    Parameters
+    ----------
+    coordinate
+        A monotonic coordinate of pixel centres.
+    start, stop
+        The region's bounds in the coordinate's units; None leaves a side open.
+
+    Raises
+    ------
+    SelectionError
+        If the region lies outside the image.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([0.0, 0.5, 1.0, 1.5], dims="x")
+    >>> covering(x, 0.3, 1.0)
+    slice(1, 3, None)
+    """
+    bounds = edges(coordinate)
+    descending = bool(bounds[0] > bounds[-1])
+    rising = bounds[::-1] if descending else bounds
+    count = rising.size - 1
+    low, high = _ordered(start, stop, rising)
+    slack = _TOUCH * (rising[-1] - rising[0]) / max(count, 1)
+    first = int(np.searchsorted(rising[1:], low + slack, side="left"))
+    last = int(np.searchsorted(rising[:-1], high - slack, side="right"))
+    if low == high:
+        last = max(last, first + 1)
+    if first >= count or last <= 0 or first >= last:
+        raise SelectionError(_outside(coordinate, f"{low:g} to {high:g}", rising))
+    return slice(count - last, count - first) if descending else slice(first, last)
+
+
+def _ordered(
+    start: float | None, stop: float | None, rising: NDArray[np.float64]
+) -> tuple[float, float]:
+    low = rising[0] if start is None else start
+    high = rising[-1] if stop is None else stop
+    if np.isnan(low) or np.isnan(high):
+        raise SelectionError("a region cannot start or stop at NaN")
+    return (low, high) if low <= high else (high, low)
+
+
+def nearest(coordinate: xr.DataArray, position: float) -> int:
+    """Return the index of the pixel that holds a position.
+
+    Raises
+    ------
+    SelectionError
+        If no pixel does.
+
+    Examples
+    --------
+    >>> nearest(xr.DataArray([0.0, 0.5, 1.0], dims="x"), 0.6)
+    1
+    """
+    bounds = np.sort(edges(coordinate))
+    slack = _TOUCH * (bounds[-1] - bounds[0]) / (bounds.size - 1)
+    if not bounds[0] - slack <= position <= bounds[-1] + slack:
+        raise SelectionError(_outside(coordinate, f"{position:g}", bounds))
+    return int(np.argmin(np.abs(np.atleast_1d(coordinate.values) - position)))
+
+
+def _outside(coordinate: xr.DataArray, asked: str, bounds: NDArray[np.float64]) -> str:
+    unit = coordinate.attrs.get("units", "")
+    return (
+        f"{coordinate.name}: {asked} {unit} lies outside the image, "
+        f"which reaches from {bounds[0]:g} to {bounds[-1]:g} {unit}"
+    ).rstrip()
+
+
+def position(value: object, coordinate: xr.DataArray) -> float:
+    """Return a user's position (number, quantity or text) in the coordinate's units.
+
+    Raises
+    ------
+    UnitError
+        If it cannot be understood or converted.
+    """
+    return units.magnitude(value, coordinate.attrs.get("units"))

@@ -1,0 +1,255 @@
+"""What an xarray object holds of an image: its levels, axes, channels and labels.
+
+Everything is derived from the object, so that it holds for cropped and computed ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from ngff_xarray import geometry, units
+from ngff_xarray.errors import Issue, NotOmeError
+from ngff_xarray.model import RGBA, Axis, Channel
+from ngff_xarray.spec import image_label, omero
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pint
+
+Obj = xr.DataArray | xr.Dataset | xr.DataTree
+
+VARIABLES = ("image", "labels", "image_", "labels_")
+_NAMED_TYPES = {
+    "t": "time",
+    "time": "time",
+    "c": "channel",
+    "channel": "channel",
+    "z": "space",
+    "y": "space",
+    "x": "space",
+}
+
+
+def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
+    """Return the levels of an image, finest first, each with the image's metadata.
+
+    Parameters
+    ----------
+    obj
+        A tree whose nodes are levels, a Dataset with one image, or an array.
+
+    Raises
+    ------
+    NotOmeError
+        If there is no image in it.
+    """
+    if isinstance(obj, xr.DataArray):
+        return (obj,)
+    if isinstance(obj, xr.Dataset):
+        return (with_ome(obj[_image_variable(obj)], obj.attrs.get("ome")),)
+    said = obj.attrs.get("ome")
+    found = tuple(with_ome(node.data_vars[name], said) for node, name in level_nodes(obj))
+    if not found:
+        raise NotOmeError(
+            "this DataTree holds no OME-Zarr image: no node has a variable 'image' or 'labels'; "
+            "open one with xr.open_datatree(path), or take the node that holds it"
+        )
+    return found
+
+
+def level_nodes(tree: xr.DataTree) -> list[tuple[xr.DataTree, str]]:
+    """Return the nodes that are levels, and the name of their variable; not those of labels."""
+    found = []
+    for name in VARIABLES:
+        if name in tree.data_vars:
+            found.append((tree, name))
+            break
+    for child in tree.children.values():
+        if "ome" not in child.attrs and not (child.name == "labels" and "ome" in tree.attrs):
+            found += level_nodes(child)
+    return found
+
+
+def _image_variable(dataset: xr.Dataset) -> Hashable:
+    named: list[Hashable] = [name for name in VARIABLES if name in dataset.data_vars]
+    candidates = named or [
+        name for name, array in dataset.data_vars.items() if len(_space_dims(array)) >= 2
+    ]
+    if len(candidates) != 1:
+        names = ", ".join(map(str, dataset.data_vars)) or "none"
+        raise NotOmeError(
+            f"this Dataset holds no single image (variables: {names}): expected one named "
+            "'image' or 'labels'; take the array itself: ds[name].ngff"
+        )
+    return candidates[0]
+
+
+def with_ome(array: xr.DataArray, ome: Any) -> xr.DataArray:
+    """Return the array with the image's metadata, where it has lost them."""
+    if ome is None or array.attrs.get("ome") is ome:
+        return array
+    return array.assign_attrs(ome=ome)
+
+
+def ome(obj: Obj) -> dict[str, Any]:
+    """Return what the store said apart from geometry (``attrs["ome"]``); empty if nothing."""
+    said = obj.attrs.get("ome")
+    if said is None and not isinstance(obj, xr.DataArray):
+        said = levels(obj)[0].attrs.get("ome")
+    return said if isinstance(said, dict) else {}
+
+
+def kind(obj: Obj) -> str:
+    """Return ``"labels"`` for a label image, ``"image"`` for any other."""
+    name = str(levels(obj)[0].name or "")
+    return "labels" if "image-label" in ome(obj) or name.startswith("labels") else "image"
+
+
+def axes(obj: Obj) -> tuple[Axis, ...]:
+    """Return the axes, in the order of the array's dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"))
+    >>> [(axis.name, axis.type) for axis in axes(image)]
+    [('y', 'space'), ('x', 'space')]
+    """
+    array = levels(obj)[0]
+    extra = ome(obj).get("extra", {}).get("axes", {})
+    return tuple(_axis(array, str(dim), extra.get(dim, {})) for dim in array.dims)
+
+
+def _axis(array: xr.DataArray, dim: str, extra: Mapping[str, Any]) -> Axis:
+    attrs = array.coords[dim].attrs if dim in array.coords else {}
+    kind = attrs.get("axis_type", _NAMED_TYPES.get(dim.lower()))
+    unit = attrs.get("units")
+    return Axis(
+        name=dim,
+        type=kind,
+        unit=unit if unit in units.UNITS else None,
+        long_name=attrs.get("long_name"),
+        extra=extra,
+    )
+
+
+def unit_texts(obj: Obj) -> dict[str, str | None]:
+    """Return the unit of each axis but channels: the specification's name, or the store's text."""
+    return {
+        axis.name: axis.unit or _text(axis.extra.get("unit"))
+        for axis in axes(obj)
+        if axis.type != "channel"
+    }
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def pixel_sizes(obj: Obj) -> dict[str, float]:
+    """Return the pixel size of every axis with even steps, in the axis's own unit."""
+    array = levels(obj)[0]
+    sizes = {
+        axis.name: geometry.pixel_size(array.coords[axis.name])
+        for axis in axes(array)
+        if axis.type != "channel" and axis.name in array.coords
+    }
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def pixel_quantities(obj: Obj) -> dict[str, pint.Quantity[float]]:
+    """Return the pixel size of every axis with even steps, as pint quantities."""
+    named = {axis.name: axis.unit for axis in axes(obj)}
+    return {name: units.quantity(size, named[name]) for name, size in pixel_sizes(obj).items()}
+
+
+def channels(obj: Obj) -> tuple[Channel, ...]:
+    """Return the channels that the object still has, as the store asks to draw them.
+
+    They are found by the names on the channel axis, so that selecting keeps them right.
+    """
+    array = levels(obj)[0]
+    stored = ome(obj).get("omero")
+    dim = channel_dim(array)
+    if dim is None:
+        name = next((str(c) for c, v in array.coords.items() if _is_channel(v)), None)
+        return _by_name([name], stored) if name else omero.channels(stored, 1)
+    if dim not in array.coords:
+        return omero.channels(stored, array.sizes[dim])
+    return _by_name([str(name) for name in array.coords[dim].values], stored)
+
+
+def _is_channel(coordinate: xr.DataArray) -> bool:
+    return coordinate.ndim == 0 and coordinate.attrs.get("axis_type") == "channel"
+
+
+def _by_name(names: Sequence[str], stored: Mapping[str, Any] | None) -> tuple[Channel, ...]:
+    known = omero.by_name(stored)
+    return tuple(known.get(name, Channel(name)) for name in names)
+
+
+def channel_dim(array: xr.DataArray) -> str | None:
+    """Return the dimension that counts channels, or None."""
+    return next((axis.name for axis in axes(array) if axis.type == "channel"), None)
+
+
+def plane_dims(array: xr.DataArray) -> tuple[str, str]:
+    """Return the dimensions drawn downwards and to the right: y and x, or the last two of space.
+
+    Raises
+    ------
+    NotOmeError
+        If the array has fewer than two dimensions to draw.
+    """
+    dims = _space_dims(array)
+    by_letter = {dim.lower(): dim for dim in dims}
+    if "y" in by_letter and "x" in by_letter:
+        return by_letter["y"], by_letter["x"]
+    if len(dims) < 2:
+        dims = [str(dim) for dim in array.dims if dim != channel_dim(array)]
+    if len(dims) < 2:
+        raise NotOmeError(
+            f"dimensions {tuple(array.dims)} are no picture: expected at least two of space"
+        )
+    return dims[-2], dims[-1]
+
+
+def _space_dims(array: xr.DataArray) -> list[str]:
+    return [axis.name for axis in axes(array) if axis.type == "space"]
+
+
+def issues(obj: Obj) -> tuple[Issue, ...]:
+    """Return what was wrong or odd in the metadata that an object was opened from."""
+    nodes = obj.subtree if isinstance(obj, xr.DataTree) else (obj,)
+    return tuple(issue for node in nodes for issue in node.encoding.get("issues", ()))
+
+
+def label_images(tree: Obj) -> dict[str, xr.DataTree]:
+    """Return the label images of an image by their path, each a tree of its own."""
+    if not isinstance(tree, xr.DataTree) or "labels" not in tree.children:
+        return {}
+    group = tree.children["labels"]
+    prefix = f"{group.path}/"
+    return {
+        node.path.removeprefix(prefix): node.copy(deep=False)
+        for node in group.subtree
+        if "ome" in node.attrs
+    }
+
+
+def label_colors(obj: Obj) -> dict[int, RGBA]:
+    """Return the stored RGBA colour (0 to 255) of each label value."""
+    return image_label.colors(ome(obj).get("image-label"))
+
+
+def label_properties(obj: Obj) -> pd.DataFrame:
+    """Return the stored properties: a row a label value, which is the index."""
+    import pandas as pd
+
+    records = image_label.properties(ome(obj).get("image-label"))
+    if not records:
+        return pd.DataFrame(index=pd.Index([], dtype="int64", name="label-value"))
+    return pd.DataFrame.from_records(records).set_index("label-value")

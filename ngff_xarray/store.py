@@ -1,0 +1,389 @@
+"""A URL, a path or a zarr object -> a store, and the metadata in it, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.request import url2pathname
+
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, StorePath
+
+from ngff_xarray.errors import (
+    Issue,
+    MetadataError,
+    NotOmeError,
+    StoreError,
+    StoreNotFoundError,
+)
+
+T = TypeVar("T")
+Document = dict[str, Any]
+ZarrFormat = Literal[2, 3]
+
+MAX_METADATA_BYTES = 64 * 2**20
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in a store.
+
+    Parameters
+    ----------
+    store
+        The zarr store, opened for reading.
+    path
+        The group in it, ``""`` for the root.
+    url
+        What people know it by.
+    """
+
+    store: Store
+    path: str
+    url: str
+
+    def child(self, path: str) -> Source:
+        """Return a place below this one."""
+        return Source(self.store, _join(self.path, path), _join(self.url, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a group's metadata say.
+
+    ``documents`` holds the consolidated metadata of what is below, by path: a group's
+    attributes and zarr format 3 arrays' whole documents under ``path``.
+    """
+
+    zarr_format: ZarrFormat
+    attributes: Document
+    documents: Mapping[str, Document] = field(default_factory=dict)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine, run on the event loop that zarr's stores live on."""
+    return sync(coroutine)
+
+
+def is_url(source: object) -> bool:
+    """Tell whether a source is the text of a URL (``https://…``, ``simplecache::s3://…``)."""
+    return isinstance(source, str) and _URL.match(source) is not None
+
+
+def open_source(
+    source: Any, *, group: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Source:
+    """Return the place in a store that a user means. Nothing is read yet.
+
+    Parameters
+    ----------
+    source
+        A path, a URL, or a zarr group or store.
+    group
+        A group below it.
+    storage_options
+        For fsspec, where the source is a URL.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If a local path does not exist.
+    StoreError
+        If no store can be made of it.
+    """
+    place = _open_source(source, dict(storage_options or {}))
+    below = (group or "").strip("/")
+    return place.child(below) if below else place
+
+
+def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
+    if isinstance(source, zarr.Group):
+        source = source.store_path
+    if isinstance(source, StorePath):
+        return Source(source.store, source.path, str(source))
+    if isinstance(source, Store):
+        return Source(source, "", str(source))
+    if not isinstance(source, str | os.PathLike):
+        raise StoreError(
+            f"cannot open {type(source).__name__}: expected a path, a URL, or a zarr group or store"
+        )
+    text = os.fspath(source)
+    if text.startswith("file://"):
+        text = _local_path(text)
+    if not is_url(text):
+        path = Path(text).expanduser()
+        if not path.exists():
+            raise StoreNotFoundError(f"no such file or directory: {text}")
+        return Source(LocalStore(path, read_only=True), "", str(path))
+    url = text.rstrip("/")
+    try:
+        store = FsspecStore.from_url(url, storage_options=storage_options, read_only=True)
+    except (ImportError, ValueError, OSError) as error:
+        raise StoreError(f"cannot open {url}: {error}") from error
+    return Source(store, "", url)
+
+
+def _local_path(url: str) -> str:
+    return url2pathname(url.removeprefix("file://").removeprefix("localhost"))
+
+
+def look(source: Source) -> Group | None:
+    """Return what the group at a place says, or None if there is no group with attributes."""
+    return run(fetch_group(source))
+
+
+async def fetch_group(source: Source, zarr_format: ZarrFormat | None = None) -> Group | None:
+    """Return what a group says, or None if there is none with attributes.
+
+    Parameters
+    ----------
+    source
+        Where it is.
+    zarr_format
+        Where known, only that format is asked for: one request. Otherwise Zarr v3 is asked
+        for first, and v2 only where that is not there.
+
+    Raises
+    ------
+    MetadataError
+        If the metadata are no JSON object.
+    StoreError
+        If the store cannot be read.
+    """
+    if zarr_format is not None:
+        return await _FETCH[zarr_format](source)
+    try:
+        found = await _fetch_group_v3(source)
+    except StoreError:
+        # a bucket that does not list its keys answers 403 for one that is not there
+        found = await _fetch_group_v2(source, consolidated=True)
+        if found is None:
+            raise
+        return found
+    return found or await _fetch_group_v2(source, consolidated=True)
+
+
+async def _fetch_group_v3(source: Source) -> Group | None:
+    document = await fetch_json(source, "zarr.json")
+    return None if document is None else _group_v3(source, document)
+
+
+async def _fetch_group_v2(source: Source, consolidated: bool = False) -> Group | None:
+    attributes, documents = await asyncio.gather(
+        fetch_json(source, ".zattrs"),
+        fetch_json(source, ".zmetadata") if consolidated else _nothing(),
+    )
+    return None if attributes is None else Group(2, attributes, _documents(documents))
+
+
+async def _nothing() -> None:
+    return None
+
+
+_FETCH = {2: _fetch_group_v2, 3: _fetch_group_v3}
+
+
+def _documents(consolidated: Any) -> dict[str, Document]:
+    """Return the documents of consolidated metadata, by path; none where they are malformed."""
+    metadata = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    items = metadata.items() if isinstance(metadata, dict) else ()
+    return {path: document for path, document in items if isinstance(document, dict)}
+
+
+def _group_v3(source: Source, document: Document) -> Group | None:
+    if document.get("node_type") == "array":
+        return None
+    attributes = document.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise _malformed(source, "zarr.json", "attributes: expected a JSON object")
+    return Group(3, attributes, _documents(document.get("consolidated_metadata")))
+
+
+async def fetch_child_group(source: Source, parent: Group, path: str) -> Group | None:
+    """Return what a group below another one says, from consolidated metadata where there are."""
+    child = source.child(path)
+    key = path if parent.zarr_format == 3 else f"{path}/.zattrs"
+    document = parent.documents.get(key)
+    if document is None:
+        return await fetch_group(child, parent.zarr_format)
+    below = {
+        name.removeprefix(f"{path}/"): document
+        for name, document in parent.documents.items()
+        if name.startswith(f"{path}/")
+    }
+    if parent.zarr_format == 2:
+        return Group(2, document, below)
+    group = _group_v3(child, document)
+    return group and Group(3, group.attributes, below)
+
+
+async def fetch_array(source: Source, parent: Group, path: str) -> Document | None:
+    """Return the metadata document of an array below a group, or None if there is no array."""
+    key = path if parent.zarr_format == 3 else f"{path}/.zarray"
+    document = parent.documents.get(key)
+    if document is None:
+        name = "zarr.json" if parent.zarr_format == 3 else ".zarray"
+        document = await fetch_json(source.child(path), name)
+    if document is not None and document.get("node_type", "array") != "array":
+        return None
+    return document
+
+
+async def fetch_json(source: Source, name: str) -> Document | None:
+    """Return the JSON object under a key, or None if there is no such key.
+
+    Raises
+    ------
+    MetadataError
+        If it is no JSON object, or larger than metadata ever are.
+    StoreError
+        If the store cannot be read.
+    """
+    key = _join(source.path, name)
+    try:
+        found = await source.store.get(key, prototype=default_buffer_prototype())
+    except Exception as error:
+        raise StoreError(f"{source.url}: cannot read {name}: {_reason(error)}") from error
+    if found is None:
+        return None
+    if len(found) > MAX_METADATA_BYTES:
+        raise _malformed(source, name, f"is {len(found)} bytes long; metadata should be short")
+    try:
+        document = json.loads(found.to_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _malformed(source, name, f"is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise _malformed(source, name, f"expected a JSON object, found {type(document).__name__}")
+    return document
+
+
+def _malformed(source: Source, name: str, message: str) -> MetadataError:
+    return MetadataError(source.url, [Issue(name, message, "error")])
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]:
+    """Return a zarr array from metadata at hand: nothing is read.
+
+    Raises
+    ------
+    MetadataError
+        If zarr cannot make an array of the document.
+    """
+    place = source.child(path)
+    try:
+        store_path = StorePath(place.store, place.path)
+        return zarr.Array(zarr.AsyncArray.from_dict(store_path, document))
+    except Exception as error:  # zarr's parsers raise whatever their Python code does
+        raise _malformed(
+            source, path, f"is no array that zarr can open: {_reason(error)}"
+        ) from error
+
+
+def require_group(source: Source, group: Group | None) -> Group:
+    """Return the group, or say that there is none.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If nothing is there.
+    NotOmeError
+        If something is there that is no OME-Zarr group.
+    """
+    if group is not None:
+        return group
+    root = getattr(source.store, "root", None)
+    if root is not None and (Path(root) / source.path).exists():
+        raise NotOmeError(
+            f"{source.url}: is no OME-Zarr: there are no group attributes "
+            "(expected 'zarr.json' or '.zattrs')"
+        )
+    raise StoreNotFoundError(f"{source.url}: there is no zarr group ('zarr.json' or '.zattrs')")
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+class _RecentLook:
+    """Keeps what was just looked at for the opening that follows; each look serves once."""
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._looks: dict[tuple[str, int], tuple[float, Source, Group | None]] = {}
+
+    def put(self, key: str, source: Source, group: Group | None) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._looks = {k: v for k, v in self._looks.items() if now - v[0] < self._seconds}
+            self._looks[key, threading.get_ident()] = (now, source, group)
+
+    def take(self, key: str) -> tuple[Source, Group | None] | None:
+        with self._lock:
+            found = self._looks.pop((key, threading.get_ident()), None)
+        if found is None or time.monotonic() - found[0] >= self._seconds:
+            return None
+        return found[1], found[2]
+
+
+_recent = _RecentLook()
+
+
+def look_ahead(source: Any) -> Group | None:
+    """Return what the group at a user's source says, and keep it for `open_group`."""
+    place = open_source(source)
+    group = look(place)
+    if isinstance(source, str | os.PathLike):
+        _recent.put(os.fspath(source), place, group)
+    return group
+
+
+def open_group(
+    source: Any, *, group: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> tuple[Source, Group]:
+    """Return a place and what the group there says; a look just taken is not taken again.
+
+    Raises
+    ------
+    StoreNotFoundError, NotOmeError
+        If there is no group.
+    MetadataError
+        If its metadata are no JSON object.
+    StoreError
+        If the store cannot be read.
+    """
+    if isinstance(source, str | os.PathLike) and not group and not storage_options:
+        found = _recent.take(os.fspath(source))
+        if found is not None:
+            return found[0], require_group(*found)
+    place = open_source(source, group=group, storage_options=storage_options)
+    return place, require_group(place, look(place))
+
+
+def mentions_ome(source: Any) -> bool:
+    """Tell whether root metadata that are no JSON were meant as OME's."""
+
+    async def raw(place: Source) -> bytes:
+        keys = [_join(place.path, name) for name in ("zarr.json", ".zattrs")]
+        prototype = default_buffer_prototype()
+        found = [await place.store.get(key, prototype=prototype) for key in keys]
+        return b"".join(buffer.to_bytes() for buffer in found if buffer is not None)
+
+    text = run(raw(open_source(source)))
+    return b'"multiscales"' in text or b'"ome"' in text

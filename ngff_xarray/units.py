@@ -1,0 +1,230 @@
+"""Names of units: the specification's list, the spellings found in the wild, and pint.
+
+Text from a store never reaches pint, whose parser evaluates expressions (and can hang on
+hostile ones): it is looked up in a table, and what is not there stays text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ngff_xarray.errors import UnitError
+
+if TYPE_CHECKING:
+    import pint
+
+# SPEC 0.4-0.6, "axes": the prefixes that the lists of space and time units have in common
+_PREFIXES = {
+    "yotta": "Y",
+    "zetta": "Z",
+    "exa": "E",
+    "peta": "P",
+    "tera": "T",
+    "giga": "G",
+    "mega": "M",
+    "kilo": "k",
+    "hecto": "h",
+    "deci": "d",
+    "centi": "c",
+    "milli": "m",
+    "micro": "µ",
+    "nano": "n",
+    "pico": "p",
+    "femto": "f",
+    "atto": "a",
+    "zepto": "z",
+    "yocto": "y",
+}
+SPACE_UNITS = frozenset(
+    {"meter", "angstrom", "foot", "inch", "mile", "parsec", "yard"}
+    | {f"{prefix}meter" for prefix in _PREFIXES}
+)
+TIME_UNITS = frozenset(
+    {"second", "day", "hour", "minute"} | {f"{prefix}second" for prefix in _PREFIXES}
+)
+UNITS = SPACE_UNITS | TIME_UNITS
+
+_OTHER_SPELLINGS = {
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "A": "angstrom",
+    "\u00c5": "angstrom",  # the letter
+    "\u212b": "angstrom",  # the sign
+    "in": "inch",
+    "inches": "inch",
+    "ft": "foot",
+    "feet": "foot",
+    "yd": "yard",
+    "mi": "mile",
+    "pc": "parsec",
+    "sec": "second",
+    "msec": "millisecond",
+    "usec": "microsecond",
+    "nsec": "nanosecond",
+    "min": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "d": "day",
+}
+_SYMBOLS = {
+    "angstrom": "Å",
+    "foot": "ft",
+    "inch": "in",
+    "mile": "mi",
+    "parsec": "pc",
+    "yard": "yd",
+    "day": "d",
+    "hour": "h",
+    "minute": "min",
+}
+_MICRO = ("\u00b5", "\u03bc", "u")  # the sign, the Greek letter, and what keyboards have
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
+
+
+@cache
+def _spellings() -> dict[str, str]:
+    """Return every known spelling and the unit it names."""
+    table = {name: name for name in UNITS}
+    table |= {f"{name}s": name for name in UNITS}
+    for base, letter in (("meter", "m"), ("second", "s")):
+        table[letter] = base
+        for prefix, symbol in _PREFIXES.items():
+            for spelt in _MICRO if prefix == "micro" else (symbol,):
+                table[spelt + letter] = prefix + base
+    metres = {k.replace("meter", "metre"): v for k, v in table.items() if "meter" in k}
+    return table | metres | _OTHER_SPELLINGS
+
+
+def unit_name(text: str) -> str | None:
+    """Return the specification's name of a unit, or None if it is none that it lists.
+
+    Parameters
+    ----------
+    text
+        A name, symbol or plural, as stores and people write it. Symbols are told apart by
+        case (``mm``, ``Mm``), names are not.
+
+    Examples
+    --------
+    >>> [unit_name(text) for text in ("µm", "um", "Micrometers", "micron", "sec", "pixel")]
+    ['micrometer', 'micrometer', 'micrometer', 'micrometer', 'second', None]
+    """
+    text = text.strip()
+    table = _spellings()
+    if text in table:
+        return table[text]
+    lower = text.lower()
+    return table.get(lower) if len(lower) > 3 else None
+
+
+def symbol(unit: str) -> str:
+    """Return the symbol that people read (``µm``), or the unit itself where it has none.
+
+    Examples
+    --------
+    >>> symbol("micrometer"), symbol("minute"), symbol("furlong")
+    ('µm', 'min', 'furlong')
+    """
+    for base, letter in (("meter", "m"), ("second", "s")):
+        if unit in UNITS and unit.endswith(base):
+            return _PREFIXES.get(unit.removesuffix(base), "") + letter
+    return _SYMBOLS.get(unit, unit)
+
+
+def registry() -> pint.UnitRegistry[Any]:
+    """Return pint's application registry, which users can set."""
+    import pint
+
+    found: pint.UnitRegistry[Any] = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    return found
+
+
+def quantity(value: float, unit: str | None) -> pint.Quantity[float]:
+    """Return a pint quantity; dimensionless where the unit is none of the specification's.
+
+    Examples
+    --------
+    >>> print(quantity(0.5, "micrometer"))
+    0.5 micrometer
+    """
+    known = unit if unit in UNITS else None
+    return registry().Quantity(value, known or "dimensionless")
+
+
+def magnitude(value: object, unit: str | None) -> float:
+    """Return a position or length as a number of the given unit.
+
+    Parameters
+    ----------
+    value
+        A number (taken as being in ``unit``), a pint quantity, or text such as ``"10 µm"``.
+    unit
+        The specification's name of the unit wanted, or None for an axis without one.
+
+    Raises
+    ------
+    UnitError
+        If the value cannot be understood or has another dimension.
+
+    Examples
+    --------
+    >>> magnitude("2 mm", "micrometer"), magnitude(3, "micrometer")
+    (2000.0, 3.0)
+    """
+    if isinstance(value, str):
+        number, value_unit = _parse(value)
+        if value_unit is None:
+            return number
+        if unit is None:
+            raise UnitError(f"{value!r} has a unit, but the axis has none: give a plain number")
+        value = registry().Quantity(number, value_unit)
+    if hasattr(value, "magnitude") and hasattr(value, "to"):
+        try:
+            return float(value.to(unit or "dimensionless").magnitude)
+        except Exception as error:
+            raise UnitError(f"cannot convert {value} to {unit or 'a plain number'}") from error
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise UnitError(f"{value!r} is no number, quantity or text such as '10 µm'") from error
+
+
+def _parse(text: str) -> tuple[float, str | None]:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise UnitError(f"{text!r} does not start with a number; expected text such as '10 µm'")
+    number, unit_text = float(match[1]), match[2].strip()
+    if not unit_text:
+        return number, None
+    unit = unit_name(unit_text)
+    if unit is None:
+        raise UnitError(
+            f"unknown unit {unit_text!r} in {text!r}; expected one of the specification's, "
+            "such as 'nm', 'µm', 'mm', 'ms', 's'"
+        )
+    return number, unit
+
+
+def byte_count(size: int | float | str) -> int:
+    """Return a number of bytes from a number or from text such as ``"100 MB"`` or ``"2 GiB"``.
+
+    Raises
+    ------
+    UnitError
+        If the text is no number of bytes.
+
+    Examples
+    --------
+    >>> byte_count("1.5 kB"), byte_count("1 MiB"), byte_count(10)
+    (1500, 1048576, 10)
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(size))
+    except (ValueError, AttributeError) as error:
+        raise UnitError(
+            f"{size!r} is no number of bytes; expected text such as '100 MB'"
+        ) from error
