@@ -60,6 +60,13 @@ def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
     return found
 
 
+def level_paths(obj: Obj) -> tuple[str, ...]:
+    """Return the path of every level in its tree; ``""`` for an object that is a level."""
+    if not isinstance(obj, xr.DataTree):
+        return ("",)
+    return tuple(node.path.removeprefix(obj.path).strip("/") for node, _ in level_nodes(obj))
+
+
 def level_nodes(tree: xr.DataTree) -> list[tuple[xr.DataTree, str]]:
     """Return the nodes that are levels, and the name of their variable; not those of labels."""
     found = []
@@ -102,10 +109,22 @@ def ome(obj: Obj) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
+def name(obj: Obj) -> str | None:
+    """Return the image's name, as the store gives it."""
+    return _text(ome(obj).get("name"))
+
+
+def version(obj: Obj) -> str | None:
+    """Return the version of the specification that the image was opened from."""
+    found = obj.encoding.get("ome_version")
+    return str(found) if found is not None else None
+
+
 def kind(obj: Obj) -> str:
     """Return ``"labels"`` for a label image, ``"image"`` for any other."""
-    name = str(levels(obj)[0].name or "")
-    return "labels" if "image-label" in ome(obj) or name.startswith("labels") else "image"
+    variable = str(levels(obj)[0].name or "")
+    is_labels = "image-label" in ome(obj) or variable.startswith("labels")
+    return "labels" if is_labels else "image"
 
 
 def axes(obj: Obj) -> tuple[Axis, ...]:
@@ -130,7 +149,7 @@ def _axis(array: xr.DataArray, dim: str, extra: Mapping[str, Any]) -> Axis:
     return Axis(
         name=dim,
         type=kind,
-        unit=unit if unit in units.UNITS else None,
+        unit=units.known(unit),
         long_name=attrs.get("long_name"),
         extra=extra,
     )
@@ -175,8 +194,8 @@ def channels(obj: Obj) -> tuple[Channel, ...]:
     stored = ome(obj).get("omero")
     dim = channel_dim(array)
     if dim is None:
-        name = next((str(c) for c, v in array.coords.items() if _is_channel(v)), None)
-        return _by_name([name], stored) if name else omero.channels(stored, 1)
+        selected = [str(c.item()) for c in array.coords.values() if _is_channel(c)]
+        return _by_name(selected, stored) if selected else omero.channels(stored, 1)
     if dim not in array.coords:
         return omero.channels(stored, array.sizes[dim])
     return _by_name([str(name) for name in array.coords[dim].values], stored)

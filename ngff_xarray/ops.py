@@ -56,8 +56,23 @@ def level(
         If the pixel size is no length.
     """
     arrays = levels(obj)
-    chosen = _criterion(number=number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes)
-    return arrays[_CRITERIA[chosen[0]](arrays, chosen[1])]
+    return arrays[
+        level_number(
+            arrays, number=number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes
+        )
+    ]
+
+
+def level_number(arrays: Sequence[xr.DataArray], **criteria: object) -> int:
+    """Return which of the levels fits exactly one criterion, as `level` takes them."""
+    name, value = _criterion(**criteria)
+    return _CRITERIA[name](arrays, value)
+
+
+def which_level(arrays: Sequence[xr.DataArray], which: object) -> int:
+    """Return which of the levels a number or a pixel size means."""
+    by_number = isinstance(which, int | np.integer)
+    return (_by_number if by_number else _by_pixel_size)(arrays, which)
 
 
 def _criterion(**criteria: object) -> tuple[str, Any]:
@@ -133,8 +148,7 @@ def level_dataset(tree: xr.DataTree, which: object) -> xr.Dataset:
     nodes = level_nodes(tree)
     if not nodes:
         raise NotOmeError("no level is left to open: the image variable was dropped")
-    by = _by_number if isinstance(which, int | np.integer) else _by_pixel_size
-    node, _ = nodes[by(levels(tree), which)]
+    node, _ = nodes[which_level(levels(tree), which)]
     dataset = node.to_dataset().assign_attrs(tree.attrs)
     dataset.encoding = {**tree.encoding, **node.encoding}
     return dataset
@@ -200,22 +214,23 @@ def sel(obj: ObjT, indexers: Mapping[str, Any], *, which: object = None) -> Any:
         If a value cannot be understood or converted.
     """
     if which is not None:
-        by = _by_number if isinstance(which, int | np.integer) else _by_pixel_size
         arrays = levels(obj)
-        return sel(arrays[by(arrays, which)], indexers)
-    _check_axes(levels(obj)[0], indexers)
+        return sel(arrays[which_level(arrays, which)], indexers)
+    check_axes(levels(obj)[0], indexers)
     if isinstance(obj, xr.DataTree):
         return _sel_tree(obj, indexers)
-    return obj.isel(_positions(levels(obj)[0], indexers))
+    return obj.isel(positions(levels(obj)[0], indexers))
 
 
 def _sel_tree(tree: xr.DataTree, indexers: Mapping[str, Any]) -> xr.DataTree:
+    own = {node.path for node, _ in level_nodes(tree)}
     changed = {}
     for node in tree.subtree:
         name = next((name for name in VARIABLES if name in node.data_vars), None)
         if name is not None:
             dataset = node.to_dataset(inherit=False)
-            changed[node.path] = dataset.isel(_positions(dataset[name], indexers))
+            find = positions if node.path in own else label_positions
+            changed[node.path] = dataset.isel(find(dataset[name], indexers))
     return _rebuilt(tree, changed)
 
 
@@ -236,15 +251,27 @@ def crop(obj: ObjT, regions: Mapping[str, Any]) -> ObjT:
     return cropped
 
 
-def _check_axes(array: xr.DataArray, indexers: Mapping[str, Any]) -> None:
+def check_axes(array: xr.DataArray, indexers: Mapping[str, Any]) -> None:
+    """Raise a SelectionError if an axis is asked for that the array does not have."""
     unknown = [dim for dim in indexers if dim not in array.dims]
     if unknown:
         found, known = ", ".join(map(repr, unknown)), ", ".join(map(str, array.dims))
         raise SelectionError(f"there is no axis {found}; the axes are {known}")
 
 
-def _positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to take along each axis, by index."""
+def label_positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to take of a label image where an image is selected, by index.
+
+    An axis of length one (the specification allows it) covers all of the image's.
+    """
+    single = {dim for dim in indexers if array.sizes.get(dim) == 1}
+    kept = {dim: value for dim, value in indexers.items() if dim not in single}
+    dropped = {dim: 0 for dim in single if not isinstance(indexers[dim], slice)}
+    return positions(array, kept) | dropped
+
+
+def positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to take along each axis that the array has, by index."""
     types = {axis.name: axis.type for axis in axes(array)}
     return {
         dim: _channel_positions(array, dim, value)

@@ -273,7 +273,10 @@ def _level_dataset(
     coords = coordinates.of_level(opened.image, level, array.shape)
     # without indexes: xarray makes them, unless the caller says otherwise
     dataset = xr.Dataset({name: variable}, coords=xr.Coordinates(coords, indexes={}))
-    dataset.encoding = {"source": f"{opened.source.url}/{level.path}"}
+    dataset.encoding = {
+        "source": f"{opened.source.url}/{level.path}",
+        "ome_version": opened.version,
+    }
     return dataset
 
 

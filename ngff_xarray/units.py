@@ -6,6 +6,7 @@ hostile ones): it is looked up in a table, and what is not there stays text.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,25 +18,25 @@ if TYPE_CHECKING:
 
 # SPEC 0.4-0.6, "axes": the prefixes that the lists of space and time units have in common
 _PREFIXES = {
-    "yotta": "Y",
-    "zetta": "Z",
-    "exa": "E",
-    "peta": "P",
-    "tera": "T",
-    "giga": "G",
-    "mega": "M",
-    "kilo": "k",
-    "hecto": "h",
-    "deci": "d",
-    "centi": "c",
-    "milli": "m",
-    "micro": "µ",
-    "nano": "n",
-    "pico": "p",
-    "femto": "f",
-    "atto": "a",
-    "zepto": "z",
-    "yocto": "y",
+    "yotta": ("Y", 24),
+    "zetta": ("Z", 21),
+    "exa": ("E", 18),
+    "peta": ("P", 15),
+    "tera": ("T", 12),
+    "giga": ("G", 9),
+    "mega": ("M", 6),
+    "kilo": ("k", 3),
+    "hecto": ("h", 2),
+    "deci": ("d", -1),
+    "centi": ("c", -2),
+    "milli": ("m", -3),
+    "micro": ("µ", -6),
+    "nano": ("n", -9),
+    "pico": ("p", -12),
+    "femto": ("f", -15),
+    "atto": ("a", -18),
+    "zepto": ("z", -21),
+    "yocto": ("y", -24),
 }
 SPACE_UNITS = frozenset(
     {"meter", "angstrom", "foot", "inch", "mile", "parsec", "yard"}
@@ -90,7 +91,7 @@ def _spellings() -> dict[str, str]:
     table |= {f"{name}s": name for name in UNITS}
     for base, letter in (("meter", "m"), ("second", "s")):
         table[letter] = base
-        for prefix, symbol in _PREFIXES.items():
+        for prefix, (symbol, _) in _PREFIXES.items():
             for spelt in _MICRO if prefix == "micro" else (symbol,):
                 table[spelt + letter] = prefix + base
     metres = {k.replace("meter", "metre"): v for k, v in table.items() if "meter" in k}
@@ -129,8 +130,34 @@ def symbol(unit: str) -> str:
     """
     for base, letter in (("meter", "m"), ("second", "s")):
         if unit in UNITS and unit.endswith(base):
-            return _PREFIXES.get(unit.removesuffix(base), "") + letter
+            return _PREFIXES.get(unit.removesuffix(base), ("", 0))[0] + letter
     return _SYMBOLS.get(unit, unit)
+
+
+def known(unit: object) -> str | None:
+    """Return the unit if it is one of the specification's names, else None."""
+    return unit if isinstance(unit, str) and unit in UNITS else None
+
+
+def readable(length: float, unit: str) -> tuple[str, float]:
+    """Return the unit in which a length is a number people read, and the factor to it.
+
+    Metres and seconds go by thousands; other units stay.
+
+    Examples
+    --------
+    >>> readable(0.3, "millimeter"), readable(4000, "nanometer"), readable(90, "minute")
+    (('micrometer', 1000.0), ('micrometer', 0.001), ('minute', 1.0))
+    """
+    for base in ("meter", "second"):
+        if unit in UNITS and unit.endswith(base):
+            powers = {"": 0} | {name: power for name, (_, power) in _PREFIXES.items()}
+            power = powers[unit.removesuffix(base)]
+            wanted = math.floor(math.log10(length) + power + 1e-9) // 3 * 3
+            wanted = min(max(wanted, -24), 24 if base == "meter" else 0)
+            prefix = next(name for name, value in powers.items() if value == wanted)
+            return prefix + base, float(f"1e{power - wanted}")
+    return unit, 1.0
 
 
 def registry() -> pint.UnitRegistry[Any]:
@@ -149,8 +176,7 @@ def quantity(value: float, unit: str | None) -> pint.Quantity[float]:
     >>> print(quantity(0.5, "micrometer"))
     0.5 micrometer
     """
-    known = unit if unit in UNITS else None
-    return registry().Quantity(value, known or "dimensionless")
+    return registry().Quantity(value, known(unit) or "dimensionless")
 
 
 def magnitude(value: object, unit: str | None) -> float:

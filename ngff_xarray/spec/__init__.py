@@ -6,7 +6,7 @@ A version is one module with the names of the `Version` protocol, and one line i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from ngff_xarray.errors import NotOmeError, UnsupportedError
 from ngff_xarray.model import Image, Json
@@ -19,7 +19,7 @@ class Version(Protocol):
     """What the module of a version has."""
 
     VERSION: str
-    ZARR_FORMAT: int
+    ZARR_FORMAT: Literal[2, 3]
 
     def ome_document(self, attributes: Json, /) -> Json:
         """Return what of a group's attributes is OME's."""
@@ -35,6 +35,10 @@ class Version(Protocol):
 
     def write(self, image: Image, /) -> dict[str, Any]:
         """Return the group's attributes that describe an image."""
+        ...
+
+    def write_labels(self, names: list[str], /) -> dict[str, Any]:
+        """Return the attributes of the group that lists label images."""
         ...
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ngff_xarray.model import Image, Json
 from ngff_xarray.spec import _common
 from ngff_xarray.spec.report import Report, shown
 
 VERSION = "0.4"
-ZARR_FORMAT = 2
+ZARR_FORMAT: Literal[2, 3] = 2
 
 # whose attributes these are when they stand in a group of an image
 _OME_KEYS = frozenset({"multiscales", "omero", "image-label", "_creator"})
@@ -43,3 +43,8 @@ def write(image: Image) -> dict[str, Any]:
         if entry is not None:
             entry["version"] = VERSION
     return document
+
+
+def write_labels(names: list[str]) -> dict[str, Any]:
+    """Return the attributes of the group that lists label images."""
+    return {"labels": names}

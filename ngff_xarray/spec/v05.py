@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ngff_xarray.model import Image, Json
 from ngff_xarray.spec import _common
 from ngff_xarray.spec.report import Report, shown
 
 VERSION = "0.5"
-ZARR_FORMAT = 3
+ZARR_FORMAT: Literal[2, 3] = 3
 
 
 def ome_document(attributes: Json) -> Json:
@@ -35,3 +35,8 @@ def read(document: Json, report: Report) -> Image:
 def write(image: Image) -> dict[str, Any]:
     """Return the group's attributes that say the same in version 0.5."""
     return {"ome": {"version": VERSION, **_common.write_image(image)}}
+
+
+def write_labels(names: list[str]) -> dict[str, Any]:
+    """Return the attributes of the group that lists label images."""
+    return {"ome": {"version": VERSION, "labels": names}}

@@ -1,0 +1,204 @@
+"""The ``.ngff`` accessor: doors to the functions, chosen by what an object is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+
+import xarray as xr
+
+from ngff_xarray import image, ops
+from ngff_xarray.errors import Issue, NotOmeError
+from ngff_xarray.model import Axis, Channel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pint
+    from matplotlib.axes import Axes
+
+    from ngff_xarray.model import RGBA
+
+ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
+
+
+class ImageAccessor(Generic[ObjT]):
+    """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
+
+    def __init__(self, obj: ObjT) -> None:
+        self._obj: ObjT = obj
+
+    @property
+    def kind(self) -> str:
+        """``"image"`` or ``"labels"``."""
+        return image.kind(self._obj)
+
+    @property
+    def name(self) -> str | None:
+        """The image's name, as the store gives it."""
+        return image.name(self._obj)
+
+    @property
+    def version(self) -> str | None:
+        """The version of the specification that the store follows."""
+        return image.version(self._obj)
+
+    @property
+    def issues(self) -> tuple[Issue, ...]:
+        """What was wrong or odd in the store's metadata, and how it was read."""
+        return image.issues(self._obj)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes: name, type and unit, in the order of the dimensions."""
+        return image.axes(self._obj)
+
+    @property
+    def units(self) -> dict[str, str | None]:
+        """Axis name -> unit: the specification's name, or the store's text where it has none."""
+        return image.unit_texts(self._obj)
+
+    @property
+    def pixel_size(self) -> dict[str, pint.Quantity[float]]:
+        """Axis name -> distance of neighbouring pixels, as a pint quantity."""
+        return image.pixel_quantities(self._obj)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels still there: name, colour and window as stored."""
+        return image.channels(self._obj)
+
+    @property
+    def levels(self) -> tuple[xr.DataArray, ...]:
+        """The array of every level, finest first."""
+        return image.levels(self._obj)
+
+    def level(
+        self,
+        number: int | None = None,
+        *,
+        pixel_size: object = None,
+        max_pixels: int | None = None,
+        nbytes: int | str | None = None,
+    ) -> xr.DataArray:
+        """Return one level, by number, pixel size, pixels of a plane, or bytes: `ops.level`."""
+        return ops.level(
+            self._obj, number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes
+        )
+
+    def sel(
+        self, indexers: Mapping[str, Any] | None = None, *, level: object = None, **at: Any
+    ) -> Any:
+        """Return a position or region in physical units, every level alike: `ops.sel`."""
+        return ops.sel(self._obj, {**(indexers or {}), **at}, which=level)
+
+    def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
+        """Return a region in physical units with all its axes, every level alike: `ops.crop`."""
+        return ops.crop(self._obj, {**(regions or {}), **region})
+
+    def quantify(self) -> ObjT:
+        """Return it with pint quantities as coordinates, through pint-xarray: `ops.quantify`."""
+        return ops.quantify(self._obj)
+
+    def rgb(self, **options: Any) -> xr.DataArray:
+        """Return a plane in colour, uint8 (y, x, rgb): `picture.rgb`."""
+        from ngff_xarray.picture import rgb
+
+        return rgb(self._obj, **options)
+
+    def plot(self, **options: Any) -> Axes:
+        """Draw a plane with physical axes and a scale bar: `plot.plot`."""
+        from ngff_xarray.plot import plot
+
+        return plot(self._obj, **options)
+
+    def __repr__(self) -> str:
+        from ngff_xarray.formatting import text
+
+        return text(self._obj)
+
+    def _repr_html_(self) -> str:
+        from ngff_xarray.formatting import page
+
+        return page(self._obj)
+
+
+class TreeAccessor(ImageAccessor[xr.DataTree]):
+    """What a tree of levels can do besides."""
+
+    @property
+    def labels(self) -> dict[str, xr.DataTree]:
+        """Path -> label image, each a tree of its own."""
+        return image.label_images(self._obj)
+
+    def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
+        """Return the tree with ``func`` applied to the array of every level: `ops.map_levels`."""
+        return ops.map_levels(self._obj, func, **kwargs)
+
+
+class LabelsAccessor(TreeAccessor):
+    """What a label image can do besides."""
+
+    @property
+    def colors(self) -> dict[int, RGBA]:
+        """Label value -> stored colour: red, green, blue and alpha, 0 to 255."""
+        return image.label_colors(self._obj)
+
+    @property
+    def properties(self) -> pd.DataFrame:
+        """The stored properties: a row a label value, which is the index."""
+        return image.label_properties(self._obj)
+
+
+class NotOmeAccessor:
+    """Stands where there is no image, and says so when it is asked for anything."""
+
+    def __init__(self, obj: object, reason: str) -> None:
+        self._obj = obj
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):  # Python and IPython ask what an object can do
+            raise AttributeError(name)
+        raise NotOmeError(f".ngff.{name}: {self._reason}")
+
+    def __repr__(self) -> str:
+        return f"no OME-Zarr image: {self._reason}"
+
+
+_TREES: Mapping[str, type[TreeAccessor]] = {"image": TreeAccessor, "labels": LabelsAccessor}
+
+
+@overload
+def ngff(obj: xr.DataArray) -> ImageAccessor[xr.DataArray]: ...
+@overload
+def ngff(obj: xr.Dataset) -> ImageAccessor[xr.Dataset]: ...
+@overload
+def ngff(obj: xr.DataTree) -> TreeAccessor: ...
+def ngff(obj: Any) -> Any:
+    """Return the accessor of an xarray object: ``obj.ngff``, known to type checkers.
+
+    Parameters
+    ----------
+    obj
+        A DataTree, Dataset or DataArray.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = xr.Variable("x", [0.0, 0.5], {"units": "micrometer"})
+    >>> array = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), coords={"x": x})
+    >>> ngff(array).units
+    {'y': None, 'x': 'micrometer'}
+    """
+    try:
+        kind = image.kind(obj)
+    except NotOmeError as error:
+        return NotOmeAccessor(obj, str(error))
+    return _TREES[kind](obj) if isinstance(obj, xr.DataTree) else ImageAccessor(obj)
+
+
+def register() -> None:
+    """Put ``.ngff`` on DataTree, Dataset and DataArray (xarray leaves these calls untyped)."""
+    xr.register_datatree_accessor("ngff")(ngff)  # type: ignore[no-untyped-call]
+    xr.register_dataset_accessor("ngff")(ngff)  # type: ignore[no-untyped-call]
+    xr.register_dataarray_accessor("ngff")(ngff)  # type: ignore[no-untyped-call]

@@ -1,0 +1,385 @@
+"""An image -> one picture: which level, which plane, which channels, which labels over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ngff_xarray import geometry, image, ops, render
+from ngff_xarray.errors import SelectionError
+from ngff_xarray.image import Obj
+from ngff_xarray.model import Channel, Window
+from ngff_xarray.spec import omero
+
+Projection = Literal["max", "mean", "min"]
+Labels = str | bool | Sequence[str] | xr.DataArray | xr.DataTree | None
+
+MAX_PIXELS = 2**20
+MAX_CHANNELS = 8
+_PROJECTIONS = ("max", "mean", "min")
+_TRUE_COLOR = (
+    Channel("0", (255, 0, 0), Window(0, 255)),
+    Channel("1", (0, 255, 0), Window(0, 255)),
+    Channel("2", (0, 0, 255), Window(0, 255)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawn plane.
+
+    Parameters
+    ----------
+    rgb
+        uint8 of shape (y, x, 3).
+    y, x
+        The coordinates of its pixels.
+    channels
+        The channels drawn, with the colour and window each was drawn with; none for labels.
+    position
+        Where the plane lies on the axes that are not drawn, in their units.
+    """
+
+    rgb: NDArray[np.uint8]
+    y: xr.DataArray
+    x: xr.DataArray
+    channels: tuple[Channel, ...]
+    position: Mapping[str, float]
+
+
+def rgb(
+    obj: Obj,
+    *,
+    labels: Labels = None,
+    level: object = None,
+    channels: Sequence[str] | str | None = None,
+    projection: Projection | None = None,
+    max_pixels: int = MAX_PIXELS,
+    **position: Any,
+) -> xr.DataArray:
+    """Return a plane of an image in colour.
+
+    Parameters
+    ----------
+    labels
+        Label images to draw over it: a name, a list of names, True for all, or a label image.
+    level
+        A level by number or pixel size. By default the finest whose plane has no more than
+        ``max_pixels``, so that a look at a huge image reads little.
+    channels
+        Names of the channels to draw; by default those the store calls active, up to eight.
+    projection
+        ``"max"``, ``"mean"`` or ``"min"`` over the third axis of space instead of one plane.
+    max_pixels
+        How many pixels the picture may have.
+    **position
+        A position or region an axis, as ``sel`` takes them. By default the store's (``rdefs``),
+        otherwise the middle of space axes and the first of others.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8 of shape (y, x, rgb: 3), with the coordinates of the level it was drawn from.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such level, channel, label image, position or region.
+    """
+    drawn = draw(
+        obj,
+        labels=labels,
+        level=level,
+        channels=channels,
+        projection=projection,
+        max_pixels=max_pixels,
+        position=position,
+    )
+    dims = (drawn.y.name, drawn.x.name, "rgb")
+    coords = {drawn.y.name: drawn.y, drawn.x.name: drawn.x, "rgb": ["red", "green", "blue"]}
+    return xr.DataArray(drawn.rgb, dims=dims, coords=coords, name="rgb")
+
+
+def draw(
+    obj: Obj,
+    *,
+    labels: Labels = None,
+    level: object = None,
+    channels: Sequence[str] | str | None = None,
+    projection: Projection | None = None,
+    max_pixels: int = MAX_PIXELS,
+    position: Mapping[str, Any] | None = None,
+    outline: bool = False,
+) -> Picture:
+    """Return a plane of an image as a `Picture`; the parameters are those of `rgb`."""
+    arrays = image.levels(obj)
+    array, at, region = _plane(arrays, level, projection, max_pixels, position or {})
+    drawn: tuple[Channel, ...] = ()
+    if image.kind(obj) == "labels":
+        pixels = _draw_labels(_project(array, projection), obj)
+    else:
+        array, chosen = _select_channels(array, obj, channels)
+        pixels, drawn = _draw_channels(_project(array, projection), chosen)
+    down, right = image.plane_dims(arrays[0])
+    picture = Picture(pixels, array[down], array[right], drawn, at)
+    for tree in _label_images(obj, labels):
+        over = _label_plane(tree, picture, {**region, **at})
+        stored = image.label_colors(tree)
+        pixels = render.overlay_labels(pixels, over, stored=stored, outline=outline)
+    return Picture(pixels, picture.y, picture.x, drawn, at)
+
+
+# ---- the plane -----------------------------------------------------------------------------
+
+
+def _plane(
+    arrays: Sequence[xr.DataArray],
+    level: object,
+    projection: Projection | None,
+    max_pixels: int,
+    position: Mapping[str, Any],
+) -> tuple[xr.DataArray, dict[str, float], dict[str, Any]]:
+    """Return (c?, z?, y, x) of the chosen level, lazily, where it lies, and the region drawn.
+
+    An axis to project over is still there: channels are chosen before anything is read.
+    """
+    ops.check_axes(arrays[0], position)
+    down, right = image.plane_dims(arrays[0])
+    channel = image.channel_dim(arrays[0])
+    region = {dim: position[dim] for dim in (down, right) if dim in position}
+    flat = [dim for dim, where in region.items() if not isinstance(where, slice)]
+    if flat:
+        raise SelectionError(f"{flat[0]}: a picture needs a region of it: a slice")
+    cropped = [array.isel(ops.positions(array, region)) for array in arrays]
+    array = _choose(cropped, level, max_pixels)
+    if channel is not None and channel in position:
+        array = array.isel(ops.positions(array, {channel: position[channel]}))
+    over = _projected_dims(arrays[0], projection, position)
+    at = {
+        str(dim): _default_position(arrays[0], str(dim), position)
+        for dim in arrays[0].dims
+        if dim not in (down, right, channel) and dim not in over
+    }
+    array = array.isel(ops.positions(array, at))
+    array = _strided(array, (down, right), max_pixels)
+    kept = {dim: position[dim] for dim in over if dim in position}
+    array = array.isel(ops.positions(array, kept))
+    dims = [dim for dim in (channel, *over, down, right) if dim in array.dims]
+    return array.transpose(*dims), at, region
+
+
+def _project(array: xr.DataArray, projection: Projection | None) -> xr.DataArray:
+    """Return the array projected over the axes that are neither channels nor drawn."""
+    drawn = {*image.plane_dims(array), image.channel_dim(array)}
+    over = [dim for dim in array.dims if dim not in drawn]
+    if not over or projection is None:
+        return array
+    return {"max": array.max, "mean": array.mean, "min": array.min}[projection](
+        over, keep_attrs=True
+    )
+
+
+def _choose(cropped: Sequence[xr.DataArray], level: object, max_pixels: int) -> xr.DataArray:
+    if level is None:
+        return cropped[ops.level_number(cropped, max_pixels=max_pixels)]
+    return cropped[ops.which_level(cropped, level)]
+
+
+def _projected_dims(
+    array: xr.DataArray, projection: Projection | None, position: Mapping[str, Any]
+) -> list[str]:
+    """Return the space axes to project over."""
+    if projection is None:
+        slices = [dim for dim in position if isinstance(position[dim], slice)]
+        loose = set(slices) - {*image.plane_dims(array), image.channel_dim(array)}
+        if loose:
+            choices = " or ".join(map(repr, _PROJECTIONS))
+            raise SelectionError(f"{loose.pop()}: a region of it needs a projection: {choices}")
+        return []
+    if projection not in _PROJECTIONS:
+        raise SelectionError(f"projection: expected one of {_PROJECTIONS}, found {projection!r}")
+    single = {dim for dim, where in position.items() if not isinstance(where, slice)}
+    third = [axis.name for axis in image.axes(array) if axis.type == "space"]
+    return [dim for dim in third if dim not in image.plane_dims(array) and dim not in single]
+
+
+def _default_position(array: xr.DataArray, dim: str, position: Mapping[str, Any]) -> float:
+    """Return where to cut an axis: where the user says, the store, or a sensible place."""
+    coordinate = array[dim]
+    if dim in position:
+        return geometry.position(position[dim], coordinate)
+    kind = {axis.name: axis.type for axis in image.axes(array)}[dim]
+    index = omero.default_index(image.ome(array).get("omero"), kind, dim)
+    if index is None or not 0 <= index < coordinate.size:
+        index = coordinate.size // 2 if kind == "space" else 0
+    if coordinate.size == 0:
+        raise SelectionError(f"axis {dim} is empty: there is no plane to draw")
+    return float(coordinate.values[index])
+
+
+def _strided(array: xr.DataArray, plane: tuple[str, str], max_pixels: int) -> xr.DataArray:
+    """Return every n-th pixel of a plane that has no level as small as was asked for."""
+    pixels = math.prod(array.sizes[dim] for dim in plane)
+    step = math.ceil(math.sqrt(pixels / max(max_pixels, 1)))
+    return array.isel({dim: slice(None, None, step) for dim in plane}) if step > 2 else array
+
+
+# ---- the pixels ----------------------------------------------------------------------------
+
+
+def _select_channels(
+    array: xr.DataArray, obj: Obj, names: Sequence[str] | str | None
+) -> tuple[xr.DataArray, tuple[Channel, ...]]:
+    channels = _stored_channels(array, obj)
+    chosen = _chosen(channels, names)
+    dim = image.channel_dim(array)
+    if dim is not None:
+        array = array.isel({dim: chosen})
+    return array, tuple(channels[i] for i in chosen)
+
+
+def _draw_channels(
+    array: xr.DataArray, channels: Sequence[Channel]
+) -> tuple[NDArray[np.uint8], tuple[Channel, ...]]:
+    planes = list(array.values) if image.channel_dim(array) else [array.values]
+    colors = render.channel_colors(len(channels))
+    drawn = []
+    for channel, plane, color in zip(channels, planes, colors, strict=True):
+        window = channel.window or Window(*render.auto_window(plane))
+        drawn.append(Channel(channel.name, channel.color or color, window, channel.active))
+    windows = [(c.window.start, c.window.end) for c in drawn if c.window is not None]
+    return render.composite(planes, [c.color for c in drawn if c.color], windows), tuple(drawn)
+
+
+def _stored_channels(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
+    """Return the channels as stored; three of bytes that nobody described are true colour."""
+    channels = image.channels(array)
+    undescribed = not image.ome(obj).get("omero")
+    if undescribed and array.dtype == np.uint8 and len(channels) == 3:
+        return _TRUE_COLOR
+    return channels
+
+
+def _chosen(channels: Sequence[Channel], names: Sequence[str] | str | None) -> list[int]:
+    known = [channel.name for channel in channels]
+    if names is None:
+        active = [i for i, channel in enumerate(channels) if channel.active]
+        return (active or list(range(len(channels))))[:MAX_CHANNELS]
+    wanted = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise SelectionError(f"there is no channel {unknown}; the channels are {known}")
+    return [known.index(name) for name in wanted]
+
+
+def _draw_labels(array: xr.DataArray, obj: Obj) -> NDArray[np.uint8]:
+    values = array.values
+    black = np.zeros((*values.shape, 3), np.uint8)
+    return render.overlay_labels(black, values, stored=image.label_colors(obj), alpha=1.0)
+
+
+# ---- labels over an image ------------------------------------------------------------------
+
+
+def _label_images(obj: Obj, labels: Labels) -> list[Obj]:
+    if labels is None or labels is False:
+        return []
+    if isinstance(labels, xr.DataArray | xr.DataTree):
+        return [labels]
+    known = image.label_images(obj)
+    names = list(known) if labels is True else [labels] if isinstance(labels, str) else [*labels]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        have = f"the label images are {', '.join(known)}" if known else "there are no label images"
+        raise SelectionError(f"there is no label image {unknown[0]!r}; {have}")
+    return [known[name] for name in names]
+
+
+def _label_plane(obj: Obj, picture: Picture, where: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the labels at every pixel of a picture; 0 where the label image does not reach."""
+    arrays = image.levels(obj)
+    down, right = picture.y.name, picture.x.name
+    array = arrays[_level_for(arrays, picture.x)]
+    at = {dim: place for dim, place in where.items() if dim not in (down, right)}
+    array = array.isel(ops.label_positions(array, {d: p for d, p in at.items() if d in array.dims}))
+    rest = {dim: 0 for dim in array.dims if dim not in (down, right)}
+    array = array.isel(rest).transpose(down, right)
+    rows, columns = _indices(array[down], picture.y), _indices(array[right], picture.x)
+    if not ((rows >= 0).any() and (columns >= 0).any()):
+        return np.zeros((rows.size, columns.size), array.dtype)
+    top, left = int(np.min(rows[rows >= 0])), int(np.min(columns[columns >= 0]))
+    box = array.isel(
+        {
+            down: slice(top, int(np.max(rows)) + 1),
+            right: slice(left, int(np.max(columns)) + 1),
+        }
+    ).values
+    taken: NDArray[Any] = box[np.ix_(np.maximum(rows - top, 0), np.maximum(columns - left, 0))]
+    taken[rows < 0, :] = 0
+    taken[:, columns < 0] = 0
+    return taken
+
+
+def _level_for(arrays: Sequence[xr.DataArray], x: xr.DataArray) -> int:
+    """Return the coarsest level of labels that is as fine as the picture."""
+    wanted = geometry.pixel_size(x)
+    best = 0
+    for i, array in enumerate(arrays):
+        size = geometry.pixel_size(array[x.name])
+        if wanted is not None and size is not None and size <= wanted * 1.001:
+            best = i
+    return best
+
+
+def _indices(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.intp]:
+    """Return which pixel holds each position, -1 outside."""
+    bounds = geometry.edges(coordinate)
+    descending = bounds[0] > bounds[-1]
+    rising = bounds[::-1] if descending else bounds
+    found = np.searchsorted(rising, positions.values, side="right") - 1
+    count = rising.size - 1
+    found[(found < 0) | (found >= count)] = -1
+    return np.where(found >= 0, count - 1 - found, -1) if descending else found
+
+
+# ---- thumbnails ----------------------------------------------------------------------------
+
+
+def thumbnail(obj: Obj, size: int = 144, *, max_bytes: int = 2**25) -> NDArray[np.uint8] | None:
+    """Return a small picture from the coarsest level alone, or None if that is too large.
+
+    Parameters
+    ----------
+    size
+        The longest side in pixels.
+    max_bytes
+        How much the plane read may take, over all channels drawn.
+
+    Returns
+    -------
+    ndarray of uint8, shape (y, x, 3)
+    """
+    array = image.levels(obj)[-1]
+    plane = math.prod(array.sizes[dim] for dim in image.plane_dims(array))
+    channels = min(array.sizes.get(image.channel_dim(array) or "", 1), MAX_CHANNELS)
+    if not 0 < plane * channels * array.dtype.itemsize <= max_bytes:
+        return None
+    return _shrunk(draw(obj, level=-1, max_pixels=plane).rgb, size)
+
+
+def _shrunk(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return the picture with blocks of pixels averaged until its longest side fits."""
+    factor = math.ceil(max(pixels.shape[:2]) / size)
+    if factor == 1:
+        return pixels
+    rows, columns = (max(n // factor, 1) for n in pixels.shape[:2])
+    block_y, block_x = min(factor, pixels.shape[0]), min(factor, pixels.shape[1])
+    cut = pixels[: rows * block_y, : columns * block_x]
+    blocks = cut.reshape(rows, block_y, columns, block_x, 3)
+    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)

@@ -1,0 +1,207 @@
+"""Real microscopy images to start with, out of scikit-image's wheel: nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngff_xarray import pyramid
+from ngff_xarray.errors import MissingDependencyError, SelectionError
+from ngff_xarray.model import Axis, Image, Level, Multiscale
+from ngff_xarray.transforms import Scale, Transformation, Translation, compose
+from ngff_xarray.write import write_image
+
+SampleName = Literal["cell", "retina", "histology"]
+
+_EDITION = 1  # counts up when what is written changes, so that caches are renewed
+_SMALLEST = 128  # the coarsest level's longest side
+
+
+def sample(name: SampleName = "cell", path: str | os.PathLike[str] | None = None) -> Path:
+    """Return the path of a built-in image as OME-Zarr 0.5; it is written the first time.
+
+    Parameters
+    ----------
+    name
+        ``"cell"``: a cell in saline by quantitative phase microscopy, 660 x 550 pixels of
+        0.107 µm, with a label image of the cell. ``"retina"``: the fundus of an eye, 1411 x 1411
+        in colour. ``"histology"``: an immunohistochemical stain, 512 x 512 in colour. The last
+        two come without a pixel size, as they were published.
+    path
+        Where to write it; by default in the user's cache directory.
+
+    Raises
+    ------
+    SelectionError
+        If there is no sample of that name.
+    MissingDependencyError
+        If scikit-image is not installed.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> image = xr.open_datatree(sample("cell"))
+    >>> image.ngff.pixel_size["x"]
+    <Quantity(0.107, 'micrometer')>
+    """
+    if name not in _SAMPLES:
+        raise SelectionError(f"there is no sample {name!r}; there are {', '.join(_SAMPLES)}")
+    target = Path(path).expanduser() if path is not None else _cache() / f"{name}.ome.zarr"
+    if not (target / "zarr.json").exists():
+        _write(_SAMPLES[name], target)
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """How to make an image: pixels (c, y, x), channels, and what is known of its geometry."""
+
+    name: str
+    load: Callable[[Any], NDArray[Any]]
+    channels: Sequence[tuple[str, str]]
+    pixel_size: float | None = None
+    segment: Callable[[NDArray[Any]], NDArray[np.uint16]] | None = None
+    label_name: str = ""
+
+
+def _cache() -> Path:
+    try:
+        import platformdirs
+    except ImportError as error:
+        raise MissingDependencyError("platformdirs", "sample", "sample()") from error
+    return platformdirs.user_cache_path("ngff-xarray") / f"samples-{_EDITION}"
+
+
+def _write(recipe: _Sample, target: Path) -> None:
+    """Write to a sibling and rename it: a killed process leaves no half of an image."""
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise MissingDependencyError("scikit-image", "sample", "sample()") from error
+    pixels = recipe.load(skimage.data)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        made = Path(folder) / target.name
+        image, levels = _image(recipe, pixels)
+        write_image(made, image, levels, labels=_labels(recipe, pixels))
+        try:
+            made.rename(target)
+        except OSError:
+            # another process was faster, or something of that name is in the way
+            if not (target / "zarr.json").exists():
+                raise
+            shutil.rmtree(made)
+
+
+def _image(recipe: _Sample, pixels: NDArray[Any]) -> tuple[Image, list[NDArray[Any]]]:
+    count = pyramid.level_count(pixels.shape[1:], _SMALLEST)
+    levels = [pyramid.mean(pixels, (1, 2**i, 2**i)) for i in range(count)]
+    axes = (Axis("c", "channel"), *_plane_axes(recipe))
+    multiscale = _multiscale(recipe, recipe.name, "mean", axes, count)
+    return Image(multiscale, omero=_omero(recipe, pixels)), levels
+
+
+def _labels(
+    recipe: _Sample, pixels: NDArray[Any]
+) -> Mapping[str, tuple[Image, Sequence[NDArray[Any]]]]:
+    if recipe.segment is None:
+        return {}
+    levels = [recipe.segment(pixels[0])]
+    for _ in range(1, pyramid.level_count(levels[0].shape, _SMALLEST)):
+        levels.append(pyramid.halved_labels(levels[-1], (0, 1)))
+    multiscale = _multiscale(recipe, recipe.label_name, "mode", _plane_axes(recipe), len(levels))
+    image_label = {
+        "colors": [{"label-value": 1, "rgba": [255, 176, 0, 255]}],
+        "properties": [
+            {"label-value": int(value), "area": float(np.round(count * _area(recipe), 3))}
+            for value, count in zip(*np.unique(levels[0], return_counts=True), strict=True)
+            if value
+        ],
+        "source": {"image": "../../"},
+    }
+    return {recipe.label_name: (Image(multiscale, image_label=image_label), levels)}
+
+
+def _area(recipe: _Sample) -> float:
+    return (recipe.pixel_size or 1.0) ** 2
+
+
+def _plane_axes(recipe: _Sample) -> tuple[Axis, ...]:
+    unit = "micrometer" if recipe.pixel_size else None
+    return Axis("y", "space", unit), Axis("x", "space", unit)
+
+
+def _multiscale(
+    recipe: _Sample, name: str, method: str, axes: tuple[Axis, ...], count: int
+) -> Multiscale:
+    levels = tuple(Level(str(i), _transformation(recipe, len(axes), 2**i)) for i in range(count))
+    return Multiscale(axes, levels, name=name, type=method)
+
+
+def _transformation(recipe: _Sample, ndim: int, factor: int) -> Transformation:
+    """Return the geometry of a level whose pixels are blocks: its origin is a block's centre."""
+    size = recipe.pixel_size or 1.0
+    rest = (1.0,) * (ndim - 2)
+    scale = Scale((*rest, size * factor, size * factor))
+    if factor == 1:
+        return scale
+    shift = size * (factor - 1) / 2
+    return compose([scale, Translation((*(0.0 for _ in rest), shift, shift))])
+
+
+def _omero(recipe: _Sample, pixels: NDArray[Any]) -> dict[str, Any]:
+    model = "color" if len(recipe.channels) > 1 else "greyscale"
+    return {
+        "channels": [
+            {
+                "label": label,
+                "color": color,
+                "active": True,
+                "window": {"min": 0, "max": 255, **_range(recipe, plane)},
+            }
+            for (label, color), plane in zip(recipe.channels, pixels, strict=True)
+        ],
+        "rdefs": {"model": model},
+    }
+
+
+def _range(recipe: _Sample, plane: NDArray[Any]) -> dict[str, int]:
+    if len(recipe.channels) > 1:  # true colour: all channels alike
+        return {"start": 0, "end": 255}
+    return {"start": int(plane.min()), "end": int(plane.max())}
+
+
+def _segment_cell(plane: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return label 1 where the smoothed phase is over Otsu's threshold, in one piece."""
+    from skimage import filters, measure
+
+    smooth = filters.gaussian(plane, 2)
+    pieces = measure.label(smooth > filters.threshold_otsu(smooth))
+    largest = 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    cell: NDArray[np.uint16] = np.equal(pieces, largest).astype(np.uint16)
+    return cell
+
+
+_COLOR = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
+_SAMPLES: Mapping[str, _Sample] = {
+    "cell": _Sample(
+        name="cell",
+        load=lambda data: data.cell()[None],
+        channels=(("phase", "FFFFFF"),),
+        pixel_size=0.107,  # documented in skimage.data.cell
+        segment=_segment_cell,
+        label_name="cell",
+    ),
+    "retina": _Sample("retina", lambda data: np.moveaxis(data.retina(), -1, 0), _COLOR),
+    "histology": _Sample(
+        "histology", lambda data: np.moveaxis(data.immunohistochemistry(), -1, 0), _COLOR
+    ),
+}
