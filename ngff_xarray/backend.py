@@ -38,8 +38,8 @@ class NgffBackendEntrypoint(BackendEntrypoint):
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell whether there is an OME-Zarr group, by a look at its metadata.
 
-        A store that cannot be read is claimed by its name alone (``….ome.zarr``): the error
-        that follows is then this package's.
+        What is not there or cannot be read is claimed by its name alone (``….ome.zarr``): the
+        error that follows is then this package's.
         """
         if not _may_be_zarr(filename_or_obj):
             return False
@@ -52,7 +52,9 @@ class NgffBackendEntrypoint(BackendEntrypoint):
             return _named_ome(filename_or_obj) or store.mentions_ome(filename_or_obj)
         except NgffError:
             return _named_ome(filename_or_obj)
-        return group is not None and spec.detect_kind(group.attributes) is not None
+        if group is None:
+            return _named_ome(filename_or_obj)
+        return spec.detect_kind(group.attributes) is not None
 
     def open_datatree(
         self,
@@ -106,7 +108,7 @@ def _may_be_zarr(source: Any) -> bool:
         source = os.fspath(source)
     if isinstance(source, str):
         if _URL.match(source) and not source.startswith("file://"):
-            return _ZARR_LIKE.search(source) is not None
+            return _ZARR_LIKE.search(re.split(r"[?#]", source)[0]) is not None
         path = source.removeprefix("file://")
         return Path(path).is_dir() or _named_ome(source)
     module = type(source).__module__.partition(".")[0]

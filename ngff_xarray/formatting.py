@@ -17,6 +17,7 @@ Row = tuple[str, ...]
 
 _MOST = 24  # rows of a section that are shown
 _TABLE = "border-collapse:collapse;margin:0 0 0.3em 0;border:none"
+_ROW = "background:none"  # notebooks stripe the rows of tables
 _CELL = "padding:0 1.2em 0 0;border:none;text-align:left;vertical-align:top;background:none"
 _CHIP = "display:inline-block;width:0.8em;height:0.8em;border:1px solid gray;margin-right:0.4em"
 
@@ -65,11 +66,13 @@ def _section_html(obj: Obj, title: str, rows: Sequence[Row]) -> str:
     ]
     lines += [[html.escape(more)] for more in _and_more(rows)]
     cells = "".join(
-        "<tr>" + "".join(f"<td style='{_CELL}'>{cell}</td>" for cell in line if cell) + "</tr>"
+        f"<tr style='{_ROW}'>"
+        + "".join(f"<td style='{_CELL}'>{cell}</td>" for cell in line if cell)
+        + "</tr>"
         for line in lines
     )
     return (
-        f"<tr><th style='{_CELL}'>{title}</th>"
+        f"<tr style='{_ROW}'><th style='{_CELL}'>{title}</th>"
         f"<td style='{_CELL}'><table style='{_TABLE}'>{cells}</table></td></tr>"
     )
 

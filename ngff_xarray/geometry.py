@@ -39,7 +39,7 @@ def coordinates(
     transformation
         From array indices to coordinates, in the axes' units.
     channel_names
-        One name an entry of the channel axis.
+        One name an entry of the channel axis; one of another length gets numbers.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def coordinates(
     """
     scale, translation = transforms.scale_and_translation(transformation, len(axes))
     return {
-        axis.name: _channel_names(axis, channel_names, step)
+        axis.name: _channel_names(axis, size, channel_names, step)
         if axis.type == "channel"
         else _centres(axis, size, step, start)
         for axis, size, step, start in zip(axes, shape, scale, translation, strict=True)
@@ -61,10 +61,12 @@ def _centres(axis: Axis, size: int, step: float, start: float) -> xr.Variable:
     return xr.Variable(axis.name, np.arange(size) * step + start, _attrs(axis, abs(step)))
 
 
-def _channel_names(axis: Axis, names: Sequence[str], step: float) -> xr.Variable:
+def _channel_names(axis: Axis, size: int, names: Sequence[str], step: float) -> xr.Variable:
     attrs = _attrs(axis, abs(step))
     if step == 1:
         del attrs["pixel_size"]
+    if len(names) != size:
+        names = [str(i) for i in range(size)]
     return xr.Variable(axis.name, np.asarray(names, dtype=np.str_), attrs)
 
 
@@ -93,10 +95,9 @@ def pixel_size(coordinate: xr.DataArray) -> float | None:
     (0.1, 0.3, 0.1, None)
     """
     stated = _stated(coordinate)
-    values = coordinate.values
-    if values.dtype.kind not in "fiu" or values.size < 2:
+    if not _is_numeric(coordinate) or coordinate.size < 2:
         return stated
-    values = values.astype(np.float64)
+    values = numbers(coordinate)
     step = (values[-1] - values[0]) / (values.size - 1)
     noise = 8 * np.finfo(np.float64).eps * max(np.abs(values).max(), abs(step))
     if step == 0 or np.abs(np.diff(values) - step).max() > noise + 1e-9 * abs(step):
@@ -104,8 +105,29 @@ def pixel_size(coordinate: xr.DataArray) -> float | None:
     return _exact(abs(float(step)), stated, noise)
 
 
+def numbers(coordinate: xr.DataArray) -> NDArray[np.float64]:
+    """Return the positions of the pixels, in the coordinate's `unit`; those of one are (1,)."""
+    data = coordinate.data
+    return np.atleast_1d(np.asarray(getattr(data, "magnitude", data), dtype=np.float64))
+
+
+def unit(coordinate: xr.DataArray) -> str | None:
+    """Return the specification's name of a coordinate's unit, or None.
+
+    It stands in the attributes; coordinates that were quantified carry it as pint's.
+    """
+    units_of_data = getattr(coordinate.data, "units", None)
+    return units.known(str(units_of_data) if units_of_data else coordinate.attrs.get("units"))
+
+
+def _is_numeric(coordinate: xr.DataArray) -> bool:
+    return coordinate.dtype.kind in "fiu"
+
+
 def _stated(coordinate: xr.DataArray) -> float | None:
     value = coordinate.attrs.get("pixel_size")
+    if hasattr(value, "magnitude"):  # of a coordinate that was quantified
+        value = units.magnitude(value, unit(coordinate))
     if isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0:
         return float(value)
     return None
@@ -126,7 +148,9 @@ def edges(coordinate: xr.DataArray) -> NDArray[np.float64]:
 
     Pixels reach half-way to their neighbours, those at the ends as far outward as inward.
     """
-    centres = np.atleast_1d(coordinate.values).astype(np.float64)
+    centres = numbers(coordinate)
+    if not centres.size:
+        raise SelectionError(f"{coordinate.name}: the axis is empty: it has no pixels")
     if centres.size < 2:
         half = (pixel_size(coordinate) or 1.0) / 2
         return np.concatenate([centres - half, centres[-1:] + half])
@@ -161,14 +185,22 @@ def covering(coordinate: xr.DataArray, start: float | None, stop: float | None) 
     rising = bounds[::-1] if descending else bounds
     count = rising.size - 1
     low, high = _ordered(start, stop, rising)
-    slack = _TOUCH * (rising[-1] - rising[0]) / max(count, 1)
+    slack = _slack(rising)
     first = int(np.searchsorted(rising[1:], low + slack, side="left"))
     last = int(np.searchsorted(rising[:-1], high - slack, side="right"))
-    if low == high:
-        last = max(last, first + 1)
-    if first >= count or last <= 0 or first >= last:
-        raise SelectionError(_outside(coordinate, f"{low:g} to {high:g}", rising))
+    if first >= last:  # no pixel is touched, or the region is as thin as a hair
+        if low < rising[0] - slack or high > rising[-1] + slack:
+            raise SelectionError(_outside(coordinate, f"{low:.10g} to {high:.10g}", rising))
+        first = min(int(np.searchsorted(rising[1:], (low + high) / 2, side="right")), count - 1)
+        last = first + 1
     return slice(count - last, count - first) if descending else slice(first, last)
+
+
+def _slack(rising: NDArray[np.float64]) -> float:
+    """Return how far beside an edge a position still stands on it."""
+    pixel = (rising[-1] - rising[0]) / (rising.size - 1)
+    noise = 4 * np.finfo(np.float64).eps * np.abs(rising).max()
+    return float(min(_TOUCH * pixel + noise, pixel / 4))
 
 
 def _ordered(
@@ -195,17 +227,17 @@ def nearest(coordinate: xr.DataArray, position: float) -> int:
     1
     """
     bounds = np.sort(edges(coordinate))
-    slack = _TOUCH * (bounds[-1] - bounds[0]) / (bounds.size - 1)
+    slack = _slack(bounds)
     if not bounds[0] - slack <= position <= bounds[-1] + slack:
-        raise SelectionError(_outside(coordinate, f"{position:g}", bounds))
-    return int(np.argmin(np.abs(np.atleast_1d(coordinate.values) - position)))
+        raise SelectionError(_outside(coordinate, f"{position:.10g}", bounds))
+    return int(np.argmin(np.abs(numbers(coordinate) - position)))
 
 
 def _outside(coordinate: xr.DataArray, asked: str, bounds: NDArray[np.float64]) -> str:
-    unit = coordinate.attrs.get("units", "")
+    named = unit(coordinate) or ""
     return (
-        f"{coordinate.name}: {asked} {unit} lies outside the image, "
-        f"which reaches from {bounds[0]:g} to {bounds[-1]:g} {unit}"
+        f"{coordinate.name}: {asked} {named} lies outside the image, "
+        f"which reaches from {bounds[0]:.10g} to {bounds[-1]:.10g} {named}"
     ).rstrip()
 
 
@@ -217,4 +249,4 @@ def position(value: object, coordinate: xr.DataArray) -> float:
     UnitError
         If it cannot be understood or converted.
     """
-    return units.magnitude(value, coordinate.attrs.get("units"))
+    return units.magnitude(value, unit(coordinate))

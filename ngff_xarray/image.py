@@ -143,14 +143,12 @@ def axes(obj: Obj) -> tuple[Axis, ...]:
 
 
 def _axis(array: xr.DataArray, dim: str, extra: Mapping[str, Any]) -> Axis:
-    attrs = array.coords[dim].attrs if dim in array.coords else {}
-    kind = attrs.get("axis_type", _NAMED_TYPES.get(dim.lower()))
-    unit = attrs.get("units")
+    coordinate = array[dim]
     return Axis(
         name=dim,
-        type=kind,
-        unit=units.known(unit),
-        long_name=attrs.get("long_name"),
+        type=coordinate.attrs.get("axis_type", _NAMED_TYPES.get(dim.lower())),
+        unit=geometry.unit(coordinate),
+        long_name=coordinate.attrs.get("long_name"),
         extra=extra,
     )
 

@@ -100,6 +100,8 @@ def _sizes(array: xr.DataArray) -> str:
 
 def _by_pixel_size(arrays: Sequence[xr.DataArray], wanted: object) -> int:
     limits = _limits(arrays[0], wanted)
+    if not limits:
+        return 0
     good = 0
     for i, array in enumerate(arrays):
         sizes = pixel_sizes(array)
@@ -333,4 +335,9 @@ def quantify(obj: ObjT) -> ObjT:
     known = {axis.name: axis.unit for axis in axes(obj) if axis.unit and axis.name in obj.coords}
     bare = xr.Dataset(coords={name: obj.coords[name].drop_attrs() for name in known})
     quantified = bare.pint.quantify(known)
+    for name, unit in known.items():
+        attrs = {key: value for key, value in obj.coords[name].attrs.items() if key != "units"}
+        if "pixel_size" in attrs:
+            attrs["pixel_size"] = units.quantity(attrs["pixel_size"], unit)
+        quantified[name].attrs.update(attrs)
     return obj.assign_coords(quantified.coords)

@@ -22,6 +22,7 @@ Labels = str | bool | Sequence[str] | xr.DataArray | xr.DataTree | None
 
 MAX_PIXELS = 2**20
 MAX_CHANNELS = 8
+_MOST_BYTES, _MOST_CHUNKS = 2**25, 2**9  # that a thumbnail may read
 _PROJECTIONS = ("max", "mean", "min")
 _TRUE_COLOR = (
     Channel("0", (255, 0, 0), Window(0, 255)),
@@ -220,7 +221,7 @@ def _default_position(array: xr.DataArray, dim: str, position: Mapping[str, Any]
         index = coordinate.size // 2 if kind == "space" else 0
     if coordinate.size == 0:
         raise SelectionError(f"axis {dim} is empty: there is no plane to draw")
-    return float(coordinate.values[index])
+    return float(geometry.numbers(coordinate)[index])
 
 
 def _strided(array: xr.DataArray, plane: tuple[str, str], max_pixels: int) -> xr.DataArray:
@@ -342,7 +343,7 @@ def _indices(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.in
     bounds = geometry.edges(coordinate)
     descending = bounds[0] > bounds[-1]
     rising = bounds[::-1] if descending else bounds
-    found = np.searchsorted(rising, positions.values, side="right") - 1
+    found = np.searchsorted(rising, geometry.numbers(positions), side="right") - 1
     count = rising.size - 1
     found[(found < 0) | (found >= count)] = -1
     return np.where(found >= 0, count - 1 - found, -1) if descending else found
@@ -351,26 +352,33 @@ def _indices(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.in
 # ---- thumbnails ----------------------------------------------------------------------------
 
 
-def thumbnail(obj: Obj, size: int = 144, *, max_bytes: int = 2**25) -> NDArray[np.uint8] | None:
+def thumbnail(obj: Obj, size: int = 144) -> NDArray[np.uint8] | None:
     """Return a small picture from the coarsest level alone, or None if that is too large.
 
     Parameters
     ----------
     size
         The longest side in pixels.
-    max_bytes
-        How much the plane read may take, over all channels drawn.
 
     Returns
     -------
     ndarray of uint8, shape (y, x, 3)
     """
     array = image.levels(obj)[-1]
-    plane = math.prod(array.sizes[dim] for dim in image.plane_dims(array))
+    plane = {dim: array.sizes[dim] for dim in image.plane_dims(array)}
     channels = min(array.sizes.get(image.channel_dim(array) or "", 1), MAX_CHANNELS)
-    if not 0 < plane * channels * array.dtype.itemsize <= max_bytes:
+    pixels = math.prod(plane.values())
+    chunk = array.encoding.get("preferred_chunks") or {}
+    chunks = math.prod(math.ceil(n / _first(chunk.get(dim, n))) for dim, n in plane.items() if n)
+    affordable = pixels * channels * array.dtype.itemsize <= _MOST_BYTES
+    if not pixels or not affordable or chunks * channels > _MOST_CHUNKS:
         return None
-    return _shrunk(draw(obj, level=-1, max_pixels=plane).rgb, size)
+    return _shrunk(draw(obj, level=-1, max_pixels=pixels).rgb, size)
+
+
+def _first(chunk: Any) -> int:
+    """Return the size of the first chunk along an axis, of even or uneven ones."""
+    return int(chunk[0] if isinstance(chunk, Sequence) else chunk) or 1
 
 
 def _shrunk(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

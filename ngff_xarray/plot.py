@@ -121,7 +121,7 @@ def _extent(picture: Picture) -> tuple[float, float, float, float]:
 
 def _aspect(picture: Picture) -> float:
     """Return how long a unit of y is in units of x."""
-    down, right = (units.known(axis.attrs.get("units")) for axis in (picture.y, picture.x))
+    down, right = (geometry.unit(axis) for axis in (picture.y, picture.x))
     if down == right or down is None or right is None:
         return 1.0
     return units.magnitude(units.quantity(1.0, down), right)
@@ -141,10 +141,10 @@ def _draw_pixels(ax: Axes, picture: Picture) -> None:
 
 def _axis_label(axis: xr.DataArray) -> str:
     name = printable(axis.attrs.get("long_name", axis.name))
-    unit = axis.attrs.get("units")
+    unit = geometry.unit(axis)
     if unit is None:
         return name if "pixel_size" in axis.attrs else f"{name} [pixels]"
-    return f"{name} [{units.symbol(str(unit))}]"
+    return f"{name} [{units.symbol(unit)}]"
 
 
 def _title(obj: Obj, picture: Picture, projection: Projection | None) -> str:
@@ -159,7 +159,7 @@ def _title(obj: Obj, picture: Picture, projection: Projection | None) -> str:
 
 
 def _draw_scale_bar(ax: Axes, x: xr.DataArray) -> None:
-    unit = units.known(x.attrs.get("units"))
+    unit = geometry.unit(x)
     bounds = geometry.edges(x)
     if unit is None:
         return

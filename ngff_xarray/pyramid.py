@@ -30,13 +30,14 @@ def mean(array: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     >>> mean(np.array([[1, 2, 9], [3, 4, 9]], dtype="u1"), (2, 2))
     array([[2, 9]], dtype=uint8)
     """
-    total = array.astype(np.float64)
+    total, count = array.astype(np.float64), np.ones((1,) * array.ndim)
     for axis, factor in enumerate(factors):
         size = array.shape[axis]
         starts = np.arange(0, size, factor)
         counts = np.diff(np.append(starts, size))
-        sums = np.add.reduceat(total, starts, axis=axis)
-        total = sums / counts.reshape([-1 if i == axis else 1 for i in range(array.ndim)])
+        total = np.add.reduceat(total, starts, axis=axis)
+        count = count * counts.reshape([-1 if i == axis else 1 for i in range(array.ndim)])
+    total /= count  # once, at the end: thirds of thirds would not round half to even
     return (np.rint(total) if array.dtype.kind in "iu" else total).astype(array.dtype)
 
 

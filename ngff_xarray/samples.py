@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray import pyramid
-from ngff_xarray.errors import MissingDependencyError, SelectionError
+from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.model import Axis, Image, Level, Multiscale
 from ngff_xarray.transforms import Scale, Transformation, Translation, compose
 from ngff_xarray.write import write_image
@@ -44,19 +44,24 @@ def sample(name: SampleName = "cell", path: str | os.PathLike[str] | None = None
         If there is no sample of that name.
     MissingDependencyError
         If scikit-image is not installed.
+    StoreError
+        If something else is in the way.
 
     Examples
     --------
     >>> import xarray as xr
     >>> image = xr.open_datatree(sample("cell"))
-    >>> image.ngff.pixel_size["x"]
-    <Quantity(0.107, 'micrometer')>
+    >>> print(image.ngff.pixel_size["x"])
+    0.107 micrometer
     """
     if name not in _SAMPLES:
         raise SelectionError(f"there is no sample {name!r}; there are {', '.join(_SAMPLES)}")
     target = Path(path).expanduser() if path is not None else _cache() / f"{name}.ome.zarr"
-    if not (target / "zarr.json").exists():
-        _write(_SAMPLES[name], target)
+    if (target / "zarr.json").exists():
+        return target
+    if target.exists():
+        raise StoreError(f"{target} exists and is no Zarr group: give another path")
+    _write(_SAMPLES[name], target)
     return target
 
 
@@ -95,7 +100,7 @@ def _write(recipe: _Sample, target: Path) -> None:
         try:
             made.rename(target)
         except OSError:
-            # another process was faster, or something of that name is in the way
+            # another process was faster
             if not (target / "zarr.json").exists():
                 raise
             shutil.rmtree(made)

@@ -117,7 +117,7 @@ def unit_name(text: str) -> str | None:
     if text in table:
         return table[text]
     lower = text.lower()
-    return table.get(lower) if len(lower) > 3 else None
+    return table.get(lower) if len(lower) > 2 else None
 
 
 def symbol(unit: str) -> str:
@@ -207,14 +207,20 @@ def magnitude(value: object, unit: str | None) -> float:
             raise UnitError(f"{value!r} has a unit, but the axis has none: give a plain number")
         value = registry().Quantity(number, value_unit)
     if hasattr(value, "magnitude") and hasattr(value, "to"):
-        try:
-            return float(value.to(unit or "dimensionless").magnitude)
-        except Exception as error:
-            raise UnitError(f"cannot convert {value} to {unit or 'a plain number'}") from error
+        return _converted(value, unit)
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnitError(f"{value!r} is no number, quantity or text such as '10 µm'") from error
+
+
+def _converted(quantity: Any, unit: str | None) -> float:
+    if unit is not None and known(unit) is None:  # pint is not to parse it
+        raise UnitError(f"cannot convert {quantity}: {unit!r} is no unit of the specification")
+    try:
+        return float(quantity.to(unit or "dimensionless").magnitude)
+    except Exception as error:
+        raise UnitError(f"cannot convert {quantity} to {unit or 'a plain number'}") from error
 
 
 def _parse(text: str) -> tuple[float, str | None]:
@@ -249,8 +255,13 @@ def byte_count(size: int | float | str) -> int:
     from dask.utils import parse_bytes
 
     try:
-        return int(parse_bytes(size))
-    except (ValueError, AttributeError) as error:
+        if isinstance(size, str) and not _NUMBER.match(size):  # dask reads "" as 1 byte
+            raise ValueError("does not start with a number")
+        count = int(parse_bytes(size) if isinstance(size, str) else size)
+        if count < 0:
+            raise ValueError("is less than nothing")
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnitError(
             f"{size!r} is no number of bytes; expected text such as '100 MB'"
         ) from error
+    return count

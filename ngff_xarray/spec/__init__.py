@@ -81,12 +81,9 @@ def detect_kind(attributes: Json) -> str | None:
 
 
 def _has_ome_multiscales(attributes: Json) -> bool:
-    multiscales = attributes["multiscales"]
-    first = multiscales[0] if isinstance(multiscales, list) and multiscales else None
-    if not isinstance(first, dict):
-        return False
+    first = _first_multiscale(attributes)
     known = ("axes", "version", "coordinateTransformations", "coordinateSystems")
-    return any(key in first for key in known) or "omero" in attributes
+    return any(key in first for key in known) or (bool(first) and "omero" in attributes)
 
 
 def _has_label_names(attributes: Json) -> bool:
@@ -105,41 +102,31 @@ _LOOKS_LIKE_OME: Mapping[str, Callable[[Json], bool]] = {
 }
 
 
-def detect_version(attributes: Json, report: Report) -> str:
+def detect_version(attributes: Json) -> str:
     """Return the version that the attributes of an image's group follow.
 
-    What they say is believed where this package knows it, or knows that it cannot read it;
-    otherwise their shape tells (SPEC, "Version detection order that works").
+    Where their shape tells, it decides: versions are often stated wrongly, and the module of
+    the version says so. Images without axes have the version they state.
     """
-    document = attributes.get("ome", attributes)
-    entry = (document.get("multiscales") or [{}])[0]
-    entry = entry if isinstance(entry, dict) else {}
-    said = document.get("version", entry.get("version"))
-    by_shape = _version_by_shape(attributes, entry)
-    if said in VERSIONS and _fits(said, attributes, by_shape):
-        return str(said)
-    if by_shape in VERSIONS:
-        if said is not None:
-            report.warn("version", f"{shown(said)} is not what this looks like; read as {by_shape}")
-        return by_shape
-    return said if isinstance(said, str) else by_shape
-
-
-def _fits(version: str, attributes: Json, by_shape: str) -> bool:
-    """Tell whether the metadata stand where their version keeps them."""
-    namespaced = VERSIONS[version].ZARR_FORMAT == 3
-    return ("ome" in attributes) == namespaced and by_shape in VERSIONS
-
-
-def _version_by_shape(attributes: Json, entry: Json) -> str:
+    namespaced = isinstance(attributes.get("ome"), dict)
+    entry = _first_multiscale(attributes["ome"] if namespaced else attributes)
     if "coordinateSystems" in entry:
         return "0.6"
-    if "ome" in attributes:
+    if namespaced:
         return "0.5"
     axes = entry.get("axes")
     if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes):
         return "0.3"
-    return "0.4" if "axes" in entry or "version" in entry else "0.2"
+    stated = entry.get("version")
+    if "axes" in entry or stated in list(VERSIONS):  # a list: what is stated may be no hash key
+        return "0.4"
+    return stated if isinstance(stated, str) else "0.2"
+
+
+def _first_multiscale(document: Json) -> Json:
+    multiscales = document.get("multiscales")
+    first = multiscales[0] if isinstance(multiscales, list) and multiscales else None
+    return first if isinstance(first, dict) else {}
 
 
 def read(attributes: Json, report: Report) -> tuple[str, Image, dict[str, Any]]:
@@ -172,7 +159,7 @@ def read(attributes: Json, report: Report) -> tuple[str, Image, dict[str, Any]]:
             f"{report.source}: is an OME-Zarr {kind}, which this release cannot open whole: "
             f"{_LATER[kind]}"
         )
-    name = detect_version(attributes, report)
+    name = detect_version(attributes)
     version = VERSIONS.get(name)
     if version is None:
         known = " and ".join(VERSIONS)

@@ -13,6 +13,7 @@ from ngff_xarray.transforms import Identity, Scale, Transformation, Translation
 from ngff_xarray.units import unit_name
 
 MAX_AXES = 5
+_NO_PATH = "?"  # of a level whose path cannot be read: the fault is reported already
 _NAMED_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 _NO_UNIT = frozenset({"", "null", "none", "unit"})
 
@@ -206,10 +207,11 @@ def _read_levels(
     levels = [
         _read_level(entry, f"{where}[{i}]", ndim, outer, report) for i, entry in enumerate(value)
     ]
-    paths = [level.path for level in levels]
-    for i, path in enumerate(paths):
-        if path in paths[:i]:
-            report.fail(f"{where}[{i}].path", f"{path!r} is already the path of another level")
+    seen = {_NO_PATH}
+    for i, level in enumerate(levels):
+        if level.path in seen and level.path != _NO_PATH:
+            report.fail(f"{where}[{i}].path", f"{level.path!r} is already the path of another level")
+        seen.add(level.path)
     return tuple(levels)
 
 
@@ -218,18 +220,27 @@ def _read_level(
 ) -> Level:
     if not isinstance(entry, dict):
         report.fail(where, f"expected an object with a path, found {shown(entry)}")
-        return Level("?", Identity())
+        return Level(_NO_PATH, Identity())
     path = entry.get("path")
     if isinstance(path, int) and not isinstance(path, bool):
         report.error(f"{where}.path", f"expected text, found the number {path}")
         path = str(path)
     if not isinstance(path, str) or not is_relative(path):
         report.fail(f"{where}.path", f"expected a path below the image, found {shown(path)}")
-        path = "?"
+        path = _NO_PATH
     place = f"{where}.coordinateTransformations"
     inner = _read_transformations(entry.get("coordinateTransformations"), place, ndim, report)
     extra = {k: v for k, v in entry.items() if k not in _LEVEL_KEYS}
-    return Level(path.strip("/"), transforms.compose([*inner, *outer]), extra)
+    whole = transforms.compose([*inner, *outer])
+    _check_composed(whole, place, ndim, report)
+    return Level(path.strip("/"), whole, extra)
+
+
+def _check_composed(whole: Transformation, where: str, ndim: int, report: Report) -> None:
+    """Report numbers that are fine each, and too large or too small together."""
+    scale, translation = transforms.scale_and_translation(whole, ndim)
+    if not (all(map(is_number, (*scale, *translation))) and all(scale)):
+        report.fail(where, f"with the image's own gives scale {scale} and offset {translation}")
 
 
 def _read_transformations(
@@ -369,7 +380,7 @@ def _check_label_entries(entries: Any, where: str, report: Report) -> None:
     seen = set()
     for i, entry in enumerate(entries):
         value = entry.get("label-value") if isinstance(entry, dict) else None
-        if not is_number(value):
+        if not is_number(value) or value != int(value):
             report.error(f"{where}[{i}].label-value", f"expected an integer, found {shown(value)}")
             continue
         if value in seen:

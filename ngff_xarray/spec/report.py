@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field
 
 from ngff_xarray.errors import Issue, MetadataError
@@ -45,7 +46,14 @@ class Report:
             raise MetadataError(self.source, self.faults)
 
 
+# stores may nest deeper than repr can go, and be larger than it should
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 4
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+_SHORT.maxlist = _SHORT.maxdict = 10
+
+
 def shown(value: object) -> str:
     """Return a short text of what was found, for messages."""
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

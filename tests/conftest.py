@@ -1,0 +1,53 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from servers import CountingServer
+from stores import write_image
+
+mpl.use("agg")
+
+OMERO = {
+    "channels": [
+        {
+            "label": "DAPI",
+            "color": "0000FF",
+            "window": {"min": 0, "max": 65535, "start": 100, "end": 50000},
+        },
+        {
+            "label": "GFP",
+            "color": "00FF00",
+            "window": {"min": 0, "max": 65535, "start": 200, "end": 60000},
+        },
+    ],
+    "rdefs": {"defaultT": 1, "defaultZ": 2, "model": "color"},
+}
+
+
+@pytest.fixture(params=["0.4", "0.5"])
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def scan(tmp_path: Path, version: str) -> Path:
+    """A t, c, z, y, x image of three levels with labels, in each version."""
+    return write_image(
+        tmp_path / "scan.ome.zarr",
+        version=version,
+        axes="tczyx",
+        labels={"cells": {}},
+        omero=OMERO,
+    )
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[CountingServer]:
+    """A loopback HTTP server of the test's own directory."""
+    with CountingServer(tmp_path) as running:
+        yield running
