@@ -234,11 +234,12 @@ def nearest(coordinate: xr.DataArray, position: float) -> int:
 
 
 def _outside(coordinate: xr.DataArray, asked: str, bounds: NDArray[np.float64]) -> str:
-    named = unit(coordinate) or ""
+    named = unit(coordinate)
+    suffix = f" {named}" if named else ""
     return (
-        f"{coordinate.name}: {asked} {named} lies outside the image, "
-        f"which reaches from {bounds[0]:.10g} to {bounds[-1]:.10g} {named}"
-    ).rstrip()
+        f"{coordinate.name}: {asked}{suffix} lies outside the image, "
+        f"which reaches from {bounds[0]:.10g} to {bounds[-1]:.10g}{suffix}"
+    )
 
 
 def position(value: object, coordinate: xr.DataArray) -> float:

@@ -210,7 +210,9 @@ def _read_levels(
     seen = {_NO_PATH}
     for i, level in enumerate(levels):
         if level.path in seen and level.path != _NO_PATH:
-            report.fail(f"{where}[{i}].path", f"{level.path!r} is already the path of another level")
+            report.fail(
+                f"{where}[{i}].path", f"{level.path!r} is already the path of another level"
+            )
         seen.add(level.path)
     return tuple(levels)
 
