@@ -430,7 +430,7 @@ def label_colors(
 
 
 def _colors(ids: NDArray[Any], stored: _Stored) -> NDArray[np.uint8]:
-    """The (n, 4) colours of (n,) native integers."""
+    """The (n, 4) colours of (n,) integers."""
     rgba = np.empty((ids.size, 4), np.uint8)
     bits = ids.astype(np.int64 if ids.dtype.kind == "i" else np.uint64).view(np.uint64)
     _hsv_to_rgb(*_hue_saturation_brightness(bits), out=rgba[:, :3])
@@ -656,13 +656,13 @@ def _as_stored(
 
 
 def _integers(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """The array in native byte order, booleans as 0 and 1, when it holds integers."""
+    """The array, booleans as 0 and 1, when it holds integers."""
     array = np.asarray(array)
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind not in "ui":
         raise ValueError(f"{name} have dtype {array.dtype}; expected integers (or booleans)")
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return array
 
 
 # --- files -----------------------------------------------------------------------------------

@@ -198,9 +198,12 @@ def test_one_small_cell_in_the_dark_counts() -> None:
 
 
 def test_interlaced_lines_are_both_sampled() -> None:
-    plane = np.zeros((2048, 2048), "u2")
-    plane[1::2] = 1000
-    assert auto_window(plane) == auto_window(plane.T) == (0, 1000)
+    dark, bright = np.random.default_rng(0).integers(
+        [[[0]], [[900]]], [[[100]], [[1000]]], (2, 999, 2048)
+    )
+    plane = np.stack([dark, bright], axis=1).reshape(-1, 2048).astype("u2")
+    assert auto_window(plane, (10, 90))[0] < 100
+    assert auto_window(plane, (10, 90))[1] > 900
 
 
 def test_a_long_thin_plane() -> None:
@@ -314,6 +317,12 @@ def test_nan_adds_nothing_and_infinities_clip() -> None:
         assert picture[0].tolist() == [[0, 0, 0], [0, 0, 0], [10, 20, 30], [10, 20, 30]]
     inverted = composite([plane], [(10, 20, 30)], [(1, 0)])
     assert inverted[0].tolist() == [[0, 0, 0], [10, 20, 30], [0, 0, 0], [0, 0, 0]]
+
+
+def test_nan_leaves_the_other_channels_alone() -> None:
+    gap, full = np.array([[np.nan, 1]], "f4"), np.array([[7, 7]], "u1")
+    picture = composite([gap, full], [(255, 0, 0), (0, 255, 0)], [(0, 1), (0, 7)])
+    assert picture[0].tolist() == [[0, 255, 0], [255, 255, 0]]
 
 
 @pytest.mark.parametrize("dtype", ["u8", ">u8", "i8", "f8"])
@@ -567,11 +576,41 @@ def test_labels_of_a_block_have_no_outline_within() -> None:
     np.testing.assert_array_equal(drawn, expected)
 
 
+def test_a_stored_background_is_blended_but_never_outlined() -> None:
+    grey = np.full((1, 3, 3), 100, "u1")
+    labels = np.array([[0, 0, 4]])
+    stored = {0: (200, 0, 0, 255), 4: (9, 9, 9, 255)}
+    filled = overlay_labels(grey, labels, stored=stored)
+    assert filled[0].tolist() == [[150, 50, 50], [150, 50, 50], [55, 55, 55]]
+    outlined = overlay_labels(grey, labels, stored=stored, outline=True)
+    assert outlined[0].tolist() == [[100, 100, 100], [100, 100, 100], [9, 9, 9]]
+
+
+def test_stored_colors_touch_no_other_label_nor_the_next_picture() -> None:
+    black = np.zeros((1, 4, 3), "u1")
+    labels = np.array([[0, 1, 2, 3]])
+    plain = overlay_labels(black, labels)
+    stored = {-1: (255, 0, 0, 255), -2: (255, 0, 0, 255), 1: (0, 0, 255, 255), 900: (1, 1, 1, 1)}
+    picture = overlay_labels(black, labels, stored=stored)
+    assert picture[0, 1].tolist() == [0, 0, 128]
+    np.testing.assert_array_equal(picture[0, [0, 2, 3]], plain[0, [0, 2, 3]])
+    np.testing.assert_array_equal(overlay_labels(black, labels), plain)
+
+
+LAYOUTS = {
+    "turned": np.s_[::-1, ::2, :3],
+    "every other column": np.s_[:, ::2, :3],
+    "every other row": np.s_[::2, :30, :3],
+    "reversed components": np.s_[:, 30:, 2::-1],
+}
+
+
 @pytest.mark.parametrize("outline", [False, True])
-def test_pictures_and_labels_of_any_layout(outline: bool) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_pictures_and_labels_of_any_layout(layout: Any, outline: bool) -> None:
     random = np.random.default_rng(0)
-    rgb = random.integers(0, 256, (50, 60, 4)).astype("u1")[::-1, ::2, :3]
-    labels = np.asfortranarray(random.integers(0, 4, (50, 30)))
+    rgb = random.integers(0, 256, (50, 60, 4)).astype("u1")[layout]
+    labels = np.asfortranarray(random.integers(0, 4, rgb.shape[:2]))
     expected = overlay_labels(rgb.copy(), labels.copy(order="C"), outline=outline)
     np.testing.assert_array_equal(overlay_labels(rgb, labels, outline=outline), expected)
 

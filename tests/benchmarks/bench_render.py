@@ -77,7 +77,7 @@ def report(title: str, ways: Ways) -> None:
 
 def main() -> None:
     plane, labels = nuclei()
-    planes = [plane, plane[::-1], plane.T]
+    planes = [np.roll(plane, shift, axis=(0, 1)) for shift in (0, 9, 18)]
     floats = [plane.astype(np.float32) for plane in planes]
     windows = [auto_window(plane) for plane in planes]
     rgb = composite(planes, COLORS, windows)
