@@ -110,7 +110,7 @@ def _may_be_zarr(source: Any) -> bool:
         if _URL.match(source) and not source.startswith("file://"):
             return _ZARR_LIKE.search(re.split(r"[?#]", source)[0]) is not None
         path = source.removeprefix("file://")
-        return Path(path).is_dir() or _named_ome(source)
+        return Path(path).expanduser().is_dir() or _named_ome(source)
     module = type(source).__module__.partition(".")[0]
     return module == "zarr" or any(
         base.__module__.startswith("zarr.") for base in type(source).__mro__

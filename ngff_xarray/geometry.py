@@ -190,7 +190,7 @@ def covering(coordinate: xr.DataArray, start: float | None, stop: float | None) 
     last = int(np.searchsorted(rising[:-1], high - slack, side="right"))
     if first >= last:  # no pixel is touched, or the region is as thin as a hair
         if low < rising[0] - slack or high > rising[-1] + slack:
-            raise SelectionError(_outside(coordinate, f"{low:.10g} to {high:.10g}", rising))
+            raise SelectionError(_outside(coordinate, f"{low:.12g} to {high:.12g}", rising))
         first = min(int(np.searchsorted(rising[1:], (low + high) / 2, side="right")), count - 1)
         last = first + 1
     return slice(count - last, count - first) if descending else slice(first, last)
@@ -229,7 +229,7 @@ def nearest(coordinate: xr.DataArray, position: float) -> int:
     bounds = np.sort(edges(coordinate))
     slack = _slack(bounds)
     if not bounds[0] - slack <= position <= bounds[-1] + slack:
-        raise SelectionError(_outside(coordinate, f"{position:.10g}", bounds))
+        raise SelectionError(_outside(coordinate, f"{position:.12g}", bounds))
     return int(np.argmin(np.abs(numbers(coordinate) - position)))
 
 
@@ -238,7 +238,7 @@ def _outside(coordinate: xr.DataArray, asked: str, bounds: NDArray[np.float64]) 
     suffix = f" {named}" if named else ""
     return (
         f"{coordinate.name}: {asked}{suffix} lies outside the image, "
-        f"which reaches from {bounds[0]:.10g} to {bounds[-1]:.10g}{suffix}"
+        f"which reaches from {bounds[0]:.12g} to {bounds[-1]:.12g}{suffix}"
     )
 
 

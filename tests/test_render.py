@@ -15,17 +15,17 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
+from ngff_xarray.model import RGB
 from ngff_xarray.render import (
-    RGB,
     auto_window,
     channel_colors,
     composite,
     hex_color,
     label_colors,
     overlay_labels,
-    parse_color,
     png,
 )
+from ngff_xarray.spec.values import parse_color
 
 Window = tuple[float, float]
 Stored = Mapping[int, tuple[int, int, int, int]]
@@ -390,12 +390,12 @@ PINNED = {
     1: (39, 85, 198, 255),
     2: (105, 140, 55, 255),
     3: (210, 124, 200, 255),
-    63: (208, 90, 135, 255),
-    64: (68, 129, 159, 255),
-    1000: (243, 159, 138, 255),
-    2**40: (103, 220, 63, 255),
-    -1: (38, 131, 65, 255),
-    -(2**63): (182, 56, 56, 255),
+    511: (217, 14, 242, 255),
+    512: (10, 192, 120, 255),
+    1000: (225, 112, 83, 255),
+    2**40: (110, 226, 70, 255),
+    -1: (81, 231, 125, 255),
+    -(2**63): (193, 10, 10, 255),
 }
 
 
@@ -427,10 +427,10 @@ def distances(colors: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def test_the_first_labels_are_told_apart() -> None:
-    between = distances(label_colors(np.arange(1, 51)))
-    assert between.min() > 25
-    neighbors = min(np.diagonal(between, step).min() for step in range(1, 5))
-    assert neighbors > 60
+    between = distances(label_colors(np.arange(1, 201)))
+    assert between[:50, :50].min() > 25
+    assert between.min() > 10
+    assert min(np.diagonal(between, step).min() for step in range(1, 5)) > 60
 
 
 def test_no_step_between_labels_always_meets_the_same_color() -> None:

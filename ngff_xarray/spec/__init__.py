@@ -13,6 +13,7 @@ from ngff_xarray.model import Image, Json
 from ngff_xarray.spec import v04, v05
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_relative
+from ngff_xarray.text import printable
 
 
 class Version(Protocol):
@@ -163,7 +164,9 @@ def read(attributes: Json, report: Report) -> tuple[str, Image, dict[str, Any]]:
     version = VERSIONS.get(name)
     if version is None:
         known = " and ".join(VERSIONS)
-        raise UnsupportedError(f"{report.source}: is OME-Zarr {name}; this release reads {known}")
+        raise UnsupportedError(
+            f"{report.source}: is OME-Zarr {printable(name)}; this release reads {known}"
+        )
     image = version.read(version.ome_document(attributes), report)
     return name, image, version.other_attributes(attributes)
 

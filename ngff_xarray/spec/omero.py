@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from ngff_xarray.model import Channel, Json, Window
-from ngff_xarray.spec.values import hex_color, is_number
+from ngff_xarray.spec.values import is_number, parse_color
 
 MAX_NAME = 1000  # numpy pads every name to the longest one
 
@@ -33,7 +34,7 @@ def channels(omero: Json | None, count: int) -> tuple[Channel, ...]:
     names = _distinct(_name(entry, i) for i, entry in enumerate(entries))
     return tuple(
         Channel(
-            name, hex_color(entry.get("color")), _window(entry), entry.get("active") is not False
+            name, parse_color(entry.get("color")), _window(entry), entry.get("active") is not False
         )
         for name, entry in zip(names, entries, strict=True)
     )
@@ -76,12 +77,14 @@ def _distinct(names: Iterator[str]) -> Iterator[str]:
 
 
 def _window(entry: Json) -> Window | None:
-    """Return the display range, or None if it is missing or empty."""
+    """Return the display range, or None if it is missing, empty or without end."""
     window = entry.get("window")
     if not isinstance(window, dict):
         return None
     start, end = window.get("start"), window.get("end")
-    if not (is_number(start) and is_number(end)) or start == end:
+    if not (is_number(start) and is_number(end)):
         return None
-    window_ = Window(float(start), float(end))
-    return Window(window_.end, window_.start) if entry.get("inverted") is True else window_
+    first, last = float(start), float(end)
+    if first == last or not math.isfinite(last - first):
+        return None
+    return Window(last, first) if entry.get("inverted") is True else Window(first, last)

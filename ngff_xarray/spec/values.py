@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TypeGuard
 
 from ngff_xarray.model import RGB
+
+_HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -27,20 +30,29 @@ def is_rgba(value: object) -> TypeGuard[list[int]]:
     )
 
 
-def hex_color(value: object) -> RGB | None:
-    """Return the colour that ``RRGGBB`` names, with or without ``#``, or None.
+def parse_color(text: object) -> RGB | None:
+    """Red, green and blue of a hexadecimal colour; None when it is not one.
+
+    Parameters
+    ----------
+    text
+        Three, six or eight hexadecimal digits, with or without a leading ``#``, as in
+        ``omero.channels[].color``. The alpha in eight digits is ignored. Any other object is
+        no colour, and no error: metadata from elsewhere holds all sorts of things here.
 
     Examples
     --------
-    >>> hex_color("00FF7f"), hex_color("#FFF"), hex_color(12)
-    ((0, 255, 127), None, None)
+    >>> parse_color("00FF7f"), parse_color("#0f0"), parse_color("FF0000FF")
+    ((0, 255, 127), (0, 255, 0), (255, 0, 0))
+    >>> parse_color("green") is None
+    True
     """
-    if not isinstance(value, str):
+    match = _HEX_COLOR.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
         return None
-    digits = value.removeprefix("#")
-    if len(digits) != 6 or not set(digits.lower()) <= set("0123456789abcdef"):
-        return None
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    digits = match[1] if len(match[1]) > 3 else "".join(2 * digit for digit in match[1])
+    red, green, blue = bytes.fromhex(digits)[:3]
+    return red, green, blue
 
 
 def is_relative(path: str) -> bool:
