@@ -226,13 +226,18 @@ def sel(obj: ObjT, indexers: Mapping[str, Any], *, which: object = None) -> Any:
 
 def _sel_tree(tree: xr.DataTree, indexers: Mapping[str, Any]) -> xr.DataTree:
     own = {node.path for node, _ in level_nodes(tree)}
+    finest = levels(tree)[0]
     changed = {}
     for node in tree.subtree:
         name = next((name for name in VARIABLES if name in node.data_vars), None)
         if name is not None:
             dataset = node.to_dataset(inherit=False)
-            find = positions if node.path in own else label_positions
-            changed[node.path] = dataset.isel(find(dataset[name], indexers))
+            array = dataset[name]
+            own_node = node.path in own
+            where = (
+                positions(array, indexers) if own_node else label_positions(array, indexers, finest)
+            )
+            changed[node.path] = dataset.isel(where)
     return _rebuilt(tree, changed)
 
 
@@ -261,15 +266,34 @@ def check_axes(array: xr.DataArray, indexers: Mapping[str, Any]) -> None:
         raise SelectionError(f"there is no axis {found}; the axes are {known}")
 
 
-def label_positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:
+def label_positions(
+    array: xr.DataArray, indexers: Mapping[str, Any], like: xr.DataArray
+) -> dict[str, Any]:
     """Return what to take of a label image where an image is selected, by index.
 
-    An axis of length one (the specification allows it) covers all of the image's.
+    Axes that the labels do not have are left out; one of length one (the specification allows
+    it) covers all of the image's. Plain numbers are in the units of the image, ``like``.
     """
-    single = {dim for dim in indexers if array.sizes.get(dim) == 1}
-    kept = {dim: value for dim, value in indexers.items() if dim not in single}
-    dropped = {dim: 0 for dim in single if not isinstance(indexers[dim], slice)}
+    shared = {dim: value for dim, value in indexers.items() if dim in array.dims}
+    single = {dim for dim in shared if array.sizes[dim] == 1}
+    kept = {
+        dim: _with_unit(value, like[dim], array[dim])
+        for dim, value in shared.items()
+        if dim not in single
+    }
+    dropped = {dim: 0 for dim in single if not isinstance(shared[dim], slice)}
     return positions(array, kept) | dropped
+
+
+def _with_unit(value: Any, stated: xr.DataArray, wanted: xr.DataArray) -> Any:
+    """Return positions on one axis as another one takes them, whose unit may differ."""
+    unit = geometry.unit(stated)
+    if unit == geometry.unit(wanted) or unit is None or geometry.unit(wanted) is None:
+        return value
+    if isinstance(value, slice):
+        start, stop = (_with_unit(bound, stated, wanted) for bound in (value.start, value.stop))
+        return slice(start, stop, value.step)
+    return None if value is None else units.quantity(geometry.position(value, stated), unit)
 
 
 def positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import geometry, image, ops, render
+from ngff_xarray import geometry, image, ops, render, units
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel, Window
@@ -120,7 +120,7 @@ def draw(
 ) -> Picture:
     """Return a plane of an image as a `Picture`; the parameters are those of `rgb`."""
     arrays = image.levels(obj)
-    array, at, region = _plane(arrays, level, projection, max_pixels, position or {})
+    array, at = _plane(arrays, level, projection, max_pixels, position or {})
     drawn: tuple[Channel, ...] = ()
     if image.kind(obj) == "labels":
         pixels = _draw_labels(_project(array, projection), obj)
@@ -130,7 +130,7 @@ def draw(
     down, right = image.plane_dims(arrays[0])
     picture = Picture(pixels, array[down], array[right], drawn, at)
     for tree in _label_images(obj, labels):
-        over = _label_plane(tree, picture, {**region, **at})
+        over = _label_plane(tree, picture, at, arrays[0], projection)
         stored = image.label_colors(tree)
         pixels = render.overlay_labels(pixels, over, stored=stored, outline=outline)
     return Picture(pixels, picture.y, picture.x, drawn, at)
@@ -145,8 +145,8 @@ def _plane(
     projection: Projection | None,
     max_pixels: int,
     position: Mapping[str, Any],
-) -> tuple[xr.DataArray, dict[str, float], dict[str, Any]]:
-    """Return (c?, z?, y, x) of the chosen level, lazily, where it lies, and the region drawn.
+) -> tuple[xr.DataArray, dict[str, float]]:
+    """Return (c?, z?, y, x) of the chosen level, lazily, and where it lies.
 
     An axis to project over is still there: channels are chosen before anything is read.
     """
@@ -172,7 +172,7 @@ def _plane(
     kept = {dim: position[dim] for dim in over if dim in position}
     array = array.isel(ops.positions(array, kept))
     dims = [dim for dim in (channel, *over, down, right) if dim in array.dims]
-    return array.transpose(*dims), at, region
+    return array.transpose(*dims), at
 
 
 def _project(array: xr.DataArray, projection: Projection | None) -> xr.DataArray:
@@ -302,15 +302,22 @@ def _label_images(obj: Obj, labels: Labels) -> list[Obj]:
     return [known[name] for name in names]
 
 
-def _label_plane(obj: Obj, picture: Picture, where: Mapping[str, Any]) -> NDArray[Any]:
-    """Return the labels at every pixel of a picture; 0 where the label image does not reach."""
+def _label_plane(
+    obj: Obj,
+    picture: Picture,
+    at: Mapping[str, float],
+    like: xr.DataArray,
+    projection: Projection | None,
+) -> NDArray[Any]:
+    """Return the labels at every pixel of a picture; 0 where the label image does not reach.
+
+    ``at`` is where the picture lies, in the units of ``like``. Along an axis that is projected,
+    the largest label counts.
+    """
     arrays = image.levels(obj)
-    down, right = picture.y.name, picture.x.name
+    down, right = str(picture.y.name), str(picture.x.name)
     array = arrays[_level_for(arrays, picture.x)]
-    at = {dim: place for dim, place in where.items() if dim not in (down, right)}
-    array = array.isel(ops.label_positions(array, {d: p for d, p in at.items() if d in array.dims}))
-    rest = {dim: 0 for dim in array.dims if dim not in (down, right)}
-    array = array.isel(rest).transpose(down, right)
+    array = array.isel(ops.label_positions(array, at, like))
     rows, columns = _indices(array[down], picture.y), _indices(array[right], picture.x)
     if not ((rows >= 0).any() and (columns >= 0).any()):
         return np.zeros((rows.size, columns.size), array.dtype)
@@ -320,8 +327,11 @@ def _label_plane(obj: Obj, picture: Picture, where: Mapping[str, Any]) -> NDArra
             down: slice(top, int(np.max(rows)) + 1),
             right: slice(left, int(np.max(columns)) + 1),
         }
-    ).values
-    taken: NDArray[Any] = box[np.ix_(np.maximum(rows - top, 0), np.maximum(columns - left, 0))]
+    )
+    rest = [dim for dim in box.dims if dim not in (down, right)]
+    box = box.isel(dict.fromkeys(rest, 0)) if projection is None else box.max(rest)
+    pixels = box.transpose(down, right).values
+    taken: NDArray[Any] = pixels[np.ix_(np.maximum(rows - top, 0), np.maximum(columns - left, 0))]
     taken[rows < 0, :] = 0
     taken[:, columns < 0] = 0
     return taken
@@ -333,17 +343,19 @@ def _level_for(arrays: Sequence[xr.DataArray], x: xr.DataArray) -> int:
     best = 0
     for i, array in enumerate(arrays):
         size = geometry.pixel_size(array[x.name])
-        if wanted is not None and size is not None and size <= wanted * 1.001:
-            best = i
+        if wanted is not None and size is not None:
+            factor = units.factor(geometry.unit(array[x.name]), geometry.unit(x))
+            best = i if size * factor <= wanted * 1.001 else best
     return best
 
 
 def _indices(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.intp]:
     """Return which pixel holds each position, -1 outside."""
     bounds = geometry.edges(coordinate)
+    factor = units.factor(geometry.unit(positions), geometry.unit(coordinate))
     descending = bounds[0] > bounds[-1]
     rising = bounds[::-1] if descending else bounds
-    found = np.searchsorted(rising, geometry.numbers(positions), side="right") - 1
+    found = np.searchsorted(rising, geometry.numbers(positions) * factor, side="right") - 1
     count = rising.size - 1
     found[(found < 0) | (found >= count)] = -1
     return np.where(found >= 0, count - 1 - found, -1) if descending else found

@@ -121,10 +121,7 @@ def _extent(picture: Picture) -> tuple[float, float, float, float]:
 
 def _aspect(picture: Picture) -> float:
     """Return how long a unit of y is in units of x."""
-    down, right = (geometry.unit(axis) for axis in (picture.y, picture.x))
-    if down == right or down is None or right is None:
-        return 1.0
-    return units.magnitude(units.quantity(1.0, down), right)
+    return units.factor(geometry.unit(picture.y), geometry.unit(picture.x))
 
 
 def _draw_pixels(ax: Axes, picture: Picture) -> None:

@@ -179,6 +179,26 @@ def quantity(value: float, unit: str | None) -> pint.Quantity[float]:
     return registry().Quantity(value, known(unit) or "dimensionless")
 
 
+def factor(unit: str | None, wanted: str | None) -> float:
+    """Return what to multiply lengths in one unit by to have them in another; 1 without units.
+
+    Raises
+    ------
+    UnitError
+        If one cannot be converted to the other.
+
+    Examples
+    --------
+    >>> factor("micrometer", "micrometer"), factor(None, "micrometer")
+    (1.0, 1.0)
+    >>> round(factor("micrometer", "nanometer"), 9)
+    1000.0
+    """
+    if unit == wanted or unit is None or wanted is None:
+        return 1.0
+    return magnitude(quantity(1.0, unit), wanted)
+
+
 def magnitude(value: object, unit: str | None) -> float:
     """Return a position or length as a number of the given unit.
 

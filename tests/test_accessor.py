@@ -387,3 +387,27 @@ def test_an_array_that_is_no_picture(shape: tuple[int, ...]) -> None:
     with pytest.raises(NotOmeError, match="no picture"):
         array.ngff.rgb()
     assert "OME-Zarr" in array.ngff._repr_html_()
+
+
+def test_labels_in_another_unit_lie_at_the_same_place(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="zyx", labels={"cells": {}})
+    expected = xr.open_datatree(path)
+
+    def to_nanometers(ome: dict[str, Any]) -> None:
+        (multiscale,) = ome["multiscales"]
+        for axis in multiscale["axes"]:
+            axis["unit"] = "nanometer"
+        thousand = [{"type": "scale", "scale": [1000.0, 1000.0, 1000.0]}]
+        multiscale["coordinateTransformations"] = thousand
+
+    edit_attributes(path / "labels" / "cells", to_nanometers)
+    tree = xr.open_datatree(path)
+    assert float(tree["labels/cells/0/x"][1]) == 500
+    for region in (slice(5, 9), slice("5 µm", "9000 nm")):
+        part = tree.ngff.sel(x=region, z=2)
+        np.testing.assert_array_equal(
+            part["labels/cells/0/labels"], expected.ngff.sel(x=region, z=2)["labels/cells/0/labels"]
+        )
+    for level in (0, 1):
+        options = {"labels": "cells", "level": level, "x": slice(2, 20)}
+        xr.testing.assert_equal(tree.ngff.rgb(**options), expected.ngff.rgb(**options))

@@ -179,6 +179,14 @@ def test_labels_follow_regions_coarse_levels_and_reversed_axes(tree: xr.DataTree
     xr.testing.assert_equal(flipped, whole.isel(x=slice(None, None, -1)))
 
 
+def test_labels_are_projected_with_the_image(tree: xr.DataTree) -> None:
+    plain, over = (tree.ngff.rgb(projection="max", t=0, labels=on) for on in (None, "cells"))
+    labels = tree["labels/cells/0/labels"].isel(t=0).max("z").values
+    stored = tree.ngff.labels["cells"].ngff.colors
+    expected = render.overlay_labels(plain.values, labels, stored=stored)
+    np.testing.assert_array_equal(over, expected)
+
+
 def test_labels_that_cover_a_part_only(tree: xr.DataTree) -> None:
     labels = tree.ngff.labels["cells"].ngff.crop(x=slice(10, 20), y=slice(10, 15))
     plain, over = tree.ngff.rgb(), tree.ngff.rgb(labels=labels)
