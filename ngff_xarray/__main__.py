@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ngff_xarray.errors import NgffError
+
 
 def main() -> None:
     """Run the command that the user asks for."""
@@ -14,7 +16,10 @@ def main() -> None:
     command.add_argument("--picture", type=Path, default=Path("cell.png"), help="PNG to write")
     command.set_defaults(run=lambda arguments: demo(arguments.picture))
     arguments = parser.parse_args()
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except (NgffError, OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 def demo(picture: Path) -> None:

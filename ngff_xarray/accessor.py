@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import xarray as xr
 
-from ngff_xarray import image, ops
+from ngff_xarray import image, ops, selection
 from ngff_xarray.errors import Issue, NotOmeError
 from ngff_xarray.model import Axis, Channel
 
@@ -88,12 +88,12 @@ class ImageAccessor(Generic[ObjT]):
     def sel(
         self, indexers: Mapping[str, Any] | None = None, *, level: object = None, **at: Any
     ) -> Any:
-        """Return a position or region in physical units, every level alike: `ops.sel`."""
-        return ops.sel(self._obj, {**(indexers or {}), **at}, which=level)
+        """Return a position or region in physical units, every level alike: `selection.sel`."""
+        return selection.sel(self._obj, {**(indexers or {}), **at}, which=level)
 
     def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
-        """Return a region in physical units with all its axes, every level alike: `ops.crop`."""
-        return ops.crop(self._obj, {**(regions or {}), **region})
+        """Return a region with all its axes, in physical units: `selection.crop`."""
+        return selection.crop(self._obj, {**(regions or {}), **region})
 
     def quantify(self) -> ObjT:
         """Return it with pint quantities as coordinates, through pint-xarray: `ops.quantify`."""
@@ -150,19 +150,36 @@ class LabelsAccessor(TreeAccessor):
 
 
 class NotOmeAccessor:
-    """Stands where there is no image, and says so when it is asked for anything."""
+    """Stands where there is no image, and says so when it is asked for anything.
 
-    def __init__(self, obj: object, reason: str) -> None:
+    xarray keeps the accessor of an object, which may become an image later: so it looks again.
+    """
+
+    def __init__(self, obj: Any) -> None:
         self._obj = obj
-        self._reason = reason
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:
+        found = ngff(self._obj)
+        if not isinstance(found, NotOmeAccessor):
+            return getattr(found, name)
         if name.startswith("_"):  # Python and IPython ask what an object can do
             raise AttributeError(name)
-        raise NotOmeError(f".ngff.{name}: {self._reason}")
+        raise NotOmeError(f".ngff.{name}: {_reason(self._obj)}")
 
     def __repr__(self) -> str:
-        return f"no OME-Zarr image: {self._reason}"
+        found = ngff(self._obj)
+        if not isinstance(found, NotOmeAccessor):
+            return repr(found)
+        return f"no OME-Zarr image: {_reason(self._obj)}"
+
+
+def _reason(obj: Any) -> str:
+    """Return why an object is no image."""
+    try:
+        image.kind(obj)
+    except NotOmeError as error:
+        return str(error)
+    return ""
 
 
 _TREES: Mapping[str, type[TreeAccessor]] = {"image": TreeAccessor, "labels": LabelsAccessor}
@@ -190,10 +207,12 @@ def ngff(obj: Any) -> Any:
     >>> ngff(array).units
     {'y': None, 'x': 'micrometer'}
     """
+    if not isinstance(obj, xr.DataArray | xr.Dataset | xr.DataTree):
+        raise TypeError(f"expected a DataTree, Dataset or DataArray, found {type(obj).__name__}")
     try:
         kind = image.kind(obj)
-    except NotOmeError as error:
-        return NotOmeAccessor(obj, str(error))
+    except NotOmeError:
+        return NotOmeAccessor(obj)
     return _TREES[kind](obj) if isinstance(obj, xr.DataTree) else ImageAccessor(obj)
 
 

@@ -13,12 +13,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xarray.backends import BackendEntrypoint
 
+from ngff_xarray.urls import is_url, local_path
+
 if TYPE_CHECKING:
     import xarray as xr
 
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
 # endings that a zarr store, and a directory served over HTTP, can have
 _ZARR_LIKE = re.compile(r"(zarr[^/]*|/[^/.]+|/\d+\.\d+)/*$", re.IGNORECASE)
+
+
+_DECODING = (
+    "mask_and_scale",
+    "decode_times",
+    "decode_timedelta",
+    "concat_characters",
+    "use_cftime",
+    "decode_coords",
+)
 
 
 class NgffBackendEntrypoint(BackendEntrypoint):
@@ -33,6 +44,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         "level",
         "group",
         "storage_options",
+        *_DECODING,
     )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
@@ -47,14 +59,14 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         from ngff_xarray.errors import MetadataError, NgffError
 
         try:
-            group = store.look_ahead(filename_or_obj)
+            group = store.look_ahead(filename_or_obj, spec.is_claimed)
         except MetadataError:
             return _named_ome(filename_or_obj) or store.mentions_ome(filename_or_obj)
         except NgffError:
             return _named_ome(filename_or_obj)
         if group is None:
             return _named_ome(filename_or_obj)
-        return spec.detect_kind(group.attributes) is not None
+        return spec.is_claimed(group.attributes)
 
     def open_datatree(
         self,
@@ -63,8 +75,10 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        **decoding: Any,
     ) -> xr.DataTree:
         """Return an image with all its levels and label images; no pixel is read."""
+        _check_decoding(decoding)
         from ngff_xarray.read import open_tree
 
         return open_tree(
@@ -87,8 +101,13 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         level: Any = 0,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        **decoding: Any,
     ) -> xr.Dataset:
-        """Return one level of an image: by number, or by pixel size (``level="1 µm"``)."""
+        """Return one level of an image: by number, or by pixel size (``level="1 µm"``).
+
+        xarray's options for decoding are taken and change nothing: pixels are stored as they are.
+        """
+        _check_decoding(decoding)
         from ngff_xarray.ops import level_dataset
         from ngff_xarray.read import open_tree
 
@@ -102,15 +121,24 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         return level_dataset(tree, level)
 
 
+def _check_decoding(options: Mapping[str, Any]) -> None:
+    unknown = [name for name in options if name not in _DECODING]
+    if unknown:
+        raise TypeError(
+            f"unexpected option {unknown[0]!r}; the engine takes drop_variables, level, group and "
+            "storage_options"
+        )
+
+
 def _may_be_zarr(source: Any) -> bool:
     """Tell, without a look, whether there may be a zarr group."""
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
     if isinstance(source, str):
-        if _URL.match(source) and not source.startswith("file://"):
-            return _ZARR_LIKE.search(re.split(r"[?#]", source)[0]) is not None
-        path = source.removeprefix("file://")
-        return Path(path).expanduser().is_dir() or _named_ome(source)
+        path = local_path(source)
+        if is_url(path):
+            return _ZARR_LIKE.search(re.split(r"[?#]", path)[0]) is not None
+        return Path(path).expanduser().is_dir() or _named_ome(path)
     module = type(source).__module__.partition(".")[0]
     return module == "zarr" or any(
         base.__module__.startswith("zarr.") for base in type(source).__mro__

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import transforms, units
-from ngff_xarray.errors import SelectionError
+from ngff_xarray.errors import SelectionError, UnitError
 from ngff_xarray.model import Axis
 from ngff_xarray.transforms import Transformation
 
@@ -57,6 +57,19 @@ def coordinates(
     }
 
 
+def are_distinct(size: int, step: float, start: float) -> bool:
+    """Tell whether floats hold the centres of all pixels of an axis, apart from each other.
+
+    Examples
+    --------
+    >>> are_distinct(100, 0.1, 1e6), are_distinct(100, 1e-3, 1e15), are_distinct(9, 1e308, 0.0)
+    (True, False, False)
+    """
+    with np.errstate(over="ignore"):
+        farthest = max(abs(start), abs(start + np.float64(step) * max(size - 1, 0)))
+    return bool(np.isfinite(farthest) and (size < 2 or abs(step) > 4 * np.spacing(farthest)))
+
+
 def _centres(axis: Axis, size: int, step: float, start: float) -> xr.Variable:
     return xr.Variable(axis.name, np.arange(size) * step + start, _attrs(axis, abs(step)))
 
@@ -95,7 +108,7 @@ def pixel_size(coordinate: xr.DataArray) -> float | None:
     (0.1, 0.3, 0.1, None)
     """
     stated = _stated(coordinate)
-    if not _is_numeric(coordinate) or coordinate.size < 2:
+    if not is_numeric(coordinate) or coordinate.size < 2:
         return stated
     values = numbers(coordinate)
     step = (values[-1] - values[0]) / (values.size - 1)
@@ -120,14 +133,18 @@ def unit(coordinate: xr.DataArray) -> str | None:
     return units.known(str(units_of_data) if units_of_data else coordinate.attrs.get("units"))
 
 
-def _is_numeric(coordinate: xr.DataArray) -> bool:
+def is_numeric(coordinate: xr.DataArray) -> bool:
+    """Tell whether a coordinate holds positions, not names."""
     return coordinate.dtype.kind in "fiu"
 
 
 def _stated(coordinate: xr.DataArray) -> float | None:
     value = coordinate.attrs.get("pixel_size")
-    if hasattr(value, "magnitude"):  # of a coordinate that was quantified
-        value = units.magnitude(value, unit(coordinate))
+    if isinstance(value, str) and " " in value:  # with its unit: of a quantified coordinate
+        try:
+            value = units.magnitude(value, unit(coordinate))
+        except UnitError:
+            return None
     if isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0:
         return float(value)
     return None
@@ -240,6 +257,12 @@ def _outside(coordinate: xr.DataArray, asked: str, bounds: NDArray[np.float64]) 
         f"{coordinate.name}: {asked}{suffix} lies outside the image, "
         f"which reaches from {bounds[0]:.12g} to {bounds[-1]:.12g}{suffix}"
     )
+
+
+def clipped(coordinate: xr.DataArray, position: float) -> float:
+    """Return the position, or the end of the image that it lies beyond."""
+    bounds = edges(coordinate)
+    return float(np.clip(position, np.min(bounds), np.max(bounds)))
 
 
 def position(value: object, coordinate: xr.DataArray) -> float:

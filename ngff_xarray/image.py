@@ -5,7 +5,7 @@ Everything is derived from the object, so that it holds for cropped and computed
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Obj = xr.DataArray | xr.Dataset | xr.DataTree
 
-VARIABLES = ("image", "labels", "image_", "labels_")
 _NAMED_TYPES = {
     "t": "time",
     "time": "time",
@@ -47,9 +46,11 @@ def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
         If there is no image in it.
     """
     if isinstance(obj, xr.DataArray):
+        if not all(isinstance(dim, str) for dim in obj.dims):
+            raise NotOmeError(f"this DataArray has dimensions {obj.dims}: expected names, as text")
         return (obj,)
     if isinstance(obj, xr.Dataset):
-        return (with_ome(obj[_image_variable(obj)], obj.attrs.get("ome")),)
+        return levels(with_ome(obj[_image_variable(obj)], obj.attrs.get("ome")))
     said = obj.attrs.get("ome")
     found = tuple(with_ome(node.data_vars[name], said) for node, name in level_nodes(obj))
     if not found:
@@ -69,22 +70,26 @@ def level_paths(obj: Obj) -> tuple[str, ...]:
 
 def level_nodes(tree: xr.DataTree) -> list[tuple[xr.DataTree, str]]:
     """Return the nodes that are levels, and the name of their variable; not those of labels."""
-    found = []
-    for name in VARIABLES:
-        if name in tree.data_vars:
-            found.append((tree, name))
-            break
+    own = variable_name(tree.data_vars)
+    found = [(tree, own)] if own else []
     for child in tree.children.values():
-        if "ome" not in child.attrs and not (child.name == "labels" and "ome" in tree.attrs):
+        if "ome" not in child.attrs:  # another image begins there
             found += level_nodes(child)
     return found
 
 
+def variable_name(names: Iterable[Hashable]) -> str | None:
+    """Return which of the variables of a level is its image, or None."""
+    return next((str(n) for n in names if str(n).rstrip("_") in ("image", "labels")), None)
+
+
 def _image_variable(dataset: xr.Dataset) -> Hashable:
-    named: list[Hashable] = [name for name in VARIABLES if name in dataset.data_vars]
-    candidates = named or [
-        name for name, array in dataset.data_vars.items() if len(_space_dims(array)) >= 2
-    ]
+    named = variable_name(dataset.data_vars)
+    candidates = (
+        [named]
+        if named
+        else [name for name, array in dataset.data_vars.items() if len(_space_dims(array)) >= 2]
+    )
     if len(candidates) != 1:
         names = ", ".join(map(str, dataset.data_vars)) or "none"
         raise NotOmeError(
@@ -191,12 +196,15 @@ def channels(obj: Obj) -> tuple[Channel, ...]:
     array = levels(obj)[0]
     stored = ome(obj).get("omero")
     dim = channel_dim(array)
-    if dim is None:
-        selected = [str(c.item()) for c in array.coords.values() if _is_channel(c)]
-        return _by_name(selected, stored) if selected else omero.channels(stored, 1)
-    if dim not in array.coords:
-        return omero.channels(stored, array.sizes[dim])
-    return _by_name([str(name) for name in array.coords[dim].values], stored)
+    if dim is not None:
+        if dim not in array.coords:  # dropped: which ones are left cannot be told
+            return omero.channels(None, array.sizes[dim])
+        return _by_name([str(name) for name in array.coords[dim].values.tolist()], stored)
+    selected = [str(c.item()) for c in array.coords.values() if _is_channel(c)]
+    if selected:
+        return _by_name(selected, stored)
+    alone = len(omero.by_name(stored)) <= 1  # otherwise they were mixed, or one lost its name
+    return omero.channels(stored if alone else None, 1)
 
 
 def _is_channel(coordinate: xr.DataArray) -> bool:
@@ -244,17 +252,18 @@ def issues(obj: Obj) -> tuple[Issue, ...]:
     return tuple(issue for node in nodes for issue in node.encoding.get("issues", ()))
 
 
-def label_images(tree: Obj) -> dict[str, xr.DataTree]:
+def label_nodes(tree: xr.DataTree) -> list[xr.DataTree]:
+    """Return the nodes of the label images below an image."""
+    group = tree.children.get("labels")
+    return [node for node in group.descendants if "ome" in node.attrs] if group is not None else []
+
+
+def label_images(obj: Obj) -> dict[str, xr.DataTree]:
     """Return the label images of an image by their path, each a tree of its own."""
-    if not isinstance(tree, xr.DataTree) or "labels" not in tree.children:
+    if not isinstance(obj, xr.DataTree):
         return {}
-    group = tree.children["labels"]
-    prefix = f"{group.path}/"
-    return {
-        node.path.removeprefix(prefix): node.copy(deep=False)
-        for node in group.subtree
-        if "ome" in node.attrs
-    }
+    prefix = f"{obj.path.rstrip('/')}/labels/"
+    return {node.path.removeprefix(prefix): node.copy(deep=False) for node in label_nodes(obj)}
 
 
 def label_colors(obj: Obj) -> dict[int, RGBA]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import geometry, units
+from ngff_xarray import units
 from ngff_xarray.errors import MissingDependencyError, NotOmeError, SelectionError
 from ngff_xarray.image import (
-    VARIABLES,
     Obj,
     axes,
     level_nodes,
@@ -124,7 +123,9 @@ def _limits(finest: xr.DataArray, wanted: object) -> dict[str, float]:
     return limits
 
 
-def _by_plane(arrays: Sequence[xr.DataArray], most: int) -> int:
+def _by_plane(arrays: Sequence[xr.DataArray], most: Any) -> int:
+    if isinstance(most, bool) or not isinstance(most, int | float | np.number):
+        raise SelectionError(f"max_pixels: expected a number, found {most!r}")
     fitting = (math.prod(array.sizes[dim] for dim in plane_dims(array)) <= most for array in arrays)
     return next((i for i, fits in enumerate(fitting) if fits), len(arrays) - 1)
 
@@ -172,10 +173,10 @@ def map_levels(tree: xr.DataTree, func: Callable[..., xr.DataArray], **kwargs: A
         if not isinstance(result, xr.DataArray):
             raise TypeError(f"func must return a DataArray, found {type(result).__name__}")
         results[node.path] = with_ome(result, array.attrs.get("ome")).to_dataset(name=name)
-    return _rebuilt(tree, results)
+    return rebuilt(tree, results)
 
 
-def _rebuilt(tree: xr.DataTree, changed: Mapping[str, xr.Dataset]) -> xr.DataTree:
+def rebuilt(tree: xr.DataTree, changed: Mapping[str, xr.Dataset]) -> xr.DataTree:
     """Return a tree of its own with the Datasets of some nodes changed."""
     nodes = {}
     for node in tree.subtree:
@@ -187,156 +188,6 @@ def _rebuilt(tree: xr.DataTree, changed: Mapping[str, xr.Dataset]) -> xr.DataTre
             dataset.encoding = node.encoding
         nodes[node.path.removeprefix(tree.path.rstrip("/")) or "/"] = dataset
     return xr.DataTree.from_dict(nodes, name=tree.name)
-
-
-def sel(obj: ObjT, indexers: Mapping[str, Any], *, which: object = None) -> Any:
-    """Return what lies in a region or at a position, in physical units.
-
-    Parameters
-    ----------
-    obj
-        A tree, a Dataset or an array.
-    indexers
-        By axis: a position (the pixel that holds it; the axis goes) or a slice (the pixels it
-        touches), as numbers in the axis's unit, quantities or text (``"10 µm"``); on a channel
-        axis a name, an index, or a list of them.
-    which
-        A level (number or pixel size) to return alone, as an array.
-
-    Returns
-    -------
-    Same type as ``obj``; a DataArray where a level is asked for. In a tree every level, and
-    every level of the labels, covers the same region.
-
-    Raises
-    ------
-    SelectionError
-        If an axis, channel, position or region is not in the image.
-    UnitError
-        If a value cannot be understood or converted.
-    """
-    if which is not None:
-        arrays = levels(obj)
-        return sel(arrays[which_level(arrays, which)], indexers)
-    check_axes(levels(obj)[0], indexers)
-    if isinstance(obj, xr.DataTree):
-        return _sel_tree(obj, indexers)
-    return obj.isel(positions(levels(obj)[0], indexers))
-
-
-def _sel_tree(tree: xr.DataTree, indexers: Mapping[str, Any]) -> xr.DataTree:
-    own = {node.path for node, _ in level_nodes(tree)}
-    finest = levels(tree)[0]
-    changed = {}
-    for node in tree.subtree:
-        name = next((name for name in VARIABLES if name in node.data_vars), None)
-        if name is not None:
-            dataset = node.to_dataset(inherit=False)
-            array = dataset[name]
-            own_node = node.path in own
-            where = (
-                positions(array, indexers) if own_node else label_positions(array, indexers, finest)
-            )
-            changed[node.path] = dataset.isel(where)
-    return _rebuilt(tree, changed)
-
-
-def crop(obj: ObjT, regions: Mapping[str, Any]) -> ObjT:
-    """Return a region with all its axes: `sel` that takes slices only.
-
-    Raises
-    ------
-    SelectionError
-        If a region is no slice, or not in the image.
-    """
-    for dim, region in regions.items():
-        if not isinstance(region, slice):
-            raise SelectionError(
-                f"{dim}: expected a slice, found {region!r}; to take one position use sel()"
-            )
-    cropped: ObjT = sel(obj, regions)
-    return cropped
-
-
-def check_axes(array: xr.DataArray, indexers: Mapping[str, Any]) -> None:
-    """Raise a SelectionError if an axis is asked for that the array does not have."""
-    unknown = [dim for dim in indexers if dim not in array.dims]
-    if unknown:
-        found, known = ", ".join(map(repr, unknown)), ", ".join(map(str, array.dims))
-        raise SelectionError(f"there is no axis {found}; the axes are {known}")
-
-
-def label_positions(
-    array: xr.DataArray, indexers: Mapping[str, Any], like: xr.DataArray
-) -> dict[str, Any]:
-    """Return what to take of a label image where an image is selected, by index.
-
-    Axes that the labels do not have are left out; one of length one (the specification allows
-    it) covers all of the image's. Plain numbers are in the units of the image, ``like``.
-    """
-    shared = {dim: value for dim, value in indexers.items() if dim in array.dims}
-    single = {dim for dim in shared if array.sizes[dim] == 1}
-    kept = {
-        dim: _with_unit(value, like[dim], array[dim])
-        for dim, value in shared.items()
-        if dim not in single
-    }
-    dropped = {dim: 0 for dim in single if not isinstance(shared[dim], slice)}
-    return positions(array, kept) | dropped
-
-
-def _with_unit(value: Any, stated: xr.DataArray, wanted: xr.DataArray) -> Any:
-    """Return positions on one axis as another one takes them, whose unit may differ."""
-    unit = geometry.unit(stated)
-    if unit == geometry.unit(wanted) or unit is None or geometry.unit(wanted) is None:
-        return value
-    if isinstance(value, slice):
-        start, stop = (_with_unit(bound, stated, wanted) for bound in (value.start, value.stop))
-        return slice(start, stop, value.step)
-    return None if value is None else units.quantity(geometry.position(value, stated), unit)
-
-
-def positions(array: xr.DataArray, indexers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to take along each axis that the array has, by index."""
-    types = {axis.name: axis.type for axis in axes(array)}
-    return {
-        dim: _channel_positions(array, dim, value)
-        if types[dim] == "channel"
-        else _axis_positions(array[dim], value)
-        for dim, value in indexers.items()
-        if dim in array.dims
-    }
-
-
-def _axis_positions(coordinate: xr.DataArray, value: Any) -> int | slice:
-    if not isinstance(value, slice):
-        return geometry.nearest(coordinate, geometry.position(value, coordinate))
-    if value.step is not None:
-        raise SelectionError(
-            f"{coordinate.name}: a region has no step, found {value!r}; use isel, or another level"
-        )
-    start, stop = (
-        None if bound is None else geometry.position(bound, coordinate)
-        for bound in (value.start, value.stop)
-    )
-    return geometry.covering(coordinate, start, stop)
-
-
-def _channel_positions(array: xr.DataArray, dim: str, value: Any) -> Any:
-    if isinstance(value, slice):
-        return value
-    if not isinstance(value, str) and isinstance(value, Iterable):
-        return [_channel_position(array, dim, each) for each in value]
-    return _channel_position(array, dim, value)
-
-
-def _channel_position(array: xr.DataArray, dim: str, value: Any) -> int:
-    names = [str(name) for name in array[dim].values]
-    if isinstance(value, int | np.integer) and -len(names) <= value < len(names):
-        return int(value)
-    if str(value) in names:
-        return names.index(str(value))
-    raise SelectionError(f"there is no channel {value!r}; the channels are {', '.join(names)}")
 
 
 def quantify(obj: ObjT) -> ObjT:
@@ -362,6 +213,7 @@ def quantify(obj: ObjT) -> ObjT:
     for name, unit in known.items():
         attrs = {key: value for key, value in obj.coords[name].attrs.items() if key != "units"}
         if "pixel_size" in attrs:
-            attrs["pixel_size"] = units.quantity(attrs["pixel_size"], unit)
+            # with its unit, which the coordinate may change; as text, which can be written
+            attrs["pixel_size"] = f"{attrs['pixel_size']!r} {unit}"
         quantified[name].attrs.update(attrs)
     return obj.assign_coords(quantified.coords)

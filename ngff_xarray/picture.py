@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import geometry, image, ops, render, units
-from ngff_xarray.errors import SelectionError
+from ngff_xarray import geometry, image, ops, render, selection, units
+from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel, Window
 from ngff_xarray.spec import omero
@@ -21,6 +21,7 @@ Projection = Literal["max", "mean", "min"]
 Labels = str | bool | Sequence[str] | xr.DataArray | xr.DataTree | None
 
 MAX_PIXELS = 2**20
+MAX_CHUNKS = 2**16  # that a picture may read
 MAX_CHANNELS = 8
 _MOST_BYTES, _MOST_CHUNKS = 2**25, 2**9  # that a thumbnail may read
 _PROJECTIONS = ("max", "mean", "min")
@@ -51,7 +52,7 @@ class Picture:
     y: xr.DataArray
     x: xr.DataArray
     channels: tuple[Channel, ...]
-    position: Mapping[str, float]
+    position: Mapping[str, float | str]
 
 
 def rgb(
@@ -103,7 +104,8 @@ def rgb(
         position=position,
     )
     dims = (drawn.y.name, drawn.x.name, "rgb")
-    coords = {drawn.y.name: drawn.y, drawn.x.name: drawn.x, "rgb": ["red", "green", "blue"]}
+    colors = xr.Variable("rgb", ["red", "green", "blue"], {"axis_type": "channel"})
+    coords = {drawn.y.name: drawn.y, drawn.x.name: drawn.x, "rgb": colors}
     return xr.DataArray(drawn.rgb, dims=dims, coords=coords, name="rgb")
 
 
@@ -123,10 +125,12 @@ def draw(
     array, at = _plane(arrays, level, projection, max_pixels, position or {})
     drawn: tuple[Channel, ...] = ()
     if image.kind(obj) == "labels":
-        pixels = _draw_labels(_project(array, projection), obj)
+        largest: Projection | None = "max" if projection else None  # a mean is no label
+        pixels = _draw_labels(_project(array, largest), obj)
     else:
         array, chosen = _select_channels(array, obj, channels)
-        pixels, drawn = _draw_channels(_project(array, projection), chosen)
+        computed = "chunks" not in array.encoding
+        pixels, drawn = _draw_channels(_project(array, projection), chosen, computed=computed)
     down, right = image.plane_dims(arrays[0])
     picture = Picture(pixels, array[down], array[right], drawn, at)
     for tree in _label_images(obj, labels):
@@ -145,34 +149,42 @@ def _plane(
     projection: Projection | None,
     max_pixels: int,
     position: Mapping[str, Any],
-) -> tuple[xr.DataArray, dict[str, float]]:
+) -> tuple[xr.DataArray, dict[str, float | str]]:
     """Return (c?, z?, y, x) of the chosen level, lazily, and where it lies.
 
     An axis to project over is still there: channels are chosen before anything is read.
     """
-    ops.check_axes(arrays[0], position)
+    _check_drawable(arrays[0])
     down, right = image.plane_dims(arrays[0])
     channel = image.channel_dim(arrays[0])
-    region = {dim: position[dim] for dim in (down, right) if dim in position}
-    flat = [dim for dim, where in region.items() if not isinstance(where, slice)]
-    if flat:
-        raise SelectionError(f"{flat[0]}: a picture needs a region of it: a slice")
-    cropped = [array.isel(ops.positions(array, region)) for array in arrays]
-    array = _choose(cropped, level, max_pixels)
-    if channel is not None and channel in position:
-        array = array.isel(ops.positions(array, {channel: position[channel]}))
     over = _projected_dims(arrays[0], projection, position)
     at = {
         str(dim): _default_position(arrays[0], str(dim), position)
         for dim in arrays[0].dims
         if dim not in (down, right, channel) and dim not in over
     }
-    array = array.isel(ops.positions(array, at))
+    indexers = {**position, **at}
+    flat = [dim for dim in (down, right) if not isinstance(indexers.get(dim, slice(0)), slice)]
+    if flat:
+        raise SelectionError(f"{flat[0]}: a picture needs a region of it: a slice")
+    where = selection.positions_of_levels(arrays, indexers)
+    cropped = [array.isel(chosen) for array, chosen in zip(arrays, where, strict=True)]
+    array = _choose(cropped, level, max_pixels)
+    _check_budget(array, (down, right, *over))
     array = _strided(array, (down, right), max_pixels)
-    kept = {dim: position[dim] for dim in over if dim in position}
-    array = array.isel(ops.positions(array, kept))
     dims = [dim for dim in (channel, *over, down, right) if dim in array.dims]
     return array.transpose(*dims), at
+
+
+def _check_drawable(array: xr.DataArray) -> None:
+    if array.dtype.kind not in "buif":
+        raise NotOmeError(f"{array.dtype} is no dtype of pictures: expected integers or floats")
+    for dim in array.dims:
+        if not array.sizes[dim]:
+            raise SelectionError(f"axis {dim} is empty: there is nothing to draw")
+    for dim in image.plane_dims(array):
+        if not geometry.is_numeric(array[dim]):
+            raise NotOmeError(f"{dim} has no positions to draw along: its coordinate holds names")
 
 
 def _project(array: xr.DataArray, projection: Projection | None) -> xr.DataArray:
@@ -210,17 +222,17 @@ def _projected_dims(
     return [dim for dim in third if dim not in image.plane_dims(array) and dim not in single]
 
 
-def _default_position(array: xr.DataArray, dim: str, position: Mapping[str, Any]) -> float:
+def _default_position(array: xr.DataArray, dim: str, position: Mapping[str, Any]) -> float | str:
     """Return where to cut an axis: where the user says, the store, or a sensible place."""
     coordinate = array[dim]
+    kind = {axis.name: axis.type for axis in image.axes(array)}[dim]
+    if kind == "channel" or not geometry.is_numeric(coordinate):
+        return str(coordinate.values[selection.positions(array, {dim: position.get(dim, 0)})[dim]])
     if dim in position:
         return geometry.position(position[dim], coordinate)
-    kind = {axis.name: axis.type for axis in image.axes(array)}[dim]
     index = omero.default_index(image.ome(array).get("omero"), kind, dim)
     if index is None or not 0 <= index < coordinate.size:
         index = coordinate.size // 2 if kind == "space" else 0
-    if coordinate.size == 0:
-        raise SelectionError(f"axis {dim} is empty: there is no plane to draw")
     return float(geometry.numbers(coordinate)[index])
 
 
@@ -246,16 +258,25 @@ def _select_channels(
 
 
 def _draw_channels(
-    array: xr.DataArray, channels: Sequence[Channel]
+    array: xr.DataArray, channels: Sequence[Channel], *, computed: bool
 ) -> tuple[NDArray[np.uint8], tuple[Channel, ...]]:
     planes = list(array.values) if image.channel_dim(array) else [array.values]
     colors = render.channel_colors(len(channels))
     drawn = []
     for channel, plane, color in zip(channels, planes, colors, strict=True):
-        window = channel.window or Window(*render.auto_window(plane))
+        window = channel.window
+        if window is None or (computed and not _overlaps(window, plane)):
+            window = Window(*render.auto_window(plane))
         drawn.append(Channel(channel.name, channel.color or color, window, channel.active))
     windows = [(c.window.start, c.window.end) for c in drawn if c.window is not None]
     return render.composite(planes, [c.color for c in drawn if c.color], windows), tuple(drawn)
+
+
+def _overlaps(window: Window, plane: NDArray[Any]) -> bool:
+    """Tell whether a stored window shows anything of values that were computed from the store's."""
+    low, high = render.auto_window(plane, (0, 100))
+    first, last = sorted((window.start, window.end))
+    return bool(low < last and high > first)
 
 
 def _stored_channels(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
@@ -268,19 +289,21 @@ def _stored_channels(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
 
 
 def _chosen(channels: Sequence[Channel], names: Sequence[str] | str | None) -> list[int]:
-    known = [channel.name for channel in channels]
     if names is None:
         active = [i for i, channel in enumerate(channels) if channel.active]
         return (active or list(range(len(channels))))[:MAX_CHANNELS]
-    wanted = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        raise SelectionError(f"there is no channel {unknown}; the channels are {known}")
+    known = [channel.name for channel in channels]
+    wanted = [names] if isinstance(names, str) else names
+    if not isinstance(wanted, list | tuple) or not wanted or not set(wanted) <= set(known):
+        raise SelectionError(f"there is no channel {names!r}; the channels are {', '.join(known)}")
     return [known.index(name) for name in wanted]
 
 
 def _draw_labels(array: xr.DataArray, obj: Obj) -> NDArray[np.uint8]:
-    values = array.values
+    channel = image.channel_dim(array)
+    values = (array if channel is None else array.isel({channel: 0})).values
+    if values.dtype.kind not in "bui":
+        raise NotOmeError(f"labels must be integers to be drawn, found {values.dtype}")
     black = np.zeros((*values.shape, 3), np.uint8)
     return render.overlay_labels(black, values, stored=image.label_colors(obj), alpha=1.0)
 
@@ -294,7 +317,9 @@ def _label_images(obj: Obj, labels: Labels) -> list[Obj]:
     if isinstance(labels, xr.DataArray | xr.DataTree):
         return [labels]
     known = image.label_images(obj)
-    names = list(known) if labels is True else [labels] if isinstance(labels, str) else [*labels]
+    names = list(known) if labels is True else [labels] if isinstance(labels, str) else labels
+    if not isinstance(names, list | tuple):
+        raise SelectionError(f"labels: expected names or a label image, found {labels!r}")
     unknown = [name for name in names if name not in known]
     if unknown:
         have = f"the label images are {', '.join(known)}" if known else "there are no label images"
@@ -305,7 +330,7 @@ def _label_images(obj: Obj, labels: Labels) -> list[Obj]:
 def _label_plane(
     obj: Obj,
     picture: Picture,
-    at: Mapping[str, float],
+    at: Mapping[str, float | str],
     like: xr.DataArray,
     projection: Projection | None,
 ) -> NDArray[Any]:
@@ -315,36 +340,41 @@ def _label_plane(
     the largest label counts.
     """
     arrays = image.levels(obj)
-    down, right = str(picture.y.name), str(picture.x.name)
-    array = arrays[_level_for(arrays, picture.x)]
-    array = array.isel(ops.label_positions(array, at, like))
-    rows, columns = _indices(array[down], picture.y), _indices(array[right], picture.x)
-    if not ((rows >= 0).any() and (columns >= 0).any()):
-        return np.zeros((rows.size, columns.size), array.dtype)
-    top, left = int(np.min(rows[rows >= 0])), int(np.min(columns[columns >= 0]))
-    box = array.isel(
-        {
-            down: slice(top, int(np.max(rows)) + 1),
-            right: slice(left, int(np.max(columns)) + 1),
-        }
+    down, right = image.plane_dims(arrays[0])  # which may be called otherwise than the image's
+    number = _level_for(arrays, right, picture.x)
+    where = selection.positions_of_labels(
+        arrays, {dim: place for dim, place in at.items() if dim not in (down, right)}, like
     )
-    rest = [dim for dim in box.dims if dim not in (down, right)]
-    box = box.isel(dict.fromkeys(rest, 0)) if projection is None else box.max(rest)
-    pixels = box.transpose(down, right).values
-    taken: NDArray[Any] = pixels[np.ix_(np.maximum(rows - top, 0), np.maximum(columns - left, 0))]
-    taken[rows < 0, :] = 0
-    taken[:, columns < 0] = 0
-    return taken
+    array = arrays[number].isel(where[number])
+    rows, columns = _indices(array[down], picture.y), _indices(array[right], picture.x)
+    pixels = np.zeros((rows.size, columns.size), array.dtype)
+    inside = np.ix_(rows >= 0, columns >= 0)
+    if pixels[inside].size:
+        box = _box(array, {down: rows[rows >= 0], right: columns[columns >= 0]})
+        rest = [dim for dim in box.dims if dim not in (down, right)]
+        box = box.isel(dict.fromkeys(rest, 0)) if projection is None else box.max(rest)
+        pixels[inside] = box.transpose(down, right).values
+    return pixels
 
 
-def _level_for(arrays: Sequence[xr.DataArray], x: xr.DataArray) -> int:
+def _box(array: xr.DataArray, indices: Mapping[str, NDArray[np.intp]]) -> xr.DataArray:
+    """Return the pixels at some indices; read as a whole where that is not much more."""
+    spans = {dim: slice(int(np.min(i)), int(np.max(i)) + 1) for dim, i in indices.items()}
+    spanned = math.prod(span.stop - span.start for span in spans.values())
+    if spanned > 4 * math.prod(i.size for i in indices.values()):
+        return array.isel(indices).compute()
+    box = array.isel(spans).compute()
+    return box.isel({dim: i - spans[dim].start for dim, i in indices.items()})
+
+
+def _level_for(arrays: Sequence[xr.DataArray], dim: str, x: xr.DataArray) -> int:
     """Return the coarsest level of labels that is as fine as the picture."""
     wanted = geometry.pixel_size(x)
     best = 0
     for i, array in enumerate(arrays):
-        size = geometry.pixel_size(array[x.name])
+        size = geometry.pixel_size(array[dim])
         if wanted is not None and size is not None:
-            factor = units.factor(geometry.unit(array[x.name]), geometry.unit(x))
+            factor = units.factor(geometry.unit(array[dim]), geometry.unit(x))
             best = i if size * factor <= wanted * 1.001 else best
     return best
 
@@ -377,15 +407,30 @@ def thumbnail(obj: Obj, size: int = 144) -> NDArray[np.uint8] | None:
     ndarray of uint8, shape (y, x, 3)
     """
     array = image.levels(obj)[-1]
-    plane = {dim: array.sizes[dim] for dim in image.plane_dims(array)}
+    plane = image.plane_dims(array)
+    pixels = math.prod(array.sizes[dim] for dim in plane)
     channels = min(array.sizes.get(image.channel_dim(array) or "", 1), MAX_CHANNELS)
-    pixels = math.prod(plane.values())
-    chunk = array.encoding.get("preferred_chunks") or {}
-    chunks = math.prod(math.ceil(n / _first(chunk.get(dim, n))) for dim, n in plane.items() if n)
     affordable = pixels * channels * array.dtype.itemsize <= _MOST_BYTES
-    if not pixels or not affordable or chunks * channels > _MOST_CHUNKS:
+    if not pixels or not affordable or _chunk_count(array, plane) * channels > _MOST_CHUNKS:
         return None
     return _shrunk(draw(obj, level=-1, max_pixels=pixels).rgb, size)
+
+
+def _check_budget(array: xr.DataArray, dims: Sequence[str]) -> None:
+    """Refuse to read so many chunks that a picture would never be done."""
+    count = _chunk_count(array, dims)
+    if count > MAX_CHUNKS:
+        raise SelectionError(
+            f"this picture would read {count} chunks, more than {MAX_CHUNKS}, for there is no "
+            f"coarser level: draw a region, with {dims[0]}=slice(…) and {dims[1]}=slice(…)"
+        )
+
+
+def _chunk_count(array: xr.DataArray, dims: Sequence[str]) -> int:
+    """Return about how many stored chunks lie under an array along some axes."""
+    chunk = array.encoding.get("preferred_chunks") or {}
+    sizes = {dim: array.sizes[dim] for dim in dims}
+    return math.prod(math.ceil(n / _first(chunk.get(dim, n))) for dim, n in sizes.items() if n)
 
 
 def _first(chunk: Any) -> int:

@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from ngff_xarray import geometry, image, units
+from ngff_xarray.errors import UnitError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel
 from ngff_xarray.picture import Labels, Picture, Projection, draw
@@ -88,7 +89,7 @@ def plot(
         ax = _new_axes(picture, beside=_LEGEND if legend and _needs_legend(picture.channels) else 0)
     _draw_pixels(ax, picture)
     if scale_bar:
-        _draw_scale_bar(ax, picture.x)
+        _draw_scale_bar(ax, picture)
     if legend and _needs_legend(picture.channels):
         _draw_legend(ax, picture.channels)
     ax.set_title(_title(obj, picture, projection) if title is None else title, parse_math=False)
@@ -121,7 +122,15 @@ def _extent(picture: Picture) -> tuple[float, float, float, float]:
 
 def _aspect(picture: Picture) -> float:
     """Return how long a unit of y is in units of x."""
-    return units.factor(geometry.unit(picture.y), geometry.unit(picture.x))
+    try:
+        return units.factor(geometry.unit(picture.y), geometry.unit(picture.x))
+    except UnitError:  # time against space, say: there is no right proportion
+        return abs(_length(picture.x) / _length(picture.y))
+
+
+def _length(axis: xr.DataArray) -> float:
+    bounds = geometry.edges(axis)
+    return float(bounds[-1] - bounds[0])
 
 
 def _draw_pixels(ax: Axes, picture: Picture) -> None:
@@ -149,18 +158,19 @@ def _title(obj: Obj, picture: Picture, projection: Projection | None) -> str:
     parts = [printable(image.name(obj))] if image.name(obj) else []
     for dim, where in picture.position.items():
         unit = axes[dim].unit
-        parts.append(f"{printable(dim)} {where:.4g}{' ' + units.symbol(unit) if unit else ''}")
+        place = printable(where) if isinstance(where, str) else f"{where:.4g}"
+        parts.append(f"{printable(dim)} {place}{' ' + units.symbol(unit) if unit else ''}")
     if projection is not None:
         parts.append(f"{projection} projection")
     return " · ".join(parts)
 
 
-def _draw_scale_bar(ax: Axes, x: xr.DataArray) -> None:
-    unit = geometry.unit(x)
-    bounds = geometry.edges(x)
+def _draw_scale_bar(ax: Axes, picture: Picture) -> None:
+    unit = geometry.unit(picture.x)
     if unit is None:
         return
-    length, text = scale_bar(abs(float(bounds[-1] - bounds[0])) * _BAR, unit)
+    width = abs(_length(picture.x))
+    length, text = scale_bar(width * _BAR, unit)
     bar = AnchoredSizeBar(
         ax.transData,
         length,
@@ -171,7 +181,7 @@ def _draw_scale_bar(ax: Axes, x: xr.DataArray) -> None:
         sep=4,
         frameon=False,
         color="white",
-        size_vertical=abs(float(bounds[-1] - bounds[0])) / 150,
+        size_vertical=width / 150 / _aspect(picture),
         fontproperties=FontProperties(size="medium", weight="bold"),
     )
     for artist in (*bar.size_bar.get_children(), *bar.txt_label.get_children()):

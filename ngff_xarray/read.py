@@ -13,11 +13,11 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ngff_xarray import geometry, spec
+from ngff_xarray import geometry, spec, transforms
 from ngff_xarray.errors import Issue, MetadataError, NgffError
 from ngff_xarray.model import Image, Level
 from ngff_xarray.spec import omero
-from ngff_xarray.spec.report import Report
+from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.store import (
     Document,
     Group,
@@ -29,7 +29,8 @@ from ngff_xarray.store import (
     run,
 )
 
-MAX_AXIS = 2**25  # an axis has a coordinate for every pixel, in memory
+MAX_COORDINATES = 2**24  # of all levels of an image: every axis has one for each pixel
+MAX_CHANNELS = 2**17
 
 
 def open_tree(
@@ -162,20 +163,45 @@ def _open_arrays(
     for i, (level, document) in enumerate(zip(image.multiscale.levels, documents, strict=True)):
         where = f"multiscales[0].datasets[{i}].path"
         if document is None:
-            report.fail(where, f"there is no array at {level.path!r}")
+            report.fail(where, f"there is no array at {shown(level.path)}")
             continue
         array = open_array(source, level.path, document)
         if array.ndim != ndim:
             report.fail(
                 where,
-                f"{level.path!r} has {array.ndim} dimensions {array.shape}, "
+                f"{shown(level.path)} has {array.ndim} dimensions {array.shape}, "
                 f"but there are {ndim} axes",
             )
-        elif max(array.shape) > MAX_AXIS:
-            report.fail(where, f"{level.path!r} declares {array.shape}: an axis over {MAX_AXIS}")
+        else:
+            _check_coordinates(image, level, array.shape, where, report)
         arrays.append(array)
     report.check()
+    total = sum(sum(array.shape) for array in arrays)
+    if total > MAX_COORDINATES:
+        shapes = shown([array.shape for array in arrays])
+        report.fail("multiscales[0].datasets", f"declare axes of {total} pixels together: {shapes}")
+    report.check()
     return tuple(arrays)
+
+
+def _check_coordinates(
+    image: Image, level: Level, shape: tuple[int, ...], where: str, report: Report
+) -> None:
+    """Refuse geometry that floats cannot hold, and more channels than there can be names."""
+    axes = image.multiscale.axes
+    scale, translation = transforms.scale_and_translation(level.transformation, len(axes))
+    for axis, size, step, start in zip(axes, shape, scale, translation, strict=True):
+        if axis.type == "channel":
+            if size > MAX_CHANNELS:
+                report.fail(where, f"declares {size} channels, more than {MAX_CHANNELS}")
+            if start:
+                report.warn(where, f"axis {axis.name}: channels have names, no translation {start}")
+        elif not geometry.are_distinct(size, step, start):
+            report.fail(
+                where,
+                f"axis {axis.name}: scale {step:g} and translation {start:g} cannot tell "
+                f"{size} pixels apart",
+            )
 
 
 def _check_arrays(
@@ -194,11 +220,22 @@ def _check_arrays(
             report.error(where, f"dimension_names {stored} differ from the axes {names}, which win")
         if i and any(np.greater(array.shape, arrays[i - 1].shape)):
             report.error(where, f"{array.shape} is larger than the level before it")
+        if i and _is_finer(image, i):
+            report.error(where, "has smaller pixels than the level before it")
         if array.dtype != arrays[0].dtype:
             report.error(where, f"has dtype {array.dtype}, the first level {arrays[0].dtype}")
     if is_label and arrays[0].dtype.kind not in "iu":
         report.error("image-label", f"labels must be integers, found {arrays[0].dtype}")
     _check_channels(image, arrays[0].shape, report)
+
+
+def _is_finer(image: Image, number: int) -> bool:
+    ndim = len(image.multiscale.axes)
+    before, this = (
+        transforms.scale_and_translation(level.transformation, ndim)[0]
+        for level in image.multiscale.levels[number - 1 : number + 1]
+    )
+    return bool(np.less(np.abs(this), np.abs(before) * (1 - 1e-6)).any())
 
 
 def _check_channels(image: Image, shape: tuple[int, ...], report: Report) -> None:
@@ -265,7 +302,7 @@ def _level_dataset(
 ) -> xr.Dataset:
     dims = tuple(axis.name for axis in opened.image.multiscale.axes)
     name = "labels" if opened.is_label else "image"
-    if name in dims:  # an axis of that name has its coordinate there
+    while name in dims:  # an axis of that name has its coordinate there
         name += "_"
     data = indexing.LazilyIndexedArray(_ZarrArray(array))
     attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}

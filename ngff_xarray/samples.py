@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from ngff_xarray import pyramid
 from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.model import Axis, Image, Level, Multiscale
 from ngff_xarray.transforms import Scale, Transformation, Translation, compose
+from ngff_xarray.urls import is_url
 from ngff_xarray.write import write_image
 
 SampleName = Literal["cell", "retina", "histology"]
@@ -57,12 +59,23 @@ def sample(name: SampleName = "cell", path: str | os.PathLike[str] | None = None
     if name not in _SAMPLES:
         raise SelectionError(f"there is no sample {name!r}; there are {', '.join(_SAMPLES)}")
     target = Path(path).expanduser() if path is not None else _cache() / f"{name}.ome.zarr"
-    if (target / "zarr.json").exists():
+    if path is not None and is_url(os.fspath(path)):
+        raise StoreError(f"samples are written to local paths, found {path}")
+    if _is_sample(target, _SAMPLES[name]):
         return target
     if target.exists():
-        raise StoreError(f"{target} exists and is no Zarr group: give another path")
+        raise StoreError(f"{target} exists and is not the sample {name!r}: give another path")
     _write(_SAMPLES[name], target)
     return target
+
+
+def _is_sample(target: Path, recipe: _Sample) -> bool:
+    """Tell whether the sample was written before: its metadata come last."""
+    try:
+        document = json.loads((target / "zarr.json").read_bytes())
+        return bool(document["attributes"]["ome"]["multiscales"][0]["name"] == recipe.name)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,7 @@ def _write(recipe: _Sample, target: Path) -> None:
             made.rename(target)
         except OSError:
             # another process was faster
-            if not (target / "zarr.json").exists():
+            if not _is_sample(target, recipe):
                 raise
             shutil.rmtree(made)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.request import url2pathname
 
 import zarr
 from zarr.abc.store import Store
@@ -27,13 +25,15 @@ from ngff_xarray.errors import (
     StoreError,
     StoreNotFoundError,
 )
+from ngff_xarray.text import printable
+from ngff_xarray.urls import is_url, local_path
 
 T = TypeVar("T")
 Document = dict[str, Any]
 ZarrFormat = Literal[2, 3]
 
 MAX_METADATA_BYTES = 64 * 2**20
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
+MAX_SHOWN = 500  # characters of a URL, a path or another library's message in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return sync(coroutine)
 
 
-def is_url(source: object) -> bool:
-    """Tell whether a source is the text of a URL (``https://…``, ``simplecache::s3://…``)."""
-    return isinstance(source, str) and _URL.match(source) is not None
-
-
 def open_source(
     source: Any, *, group: str | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Source:
@@ -119,11 +114,10 @@ def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
         raise StoreError(
             f"cannot open {type(source).__name__}: expected a path, a URL, or a zarr group or store"
         )
-    text = os.fspath(source)
-    if text.startswith("file://"):
-        text = _local_path(text)
+    text = local_path(os.fspath(source))
     if not is_url(text):
-        path = Path(text).expanduser()
+        # absolute: arrays are read later, perhaps from another working directory
+        path = Path(text).expanduser().absolute()
         if not path.exists():
             raise StoreNotFoundError(f"no such file or directory: {text}")
         return Source(LocalStore(path, read_only=True), "", str(path))
@@ -133,10 +127,6 @@ def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
     except (ImportError, ValueError, OSError) as error:
         raise StoreError(f"cannot open {url}: {error}") from error
     return Source(store, "", url)
-
-
-def _local_path(url: str) -> str:
-    return url2pathname(url.removeprefix("file://").removeprefix("localhost"))
 
 
 def look(source: Source) -> Group | None:
@@ -255,7 +245,8 @@ async def fetch_json(source: Source, name: str) -> Document | None:
     try:
         found = await source.store.get(key, prototype=default_buffer_prototype())
     except Exception as error:
-        raise StoreError(f"{source.url}: cannot read {name}: {_reason(error)}") from error
+        where = printable(source.url, MAX_SHOWN)
+        raise StoreError(f"{where}: cannot read {name}: {_reason(error)}") from error
     if found is None:
         return None
     if len(found) > MAX_METADATA_BYTES:
@@ -270,11 +261,13 @@ async def fetch_json(source: Source, name: str) -> Document | None:
 
 
 def _malformed(source: Source, name: str, message: str) -> MetadataError:
-    return MetadataError(source.url, [Issue(name, message, "error")])
+    where = printable(source.url, MAX_SHOWN)
+    return MetadataError(where, [Issue(printable(name, MAX_SHOWN), message, "error")])
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = printable(error, MAX_SHOWN)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]:
@@ -326,15 +319,15 @@ class _RecentLook:
     def __init__(self, seconds: float = 5.0) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._looks: dict[tuple[str, int], tuple[float, Source, Group | None]] = {}
+        self._looks: dict[tuple[str, int], tuple[float, Source, Group]] = {}
 
-    def put(self, key: str, source: Source, group: Group | None) -> None:
+    def put(self, key: str, source: Source, group: Group) -> None:
         now = time.monotonic()
         with self._lock:
             self._looks = {k: v for k, v in self._looks.items() if now - v[0] < self._seconds}
             self._looks[key, threading.get_ident()] = (now, source, group)
 
-    def take(self, key: str) -> tuple[Source, Group | None] | None:
+    def take(self, key: str) -> tuple[Source, Group] | None:
         with self._lock:
             found = self._looks.pop((key, threading.get_ident()), None)
         if found is None or time.monotonic() - found[0] >= self._seconds:
@@ -345,11 +338,11 @@ class _RecentLook:
 _recent = _RecentLook()
 
 
-def look_ahead(source: Any) -> Group | None:
-    """Return what the group at a user's source says, and keep it for `open_group`."""
+def look_ahead(source: Any, wanted: Callable[[Document], bool]) -> Group | None:
+    """Return what the group at a user's source says; keep it for `open_group` if it is wanted."""
     place = open_source(source)
     group = look(place)
-    if isinstance(source, str | os.PathLike):
+    if group is not None and isinstance(source, str | os.PathLike) and wanted(group.attributes):
         _recent.put(os.fspath(source), place, group)
     return group
 
@@ -368,10 +361,9 @@ def open_group(
     StoreError
         If the store cannot be read.
     """
-    if isinstance(source, str | os.PathLike) and not group and not storage_options:
-        found = _recent.take(os.fspath(source))
-        if found is not None:
-            return found[0], require_group(*found)
+    recent = _recent.take(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+    if recent is not None and not group and not storage_options:
+        return recent
     place = open_source(source, group=group, storage_options=storage_options)
     return place, require_group(place, look(place))
 

@@ -11,6 +11,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ngff_xarray.errors import UnitError
 
 if TYPE_CHECKING:
@@ -229,6 +231,8 @@ def magnitude(value: object, unit: str | None) -> float:
     if hasattr(value, "magnitude") and hasattr(value, "to"):
         return _converted(value, unit)
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError(value)
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
         raise UnitError(f"{value!r} is no number, quantity or text such as '10 µm'") from error

@@ -103,6 +103,44 @@ _LOOKS_LIKE_OME: Mapping[str, Callable[[Json], bool]] = {
 }
 
 
+def is_claimed(attributes: Json) -> bool:
+    """Tell whether the engine opens a group unasked: only what is OME's beyond doubt.
+
+    Below the key ``ome`` that is anything with a version, elsewhere what has OME's form: other
+    people's stores, whose attributes may use the same words, are left to the other engines.
+    """
+    kind = detect_kind(attributes)
+    document = attributes.get("ome", attributes)
+    if kind is None or ("ome" in attributes and isinstance(document.get("version"), str)):
+        return kind is not None
+    return kind in _FORMS and _FORMS[kind](document)
+
+
+def _has_lists(key: str, *lists: str) -> Callable[[Json], bool]:
+    """Return a test for an object under a key that holds these lists."""
+
+    def test(document: Json) -> bool:
+        value = document[key]
+        return isinstance(value, dict) and all(isinstance(value.get(n), list) for n in lists)
+
+    return test
+
+
+def _has_levels(document: Json) -> bool:
+    first = _first_multiscale(document)
+    described = any(isinstance(first.get(key), list) for key in ("axes", "coordinateSystems"))
+    versioned = str(first.get("version", "")).startswith("0.") and bool(first.get("datasets"))
+    return described or versioned or (bool(first) and "omero" in document)
+
+
+_FORMS: Mapping[str, Callable[[Json], bool]] = {
+    "plate": _has_lists("plate", "wells"),
+    "well": _has_lists("well", "images"),
+    "image": _has_levels,
+    "collection": lambda document: "bioformats2raw.layout" in document,
+}
+
+
 def detect_version(attributes: Json) -> str:
     """Return the version that the attributes of an image's group follow.
 

@@ -130,6 +130,7 @@ def _read_axis(entry: Any, where: str, report: Report) -> Axis:
     if not isinstance(name, str) or not name or "/" in name:
         report.fail(f"{where}.name", f"expected a name without '/', found {shown(name)}")
         name = f"?{where}"
+    extra = {k: v for k, v in entry.items() if k not in _AXIS_KEYS}
     kind = entry.get("type")
     if kind is None:
         kind = _NAMED_TYPES.get(name)
@@ -137,8 +138,7 @@ def _read_axis(entry: Any, where: str, report: Report) -> Axis:
         report.warn(f"{where}.type", f"is missing{guessed}")
     elif not isinstance(kind, str):
         report.error(f"{where}.type", f"expected text, found {shown(kind)}")
-        kind = None
-    extra = {k: v for k, v in entry.items() if k not in _AXIS_KEYS}
+        extra["type"], kind = kind, None
     unit = _read_unit(entry, kind, where, extra, report)
     long_name = entry.get("longName")
     if long_name is not None and not isinstance(long_name, str):
@@ -157,7 +157,7 @@ def _read_unit(
         return None
     text = entry["unit"]
     unit = unit_name(text) if isinstance(text, str) else None
-    if text != unit:
+    if text is None or text != unit:
         extra["unit"] = text
         if unit is not None:
             report.warn(
@@ -281,6 +281,7 @@ def _read_scale(entry: Json, where: str, ndim: int, report: Report) -> Scale:
         report.fail(
             f"{where}.scale", f"expected numbers other than 0, found {shown(entry['scale'])}"
         )
+        numbers = (1.0,) * ndim
     return Scale(numbers)
 
 
