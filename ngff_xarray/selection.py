@@ -225,7 +225,7 @@ def _by_name(coordinate: xr.DataArray, value: Any) -> Any:
     if isinstance(value, slice):
         return _slice_of_names(coordinate, value)
     if isinstance(value, np.ndarray | xr.DataArray):
-        value = value.tolist()
+        value = np.asarray(value).tolist()
     if isinstance(value, list | tuple):
         return [_index(coordinate, each) for each in value]
     return _index(coordinate, value)

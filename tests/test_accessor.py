@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stores import edit_attributes, write_image
 
 import ngff_xarray
-from ngff_xarray import NgffError
+from ngff_xarray import NgffError, units
 from ngff_xarray.errors import MissingDependencyError, NotOmeError, SelectionError, UnitError
 from ngff_xarray.model import Channel, Window
 
@@ -60,6 +60,15 @@ def test_channels_are_found_by_name(tree: xr.DataTree) -> None:
     assert (image.isel(c=slice(1, 2)) * 2).ngff.channels == (GFP,)
     assert image.rename({"c": "farbe"}).ngff.channels == (DAPI, GFP)
     assert tree.isel(c=[1]).ngff.channels == (GFP,)
+
+
+def test_channels_that_lost_their_names_are_nobodys(tree: xr.DataTree) -> None:
+    image = tree["0/image"]
+    nobody = (Channel("0"),)
+    assert image.isel(c=1, drop=True).ngff.channels == nobody
+    assert image.isel(c=[1]).drop_vars("c").ngff.channels == nobody
+    assert (image.isel(c=1) - image.isel(c=0)).ngff.channels == nobody
+    assert image.max("c").ngff.channels == nobody
 
 
 def test_channel_names_are_made_distinct_and_complete(tmp_path: Path) -> None:
@@ -193,6 +202,48 @@ def test_sel_on_a_dataset_and_of_one_level(tree: xr.DataTree, scan: Path) -> Non
 def _bounds(array: xr.DataArray, dim: str) -> tuple[float, float]:
     half = array.ngff.pixel_size[dim].magnitude / 2
     return float(array[dim][0]) - half, float(array[dim][-1]) + half
+
+
+def test_channels_are_selected_as_xarray_would(tree: xr.DataTree) -> None:
+    image = tree["0/image"]
+    for value in (slice("DAPI", "GFP"), ["DAPI", "GFP"], image["c"], np.array(["DAPI", "GFP"])):
+        xr.testing.assert_equal(image.ngff.sel(c=value), image)
+    xr.testing.assert_equal(image.ngff.sel(c=image["c"][1]), image.isel(c=1))
+    xr.testing.assert_equal(image.ngff.crop(c=slice("GFP", None)), image.isel(c=[1]))
+    for mask in (True, [True, False]):
+        with pytest.raises(SelectionError, match="no channel True"):
+            image.ngff.sel(c=mask)
+    with pytest.raises(UnitError):
+        image.ngff.sel(x=True)
+
+
+def test_the_last_pixels_of_a_pyramid_that_left_some_out(tmp_path: Path) -> None:
+    pixels = np.arange(81, dtype="uint16").reshape(9, 9)
+    coords = {
+        "0": {"y": np.arange(9.0), "x": np.arange(9.0)},
+        "1": {"y": 0.5 + 2 * np.arange(4), "x": 0.5 + 2 * np.arange(4)},
+    }
+    levels = {"0": pixels, "1": pixels[:8:2, :8:2]}
+    tree = xr.DataTree.from_dict(
+        {p: xr.Dataset({"image": (("y", "x"), levels[p])}, coords[p]) for p in levels}
+    )
+    assert tree.ngff.sel(x=8)["1/x"] == 6.5
+    assert tree.ngff.crop(x=slice(8, 8.4))["1/image"].shape == (4, 1)
+    assert tree.ngff.rgb(level=0, x=slice(8, 8.4)).shape == (9, 1, 3)
+    with pytest.raises(SelectionError, match=r"from -0\.5 to 8\.5"):
+        tree.ngff.sel(x=9)
+
+
+def test_labels_that_a_region_does_not_reach_are_empty(tree: xr.DataTree) -> None:
+    part = tree.ngff.labels["cells"].ngff.crop(x=slice(0, 10))
+    nodes = {node.path: node.to_dataset() for node in tree.subtree}
+    nodes |= {f"/labels/cells{n.path}".rstrip("/"): n.to_dataset() for n in part.subtree}
+    partly = xr.DataTree.from_dict(nodes)
+    cropped = partly.ngff.crop(x=slice(15, 20))
+    assert cropped["0/image"].sizes["x"] == 11
+    assert [level.sizes["x"] for level in cropped.ngff.labels["cells"].ngff.levels] == [0, 0, 0]
+    with pytest.raises(SelectionError, match=r"label image /labels/cells: x: 12"):
+        partly.ngff.sel(x=12)
 
 
 def test_crop_covers_the_same_region_on_every_level_and_label(tree: xr.DataTree) -> None:
@@ -344,6 +395,16 @@ def test_quantify_gives_quantities_as_coordinates(tree: xr.DataTree) -> None:
     part = image.pint.sel(x=slice(image.ngff.pixel_size["x"] * 2, image["x"].data[4]))
     assert part.sizes["x"] == 3
     assert str(tree.ngff.quantify()["2/x"].pint.units) == "micrometer"
+    one = image.isel(x=[3]).pint.to(x=units.registry().Unit("nm"))
+    assert one.ngff.pixel_size["x"].to("nm").magnitude == pytest.approx(500)
+    assert image.ngff.sel(x=slice("2 µm", "3 µm")).sizes["x"] == 3
+
+
+def test_what_was_quantified_can_be_written(tree: xr.DataTree, tmp_path: Path) -> None:
+    plain = tree.ngff.quantify()["0"].to_dataset().pint.dequantify()
+    plain.drop_vars("c").drop_encoding().to_zarr(tmp_path / "plain.zarr", consolidated=False)
+    again = xr.open_dataset(tmp_path / "plain.zarr", engine="zarr", consolidated=False)
+    assert again["image"].ngff.pixel_size["x"].magnitude == 0.5
 
 
 def test_quantify_names_the_extra(monkeypatch: pytest.MonkeyPatch, tree: xr.DataTree) -> None:
@@ -364,6 +425,21 @@ def test_other_objects_say_what_is_missing(obj: Any, name: str) -> None:
         getattr(obj.ngff, name)
     assert "no OME-Zarr image" in repr(obj.ngff)
     assert not hasattr(obj.ngff, "_repr_html_")
+
+
+def test_an_object_that_becomes_an_image_is_looked_at_again() -> None:
+    dataset = xr.Dataset()
+    assert "no OME-Zarr image" in repr(dataset.ngff)
+    dataset["image"] = (("y", "x"), np.zeros((4, 4)))
+    assert dataset.ngff.kind == "image"
+    assert repr(dataset.ngff).startswith("OME-Zarr image")
+
+
+def test_dimensions_without_names_and_other_types_say_so() -> None:
+    array = xr.DataArray(np.zeros((2, 3)), dims=(0, 1))
+    assert "expected names, as text" in repr(array.ngff)
+    with pytest.raises(TypeError, match="found int"):
+        ngff_xarray.ngff(3)  # type: ignore[call-overload]
 
 
 def test_a_dataset_with_several_images_says_so() -> None:

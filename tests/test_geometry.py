@@ -261,6 +261,29 @@ def test_a_translation_that_drowns_the_pixels_gives_none() -> None:
     assert geometry.pixel_size(coordinate(5, 1e-9, 1e9)) is None
 
 
+def test_a_quantified_coordinate_states_its_size_with_its_unit() -> None:
+    x = coordinate(3, 0.5).isel(x=[1])["x"]
+    for stated, size in (("0.5 micrometer", 0.5), ("500 nm", 0.5), ("3 s", None), ("3 px", None)):
+        assert geometry.pixel_size(x.assign_attrs(pixel_size=stated)) == size
+
+
+@UNTIMED
+@given(st.integers(0, 50), FACTORS | st.floats(-1e-12, 1e-12), st.floats(-1e12, 1e12))
+def test_distinct_pixels_have_a_pixel_size(size: int, step: float, start: float) -> None:
+    if size > 1 and geometry.are_distinct(size, step, start):
+        assert len(set(coordinate(size, step, start).values.tolist())) == size
+    elif size > 1:
+        assert abs(step) <= 1e-14 * (abs(start) + size * abs(step))
+    else:
+        assert geometry.are_distinct(size, step, start)
+
+
+def test_numbers_without_end_are_not_distinct() -> None:
+    assert not geometry.are_distinct(3, 1e308, 0.0)
+    assert not geometry.are_distinct(1, 1.0, math.inf)
+    assert geometry.are_distinct(1, 1e308, 1e300)
+
+
 # ---- edges -------------------------------------------------------------------------------------
 
 
@@ -431,6 +454,12 @@ def test_a_single_pixel() -> None:
             geometry.covering(x, position, position)
     scalar = coordinate(3, 0.5).isel(x=1)
     assert geometry.nearest(scalar, 0.6) == 0
+
+
+def test_clipped() -> None:
+    for x in (coordinate(3, 0.5), coordinate(3, -0.5, 1)):
+        found = [geometry.clipped(x, position) for position in (-9, -0.25, 0.3, 1.25, math.inf)]
+        assert found == [-0.25, -0.25, 0.3, 1.25, 1.25]
 
 
 # ---- one region on all levels ------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,33 @@ def test_relative_paths(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0" in xr.open_datatree("scan.ome.zarr").children
 
 
+def test_arrays_are_read_wherever_the_process_goes(
+    scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scan.parent)
+    tree = xr.open_datatree("scan.ome.zarr")
+    assert tree.encoding["source"] == str(scan)
+    pickled = pickle.dumps(tree)
+    monkeypatch.chdir("/")
+    expected = xr.open_datatree(scan)["0/image"]
+    np.testing.assert_array_equal(pickle.loads(pickled)["0/image"], expected)
+    np.testing.assert_array_equal(tree["0/image"], expected)
+
+
+@pytest.mark.parametrize("name", ["sp ace.zarr", "a#b.zarr", "a%20b.zarr", "ü.zarr", "a?b.zarr"])
+def test_odd_names_and_their_urls(tmp_path: Path, name: str) -> None:
+    path = write_image(tmp_path / name, axes="yx", levels=1)
+    for source in (path, str(path), path.as_uri()):
+        assert xr.open_datatree(source)["0/image"].shape == (50, 62)
+
+
+def test_decoding_options_change_nothing(scan: Path) -> None:
+    dataset = xr.open_dataset(scan, mask_and_scale=False, decode_times=True, decode_coords=False)
+    xr.testing.assert_identical(dataset, xr.open_dataset(scan, decode_cf=False))
+    with pytest.raises(TypeError, match="unexpected option 'levle'"):
+        xr.open_dataset(scan, engine="ngff", levle=1)
+
+
 def test_group_opens_what_is_below(scan: Path) -> None:
     labels = xr.open_datatree(scan, group="labels/cells")
     assert labels.ngff.kind == "labels"
@@ -218,6 +246,11 @@ def test_a_later_write_repeats_zarr_v2(tmp_path: Path) -> None:
     assert (first.chunks, first.compressors) == (second.chunks, second.compressors)
 
 
+def test_levels_below_labels(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", paths=["labels/0", "labels/1"])
+    assert len(xr.open_datatree(path).ngff.levels) == 2
+
+
 def test_drop_variables(scan: Path) -> None:
     assert "c" not in xr.open_dataset(scan, drop_variables="c").coords
     assert "t" not in xr.open_datatree(scan, drop_variables=["t", "z"])["1"].coords
@@ -263,13 +296,6 @@ def test_other_zarr_stores_are_left_to_xarray(tmp_path: Path, zarr_format: int) 
         )
 
 
-def test_words_of_other_conventions_are_not_claimed(tmp_path: Path) -> None:
-    path = write_plain(tmp_path / "pyramid.zarr", 3)
-    group = zarr.open_group(path, mode="a")
-    group.attrs["multiscales"] = [{"datasets": [{"path": "0"}], "type": "reduce"}]
-    assert not xr.backends.list_engines()["ngff"].guess_can_open(path)
-
-
 @pytest.mark.parametrize("name", ["table.nc", "notes.txt", "x.h5"])
 def test_files_are_not_claimed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"CDF\x01")
@@ -283,6 +309,38 @@ def test_the_engine_says_why_a_plain_store_is_no_image(tmp_path: Path) -> None:
     path = write_plain(tmp_path / "climate.zarr", 3)
     with pytest.raises(NotOmeError, match="multiscales"):
         xr.open_datatree(path, engine="ngff")
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"labels": ["a", "b"]},
+        {"labels": []},
+        {"well": {"depth": 3}},
+        {"plate": {"a": 1}},
+        {"multiscales": [{"datasets": [], "version": "1"}]},
+        {"multiscales": [{"datasets": [{"path": "0"}], "type": "reduce"}]},
+        {"multiscales": {"layout": []}},
+        {"ome": {"scene": 3}},
+        {"ome": {"series": "x"}},
+        {"ome": "Roma"},
+    ],
+)
+def test_words_that_ome_uses_too_are_left_to_xarray(
+    tmp_path: Path, attrs: dict[str, object]
+) -> None:
+    path = tmp_path / "other.zarr"
+    xr.Dataset({"a": ("x", [1, 2])}, attrs=attrs).to_zarr(path, consolidated=False)
+    guess = xr.backends.list_engines()["ngff"].guess_can_open
+    assert not guess(path)
+
+
+def test_a_look_serves_the_opening_that_follows_and_no_other(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx")
+    with pytest.raises(NgffError):
+        xr.open_datatree(path, group="nothing")
+    edit_attributes(path, lambda ome: ome["multiscales"][0]["axes"][0].update(unit="nanometer"))
+    assert xr.open_datatree(path, engine="ngff").ngff.units["y"] == "nanometer"
 
 
 # ---- bad input ---------------------------------------------------------------------------------
@@ -387,6 +445,50 @@ def test_an_axis_too_long_for_coordinates(tmp_path: Path) -> None:
     file.write_text(json.dumps(document))
     with pytest.raises(MetadataError, match="pixels together"):
         xr.open_datatree(path)
+
+
+@pytest.mark.parametrize(("scale", "start"), [(1e-3, 1e15), (1e308, 1e308), (1e-300, 1.0)])
+def test_coordinates_that_floats_cannot_hold(tmp_path: Path, scale: float, start: float) -> None:
+    path = write_image(
+        tmp_path / "a.ome.zarr", axes="yx", levels=1, scale=(1, scale), translation=(0, start)
+    )
+    with pytest.raises(MetadataError, match=r"axis x: scale .* cannot tell 62 pixels apart"):
+        xr.open_datatree(path)
+
+
+def test_more_channels_than_names(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="cyx", levels=1)
+    file = path / "0" / "zarr.json"
+    document = json.loads(file.read_text())
+    document["shape"][0] = 2**18
+    file.write_text(json.dumps(document))
+    with pytest.raises(MetadataError, match="declares 262144 channels"):
+        xr.open_datatree(path)
+
+
+def test_errors_stay_short(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=1)
+    long = "x" * 1_000_000
+    edit_attributes(path, lambda ome: ome["multiscales"][0]["datasets"][0].update(path=long))
+    with pytest.raises(NgffError) as caught:
+        xr.open_datatree(path)
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_level_finer_than_the_one_before_and_odd_units_are_listed(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=2)
+
+    def edit(ome: dict) -> None:
+        ome["multiscales"][0]["axes"][0]["unit"] = "second"
+        finer = [{"type": "scale", "scale": [0.1, 0.1]}]
+        ome["multiscales"][0]["datasets"][1]["coordinateTransformations"] = finer
+
+    edit_attributes(path, edit)
+    messages = [issue.message for issue in xr.open_datatree(path).ngff.issues]
+    assert messages == [
+        "'second' is no unit of space",
+        "has smaller pixels than the level before it",
+    ]
 
 
 def test_what_this_release_cannot_open_says_what_to_do(tmp_path: Path) -> None:

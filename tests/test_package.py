@@ -72,6 +72,14 @@ def test_the_demo_prints_the_tree_and_writes_a_picture(tmp_path: Path) -> None:
         assert picture.size[0] > 600
 
 
+def test_the_demo_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ngff_xarray", "demo", "--picture", "no/such/folder/x.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no/such/folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
 def test_notebooks_run_and_are_committed_without_outputs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

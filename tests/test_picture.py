@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from stores import edit_attributes, write_image
 
 from ngff_xarray import picture, render
-from ngff_xarray.errors import SelectionError
+from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.plot import scale_bar
 
 
@@ -126,6 +127,58 @@ def test_every_dtype_can_be_drawn(tmp_path: Path, dtype: str) -> None:
     assert drawn.min() == 0
 
 
+def test_windows_that_show_nothing_of_computed_values_are_chosen_anew(tree: xr.DataTree) -> None:
+    image = tree["0/image"].load()
+    for computed in (image / float(image.max()), image > int(image.median()), np.log1p(image)):
+        drawn = computed.ngff.rgb()
+        assert drawn.max() == 255
+        assert drawn.min() == 0
+    dark = tree.ngff.map(lambda level: level * 0)
+    assert tree["0/image"].isel(t=0, z=0).ngff.rgb().equals(tree.ngff.rgb(t=0, z=0))
+    assert dark.ngff.rgb().max() == 0
+
+
+def test_the_package_draws_its_own_colours(tree: xr.DataTree) -> None:
+    drawn = tree.ngff.rgb()
+    xr.testing.assert_equal(drawn.ngff.rgb(), drawn)
+    assert drawn.ngff.plot().get_xlabel() == "x [µm]"
+
+
+def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
+    plane = xr.DataArray(np.zeros((4, 4), "complex64"), dims=("y", "x"))
+    with pytest.raises(NotOmeError, match="complex64 is no dtype of pictures"):
+        plane.ngff.rgb()
+    with pytest.raises(SelectionError, match="axis c is empty"):
+        xr.DataArray(np.zeros((0, 4, 4)), dims=("c", "y", "x")).ngff.rgb()
+    with pytest.raises(NotOmeError, match="p has no positions"):
+        xr.DataArray(np.zeros((2, 4, 4)), dims=("z", "y", "x")).stack(p=("z", "y")).ngff.rgb()
+    floats = xr.DataArray(np.zeros((4, 4)), dims=("y", "x"), name="labels")
+    with pytest.raises(NotOmeError, match="labels must be integers"):
+        floats.ngff.rgb()
+
+
+def test_an_axis_of_names_is_cut_by_name() -> None:
+    image = xr.DataArray(
+        np.arange(48, dtype="uint8").reshape(3, 4, 4),
+        dims=("stain", "y", "x"),
+        coords={"stain": ["h", "e", "dab"]},
+    )
+    xr.testing.assert_equal(image.ngff.rgb(stain="e"), image.sel(stain="e").ngff.rgb())
+    assert image.ngff.plot().get_title() == "stain h"
+
+
+def test_a_plane_of_too_many_chunks_is_refused(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=1)
+    file = path / "0" / "zarr.json"
+    document = json.loads(file.read_text())
+    document["shape"] = [2**20, 2**20]
+    file.write_text(json.dumps(document))
+    tree = xr.open_datatree(path)
+    with pytest.raises(SelectionError, match=r"chunks, .* draw a region, with y=slice"):
+        tree.ngff.plot()
+    assert tree.ngff.rgb(x=slice(0, 10), y=slice(0, 10)).shape == (21, 21, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -185,6 +238,30 @@ def test_labels_are_projected_with_the_image(tree: xr.DataTree) -> None:
     stored = tree.ngff.labels["cells"].ngff.colors
     expected = render.overlay_labels(plain.values, labels, stored=stored)
     np.testing.assert_array_equal(over, expected)
+
+
+def test_labels_may_have_a_channel_axis_and_axes_of_other_names(tmp_path: Path) -> None:
+    channel = {"axes": "cyx", "data": np.ones((1, 50, 62), "uint8")}
+    labels = {"c": channel, "names": {"axes": "yx"}}
+    path = write_image(tmp_path / "a.ome.zarr", axes="cyx", labels=labels)
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in ("Zeile", "Spalte")]
+    edit_attributes(path / "labels" / "names", lambda ome: ome["multiscales"][0].update(axes=axes))
+    tree = xr.open_datatree(path)
+    assert tree.ngff.labels["c"].ngff.rgb().shape == (50, 62, 3)
+    for name in ("c", "names"):
+        assert (tree.ngff.rgb(labels=name) != tree.ngff.rgb()).any()
+
+
+def test_fine_labels_are_read_to_the_size_of_the_picture(tmp_path: Path) -> None:
+    path = write_image(
+        tmp_path / "a.ome.zarr", axes="yx", shape=(512, 512), levels=4, labels={"n": {"levels": 1}}
+    )
+    tree = xr.open_datatree(path)
+    plain, over = tree.ngff.rgb(level=3), tree.ngff.rgb(level=3, labels="n")
+    labels = tree["labels/n/0/labels"]
+    nearest = labels.sel(y=plain["y"] + 0.01, x=plain["x"] + 0.01, method="nearest").values
+    stored = tree.ngff.labels["n"].ngff.colors
+    np.testing.assert_array_equal(over, render.overlay_labels(plain.values, nearest, stored=stored))
 
 
 def test_labels_that_cover_a_part_only(tree: xr.DataTree) -> None:
@@ -257,7 +334,19 @@ def test_axes_of_different_units_keep_their_proportions(tmp_path: Path) -> None:
     path = write_image(
         tmp_path / "a.ome.zarr", axes=axes, shape=(20, 20), scale=(100, 0.1), levels=1
     )
-    assert xr.open_datatree(path).ngff.plot().get_aspect() == pytest.approx(0.001)
+    drawn = xr.open_datatree(path).ngff.plot()
+    assert drawn.get_aspect() == pytest.approx(0.001)
+    box = _bar(drawn).get_window_extent(drawn.figure.canvas.get_renderer())
+    assert box.height < box.width
+
+
+def test_axes_that_cannot_be_compared_are_drawn_all_the_same(tmp_path: Path) -> None:
+    axes = [
+        {"name": "t", "type": "time", "unit": "second"},
+        {"name": "x", "type": "space", "unit": "micrometer"},
+    ]
+    path = write_image(tmp_path / "a.ome.zarr", axes=axes, shape=(20, 20), levels=1)
+    assert xr.open_datatree(path).ngff.plot().get_ylabel() == "t [s]"
 
 
 def test_images_without_units_are_drawn_in_pixels(tmp_path: Path) -> None:

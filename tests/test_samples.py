@@ -138,6 +138,10 @@ def test_a_folder_in_the_way_is_kept(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("five years")
     with pytest.raises(StoreError, match="exists"):
         ngff_xarray.sample("cell", tmp_path / "mine")
+    with pytest.raises(StoreError, match="is not the sample 'cell'"):
+        ngff_xarray.sample("cell", ngff_xarray.sample("histology", tmp_path / "mine" / "h.zarr"))
+    with pytest.raises(StoreError, match="local paths"):
+        ngff_xarray.sample("cell", "memory://cell")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "five years"
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 

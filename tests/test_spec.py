@@ -20,6 +20,7 @@ from ngff_xarray.errors import Issue, MetadataError, NgffError, NotOmeError, Uns
 from ngff_xarray.model import Axis, Channel, Image, Window
 from ngff_xarray.spec import image_label, omero
 from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.spec.values import parse_color
 from ngff_xarray.transforms import scale_and_translation
 
 Json = dict[str, Any]
@@ -460,10 +461,11 @@ ODD: list[tuple[str, Any, str | None, str, str]] = [
     (f"{AXIS}.unit", "parsnip", None, "warning", "not in the specification's list; kept as text"),
     (f"{AXIS}.unit", "pixel", None, "warning", "not in the specification's list; kept as text"),
     (f"{AXIS}.unit", "9**9**9", None, "warning", "not in the specification's list; kept as text"),
+    (f"{AXIS}.unit", "second", None, "warning", "'second' is no unit of space"),
     (f"{AXIS}.unit", "µm", None, "warning", "read as 'micrometer'"),
     (f"{AXIS}.unit", "A", None, "warning", "read as 'angstrom'"),
     (f"{AXIS}.unit", 3, None, "error", "expected text, found 3"),
-    ("omero", [], None, "error", "expected an object, found []; ignored"),
+    ("omero", [], None, "error", "expected an object, found []; not used"),
     ("omero", "x", None, "error", "expected an object"),
     ("omero.channels", DELETED, None, "error", "expected a list, found None"),
     ("omero.channels", {}, None, "error", "expected a list"),
@@ -474,10 +476,13 @@ ODD: list[tuple[str, Any, str | None, str, str]] = [
     (f"{CHANNEL}.color", "red", None, "warning", "expected six hexadecimal digits"),
     (f"{CHANNEL}.window", DELETED, None, "warning", "is missing"),
     (f"{CHANNEL}.window", [0, 1], None, "error", "expected an object"),
+    (f"{CHANNEL}.label", 7, None, "warning", "expected text, found 7"),
+    (f"{CHANNEL}.active", "no", None, "warning", "expected true or false, found 'no'"),
+    (f"{CHANNEL}.window.start", 2, f"{CHANNEL}.window", "warning", "starts where it ends"),
     (f"{CHANNEL}.window.start", DELETED, None, "error", "is missing"),
     (f"{CHANNEL}.window.max", "9", None, "error", "expected a number, found '9'"),
     (f"{CHANNEL}.window.end", math.nan, None, "error", "expected a number, found nan"),
-    ("image-label", [], None, "error", "expected an object, found []; ignored"),
+    ("image-label", [], None, "error", "expected an object, found []; not used"),
     ("image-label.colors", DELETED, None, "warning", "is missing"),
     ("image-label.colors", [], None, "error", "list of at least one"),
     ("image-label.colors", {}, None, "error", "list of at least one"),
@@ -603,6 +608,15 @@ def test_units_are_normalised_and_the_original_kept(
     assert (axis.unit, axis.extra) == (unit, extra)
     written = ome(spec.VERSIONS[version].write(image))["multiscales"][0]["axes"][1]
     assert written == ome(attributes)["multiscales"][0]["axes"][1]
+
+
+@pytest.mark.parametrize("key", ["omero", "image-label"])
+@pytest.mark.parametrize("stored", [[], "text", 3, False])
+def test_what_is_not_used_is_kept(version: str, key: str, stored: Any) -> None:
+    _, image, issues = read(put(minimal(version), key, stored))
+    assert (image.omero, image.image_label) == (None, None)
+    assert f"error: {key}: expected an object" in errors(issues)[0]
+    assert ome(spec.VERSIONS[version].write(image))[key] == stored
 
 
 def test_identity_is_a_scale(version: str) -> None:
@@ -814,6 +828,48 @@ def test_kinds_of_images() -> None:
     assert spec.detect_kind({"ome": {"scene": {}}}) == "scene"
 
 
+AXES = [{"name": "y"}, {"name": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("document", "claimed"),
+    [
+        ({"multiscales": [{"axes": AXES}]}, True),
+        ({"multiscales": [{"coordinateSystems": []}]}, True),
+        ({"multiscales": [{"version": "0.1", "datasets": DATASETS}]}, True),
+        ({"multiscales": [{"datasets": DATASETS}], "omero": {}}, True),
+        ({"plate": {"wells": []}}, True),
+        ({"well": {"images": []}}, True),
+        ({"bioformats2raw.layout": 3}, True),
+        # the same words in other people's stores
+        ({"multiscales": [{"version": "1.0", "datasets": DATASETS}]}, False),
+        ({"multiscales": [{"version": "0.1"}]}, False),
+        ({"multiscales": [{"axes": "yx"}]}, False),
+        ({"plate": {"name": "of steel"}}, False),
+        ({"plate": "AB 123"}, False),
+        ({"well": {"depth": 30}}, False),
+        ({"labels": ["sea", "land"]}, False),
+        ({"scene": {}}, False),
+        ({"title": "x"}, False),
+    ],
+)
+def test_what_the_engine_claims(document: Json, claimed: bool) -> None:
+    assert spec.is_claimed(document) is claimed
+    # what stands at ome need not be OME's
+    assert spec.is_claimed({**document, "ome": "a town"}) is claimed
+
+
+def test_below_ome_a_version_is_enough() -> None:
+    for document in ({"labels": ["a"]}, {"multiscales": []}, {"scene": {}}, {"plate": {}}):
+        assert spec.is_claimed({"ome": {"version": "0.5", **document}})
+        assert not spec.is_claimed({"ome": {**document}})
+    assert spec.is_claimed({"ome": {"multiscales": [{"axes": AXES}]}})
+    assert not spec.is_claimed({"ome": {"version": "0.5"}})
+    assert not spec.is_claimed({"ome": {"version": "0.5", "title": "x"}})
+    for other in (NDPYRAMID, GEOZARR):
+        assert not spec.is_claimed(other)
+
+
 @pytest.mark.parametrize(
     ("names", "expected", "faults"),
     [
@@ -837,6 +893,24 @@ def test_names_of_labels(names: Any, expected: tuple[str, ...], faults: int, bel
 
 
 # ---- omero and image-label documents -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "color"),
+    [
+        ("00FF7f", (0, 255, 127)),
+        ("#00FF7F", (0, 255, 127)),
+        (" 0f0 ", (0, 255, 0)),
+        ("#FF000080", (255, 0, 0)),
+        *(
+            (bad, None)
+            for bad in ("", "#", "red", "00FF7", "GGGGGG", "0x00FF7f", "٠٠FF7f", "##FFF")
+        ),
+        *((bad, None) for bad in (None, 255, True, [0, 255, 127], b"00FF7f", "0" * 10**5)),
+    ],
+)
+def test_colors(text: Any, color: Any) -> None:
+    assert parse_color(text) == color
 
 
 @pytest.mark.parametrize(
@@ -865,7 +939,7 @@ def test_channels() -> None:
         Channel("a_2_2"),
         Channel("4", window=Window(5, 1)),
         Channel("5"),
-        Channel("7"),
+        Channel("6"),
         Channel("x" * omero.MAX_NAME),
     )
     assert [channel.name for channel in omero.channels({"channels": entries}, 2)] == ["a", "a_2"]

@@ -250,6 +250,8 @@ def test_magnitude_of_pint_quantities() -> None:
         ("1_000 m", "meter"),
         ("0x10 m", "meter"),
         (None, "meter"),
+        (True, "meter"),
+        (np.False_, None),
         ([1], "meter"),
         (3 + 4j, "meter"),
         (np.array([1.0, 2.0]), "meter"),
@@ -283,6 +285,15 @@ def test_a_quantity_of_no_unit_is_dimensionless() -> None:
     for unit in (None, "px", "furlong", ""):
         quantity = units.quantity(3, unit)
         assert (quantity.magnitude, quantity.dimensionless) == (3, True)
+
+
+def test_factor() -> None:
+    assert units.factor("micrometer", "nanometer") == pytest.approx(1000)
+    assert units.factor("second", "minute") == pytest.approx(1 / 60)
+    for pair in (("foot", "foot"), (None, "foot"), ("foot", None), (None, None)):
+        assert units.factor(*pair) == 1
+    with pytest.raises(UnitError):
+        units.factor("second", "meter")
 
 
 # ---- readable ------------------------------------------------------------------------------

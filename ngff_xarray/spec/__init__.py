@@ -110,8 +110,9 @@ def is_claimed(attributes: Json) -> bool:
     people's stores, whose attributes may use the same words, are left to the other engines.
     """
     kind = detect_kind(attributes)
-    document = attributes.get("ome", attributes)
-    if kind is None or ("ome" in attributes and isinstance(document.get("version"), str)):
+    namespaced = isinstance(attributes.get("ome"), dict)
+    document = attributes["ome"] if namespaced else attributes
+    if kind is None or (namespaced and isinstance(document.get("version"), str)):
         return kind is not None
     return kind in _FORMS and _FORMS[kind](document)
 

@@ -10,11 +10,12 @@ from ngff_xarray.model import Axis, Image, Json, Level, Multiscale
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_number, is_relative, is_rgba
 from ngff_xarray.transforms import Identity, Scale, Transformation, Translation
-from ngff_xarray.units import unit_name
+from ngff_xarray.units import SPACE_UNITS, TIME_UNITS, unit_name
 
 MAX_AXES = 5
 _NO_PATH = "?"  # of a level whose path cannot be read: the fault is reported already
 _NAMED_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+_UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 _NO_UNIT = frozenset({"", "null", "none", "unit"})
 
 
@@ -36,17 +37,20 @@ def read_image(document: Json, report: Report) -> Image:
     multiscales = document.get("multiscales")
     if not isinstance(multiscales, list) or not multiscales:
         report.fail("multiscales", f"expected a list of at least one, found {shown(multiscales)}")
-        report.check()
-        raise AssertionError("unreachable: check raises")
+        multiscales = [{}]
     extra = {k: v for k, v in document.items() if k not in _IMAGE_KEYS}
+    for key in ("omero", "image-label"):
+        if key in document and not isinstance(document[key], dict):
+            report.error(key, f"expected an object, found {shown(document[key])}; not used")
+            extra[key] = document[key]
     if len(multiscales) > 1:
         report.warn("multiscales", f"holds {len(multiscales)} images; the first one is opened")
         extra["multiscales"] = multiscales[1:]
     multiscale = _read_multiscale(multiscales[0], "multiscales[0]", report)
     image = Image(
         multiscale=multiscale,
-        omero=_without_version(_read_omero(document.get("omero"), report)),
-        image_label=_without_version(_read_image_label(document, report)),
+        omero=_read_omero(document.get("omero"), report),
+        image_label=_read_image_label(document.get("image-label"), report),
         extra=extra,
     )
     report.check()
@@ -174,6 +178,9 @@ def _read_unit(
             )
         else:
             report.error(f"{where}.unit", f"expected text, found {shown(text)}")
+    units_of_kind = _UNITS.get(kind or "")
+    if unit is not None and units_of_kind is not None and unit not in units_of_kind:
+        report.warn(f"{where}.unit", f"{unit!r} is no unit of {kind}")
     return unit
 
 
@@ -310,21 +317,18 @@ def _read_numbers(
     return (1.0,) * ndim
 
 
-def _without_version(document: Json | None) -> Json | None:
+def _without_version(document: Json) -> Json:
     """Return the document without the version that 0.4 repeats in each: writers state their own."""
-    return document and {key: value for key, value in document.items() if key != "version"}
+    return {key: value for key, value in document.items() if key != "version"}
 
 
 def _read_omero(value: Any, report: Report) -> Json | None:
-    if value is None:
-        return None
     if not isinstance(value, dict):
-        report.error("omero", f"expected an object, found {shown(value)}; ignored")
         return None
     channels = value.get("channels")
     if not isinstance(channels, list):
         report.error("omero.channels", f"expected a list, found {shown(channels)}")
-        return value
+        channels = []
     for i, channel in enumerate(channels):
         where = f"omero.channels[{i}]"
         if not isinstance(channel, dict):
@@ -332,7 +336,14 @@ def _read_omero(value: Any, report: Report) -> Json | None:
             continue
         _check_color(channel.get("color"), f"{where}.color", report)
         _check_window(channel.get("window"), f"{where}.window", report)
-    return value
+        for key, kind in (("label", str), ("active", bool)):
+            if channel.get(key) is not None and not isinstance(channel[key], kind):
+                found = shown(channel[key])
+                report.warn(f"{where}.{key}", f"expected {_NAMES[kind]}, found {found}; not used")
+    return _without_version(value)
+
+
+_NAMES: Mapping[type, str] = {str: "text", bool: "true or false"}
 
 
 def _check_color(value: Any, where: str, report: Report) -> None:
@@ -356,15 +367,13 @@ def _check_window(value: Any, where: str, report: Report) -> None:
             report.error(f"{where}.{key}", "is missing")
         elif not is_number(value[key]):
             report.error(f"{where}.{key}", f"expected a number, found {shown(value[key])}")
+    if is_number(value.get("start")) and value.get("start") == value.get("end"):
+        report.warn(where, "starts where it ends: the contrast is chosen from the pixels")
 
 
-def _read_image_label(document: Json, report: Report) -> Json | None:
-    if "image-label" not in document:
-        return None
-    value = document["image-label"]
+def _read_image_label(value: Any, report: Report) -> Json | None:
     if not isinstance(value, dict):
-        report.error("image-label", f"expected an object, found {shown(value)}; ignored")
-        return {}
+        return None
     if "colors" not in value:
         report.warn("image-label.colors", "is missing: colours are chosen")
     for key in ("colors", "properties"):
@@ -373,7 +382,7 @@ def _read_image_label(document: Json, report: Report) -> Json | None:
     source = value.get("source")
     if source is not None and not isinstance(source, dict):
         report.error("image-label.source", f"expected an object, found {shown(source)}")
-    return value
+    return _without_version(value)
 
 
 def _check_label_entries(entries: Any, where: str, report: Report) -> None:

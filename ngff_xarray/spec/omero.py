@@ -60,7 +60,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _name(entry: Json, index: int) -> str:
     label = entry.get("label")
-    return str(label)[:MAX_NAME] if label not in (None, "") else str(index)
+    return label[:MAX_NAME] if isinstance(label, str) and label else str(index)
 
 
 def _distinct(names: Iterator[str]) -> Iterator[str]:

@@ -40,7 +40,7 @@ def write(image: Image) -> dict[str, Any]:
     """Return the group's attributes that say the same in version 0.4."""
     document = _common.write_image(image)
     for entry in (document["multiscales"][0], document.get("omero"), document.get("image-label")):
-        if entry is not None:
+        if isinstance(entry, dict):
             entry["version"] = VERSION
     return document
 
