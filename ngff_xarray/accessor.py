@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import xarray as xr
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ngff_xarray.model import RGBA
+    from ngff_xarray.picture import Labels, Projection
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
 
@@ -80,7 +81,12 @@ class ImageAccessor(Generic[ObjT]):
         max_pixels: int | None = None,
         nbytes: int | str | None = None,
     ) -> xr.DataArray:
-        """Return one level, by number, pixel size, pixels of a plane, or bytes: `ops.level`."""
+        """Return one level, by exactly one of the criteria; see `ngff_xarray.ops.level`.
+
+        ``level(0)`` is the finest and ``level(-1)`` the coarsest; ``pixel_size="1 µm"`` the
+        coarsest whose pixels are no larger; ``max_pixels=2**20`` (of a y-x plane) and
+        ``nbytes="100 MB"`` the finest that is no larger.
+        """
         return ops.level(
             self._obj, number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes
         )
@@ -88,28 +94,81 @@ class ImageAccessor(Generic[ObjT]):
     def sel(
         self, indexers: Mapping[str, Any] | None = None, *, level: object = None, **at: Any
     ) -> Any:
-        """Return a position or region in physical units, every level alike: `selection.sel`."""
+        """Return a position or region in physical units; see `ngff_xarray.selection.sel`.
+
+        ``sel(x=slice("10 µm", "60 µm"), z="3 µm", c="DAPI")``: numbers are in the axis's unit.
+        In a tree every level, and every label image, covers the same region; with ``level`` (a
+        number or a pixel size) that level comes back alone, as an array.
+        """
         return selection.sel(self._obj, {**(indexers or {}), **at}, which=level)
 
     def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
-        """Return a region with all its axes, in physical units: `selection.crop`."""
+        """Return a region with all its axes, in physical units; see `sel`."""
         return selection.crop(self._obj, {**(regions or {}), **region})
 
     def quantify(self) -> ObjT:
-        """Return it with pint quantities as coordinates, through pint-xarray: `ops.quantify`."""
+        """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`."""
         return ops.quantify(self._obj)
 
-    def rgb(self, **options: Any) -> xr.DataArray:
-        """Return a plane in colour, uint8 (y, x, rgb): `picture.rgb`."""
+    def rgb(
+        self,
+        *,
+        labels: Labels = None,
+        level: object = None,
+        channels: Sequence[str] | str | None = None,
+        projection: Projection | None = None,
+        max_pixels: int = 2**20,
+        **position: Any,
+    ) -> xr.DataArray:
+        """Return a plane in colour, uint8 (y, x, rgb); see `ngff_xarray.picture.rgb`.
+
+        ``rgb(z="3 µm", channels=["DAPI"], labels="nuclei")``; ``projection="max"`` over z.
+        """
         from ngff_xarray.picture import rgb
 
-        return rgb(self._obj, **options)
+        return rgb(
+            self._obj,
+            labels=labels,
+            level=level,
+            channels=channels,
+            projection=projection,
+            max_pixels=max_pixels,
+            **position,
+        )
 
-    def plot(self, **options: Any) -> Axes:
-        """Draw a plane with physical axes and a scale bar: `plot.plot`."""
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        labels: Labels = None,
+        outline: bool = False,
+        level: object = None,
+        channels: Sequence[str] | str | None = None,
+        projection: Projection | None = None,
+        scale_bar: bool = True,
+        legend: bool = True,
+        title: str | None = None,
+        **position: Any,
+    ) -> Axes:
+        """Draw a plane with physical axes and a scale bar; see `ngff_xarray.plot.plot`.
+
+        ``plot(z="3 µm", labels="nuclei", outline=True)``; ``ax=`` draws into existing axes.
+        """
         from ngff_xarray.plot import plot
 
-        return plot(self._obj, **options)
+        return plot(
+            self._obj,
+            ax=ax,
+            labels=labels,
+            outline=outline,
+            level=level,
+            channels=channels,
+            projection=projection,
+            scale_bar=scale_bar,
+            legend=legend,
+            title=title,
+            **position,
+        )
 
     def __repr__(self) -> str:
         from ngff_xarray.formatting import text
@@ -131,7 +190,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         return image.label_images(self._obj)
 
     def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
-        """Return the tree with ``func`` applied to the array of every level: `ops.map_levels`."""
+        """Return the tree with ``func`` applied to the array of every level; labels stay."""
         return ops.map_levels(self._obj, func, **kwargs)
 
 

@@ -53,6 +53,13 @@ def level(
         If there is no level of that number, or not exactly one criterion.
     UnitError
         If the pixel size is no length.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> tree = xr.open_datatree(sample("cell"))
+    >>> level(tree, pixel_size="0.5 µm").shape, level(tree, nbytes="100 kB").shape
+    ((1, 165, 138), (1, 330, 275))
     """
     arrays = levels(obj)
     return arrays[
@@ -166,6 +173,18 @@ def map_levels(tree: xr.DataTree, func: Callable[..., xr.DataArray], **kwargs: A
         Takes a DataArray and gives one back.
     **kwargs
         For ``func``.
+
+    Raises
+    ------
+    TypeError
+        If ``func`` gives back something else.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> tree = xr.open_datatree(sample("cell"))
+    >>> map_levels(tree, lambda image: image.max("c"))["1/image"].dims
+    ('y', 'x')
     """
     results = {}
     for (node, name), array in zip(level_nodes(tree), levels(tree), strict=True):
@@ -200,6 +219,13 @@ def quantify(obj: ObjT) -> ObjT:
     ------
     MissingDependencyError
         If pint-xarray is not installed.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> image = quantify(xr.open_dataset(sample("cell"))["image"])
+    >>> str(image["x"].pint.units)
+    'micrometer'
     """
     try:
         import pint_xarray  # noqa: F401  # registers the accessor

@@ -92,7 +92,15 @@ def rgb(
     Raises
     ------
     SelectionError
-        If there is no such level, channel, label image, position or region.
+        If there is no such level, channel, label image, position or region, or too much to read.
+    NotOmeError
+        If the object is no picture.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> rgb(xr.open_datatree(sample("histology")), max_pixels=2**16).shape
+    (256, 256, 3)
     """
     drawn = draw(
         obj,

@@ -73,7 +73,16 @@ def plot(
     Raises
     ------
     SelectionError
-        If there is no such level, channel, label image, position or region.
+        If there is no such level, channel, label image, position or region, or too much to read.
+    NotOmeError
+        If the object is no picture.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> axes = plot(xr.open_datatree(sample("cell")), labels="cell")
+    >>> axes.get_title()
+    'cell'
     """
     picture = draw(
         obj,

@@ -41,6 +41,14 @@ def sel(obj: ObjT, indexers: Mapping[str, Any], *, which: object = None) -> Any:
         If an axis, channel, position or region is not in the image.
     UnitError
         If a value cannot be understood or converted.
+
+    Examples
+    --------
+    >>> from ngff_xarray import sample
+    >>> tree = xr.open_datatree(sample("cell"))
+    >>> part = sel(tree, {"x": slice("35 µm", "55 µm"), "c": "phase"})
+    >>> part["0/image"].sizes["x"], part["1/image"].sizes["x"]
+    (188, 95)
     """
     if which is not None:
         arrays = levels(obj)
@@ -78,6 +86,12 @@ def crop(obj: ObjT, regions: Mapping[str, Any]) -> ObjT:
     ------
     SelectionError
         If a region is no slice, or not in the image.
+
+    Examples
+    --------
+    >>> image = xr.DataArray([[0, 1, 2]], dims=("y", "x"), coords={"x": [0.0, 0.5, 1.0]})
+    >>> crop(image, {"x": slice(0.4, 9)}).values
+    array([[1, 2]])
     """
     for dim, region in regions.items():
         if not isinstance(region, slice):
