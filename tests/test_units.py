@@ -79,6 +79,10 @@ HOSTILE = [
 ]
 
 
+class ReachedError(BaseException):
+    """Text reached pint: no ``except Exception`` on the way hides it."""
+
+
 @pytest.fixture
 def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pint refuse all text that is none of the specification's units."""
@@ -89,7 +93,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def guarded(self: Any, text: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(text, str) and text not in (*SPACE, *TIME, "dimensionless"):
-                raise AssertionError(f"pint.{name} was asked to parse {text[:40]!r}")
+                raise ReachedError(f"pint.{name} was asked to parse {text[:40]!r}")
             return inner(self, text, *args, **kwargs)
 
         monkeypatch.setattr(pint.UnitRegistry, name, guarded)
@@ -101,11 +105,11 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_guard_guards(sealed: None) -> None:
     registry = units.registry()
     for parse in (registry.Quantity, registry.Unit, registry.parse_expression, registry):
-        with pytest.raises(AssertionError, match="was asked"):
+        with pytest.raises(ReachedError, match="was asked"):
             parse("furlong")
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(ReachedError, match="was asked"):
         registry.Quantity(1, "furlong")
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(ReachedError, match="was asked"):
         registry.Quantity(1, "meter").to("furlong")
 
 

@@ -222,6 +222,9 @@ def _blends(
 ) -> NDArray[np.uint64]:
     """The blend of each of a row of labels, by the table, or else run by run."""
     if table is not None:
+        if labels.dtype.kind == "u" and labels.dtype.itemsize == 8:
+            # numpy before 2.4 takes no uint64; ids with a table are small
+            labels = labels.view(labels.dtype.str.replace("u", "i"))
         return table.take(labels)
     first = np.concatenate([[True], labels[1:] != labels[:-1]])[: labels.size]
     runs = np.flatnonzero(first)
