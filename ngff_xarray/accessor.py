@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ngff_xarray.model import RGBA
-    from ngff_xarray.picture import Labels, Projection
+    from ngff_xarray.overlay import Labels
+    from ngff_xarray.picture import Projection
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
 

@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import geometry, image, ops, render, selection, units
+from ngff_xarray import geometry, image, ops, overlay, render, selection
 from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel, Window
+from ngff_xarray.overlay import Labels
 from ngff_xarray.spec import omero
 
 Projection = Literal["max", "mean", "min"]
-Labels = str | bool | Sequence[str] | xr.DataArray | xr.DataTree | None
 
 MAX_PIXELS = 2**20
 MAX_CHUNKS = 2**16  # that a picture may read
@@ -140,12 +140,12 @@ def draw(
         computed = "chunks" not in array.encoding
         pixels, drawn = _draw_channels(_project(array, projection), chosen, computed=computed)
     down, right = image.plane_dims(arrays[0])
-    picture = Picture(pixels, array[down], array[right], drawn, at)
-    for tree in _label_images(obj, labels):
-        over = _label_plane(tree, picture, at, arrays[0], projection)
+    y, x = array[down], array[right]
+    for tree in overlay.label_images(obj, labels):
+        over = overlay.label_plane(tree, y, x, at, arrays[0], projected=projection is not None)
         stored = image.label_colors(tree)
         pixels = render.overlay_labels(pixels, over, stored=stored, outline=outline)
-    return Picture(pixels, picture.y, picture.x, drawn, at)
+    return Picture(pixels, y, x, drawn, at)
 
 
 # ---- the plane -----------------------------------------------------------------------------
@@ -314,89 +314,6 @@ def _draw_labels(array: xr.DataArray, obj: Obj) -> NDArray[np.uint8]:
         raise NotOmeError(f"labels must be integers to be drawn, found {values.dtype}")
     black = np.zeros((*values.shape, 3), np.uint8)
     return render.overlay_labels(black, values, stored=image.label_colors(obj), alpha=1.0)
-
-
-# ---- labels over an image ------------------------------------------------------------------
-
-
-def _label_images(obj: Obj, labels: Labels) -> list[Obj]:
-    if labels is None or labels is False:
-        return []
-    if isinstance(labels, xr.DataArray | xr.DataTree):
-        return [labels]
-    known = image.label_images(obj)
-    names = list(known) if labels is True else [labels] if isinstance(labels, str) else labels
-    if not isinstance(names, list | tuple):
-        raise SelectionError(f"labels: expected names or a label image, found {labels!r}")
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        have = f"the label images are {', '.join(known)}" if known else "there are no label images"
-        raise SelectionError(f"there is no label image {unknown[0]!r}; {have}")
-    return [known[name] for name in names]
-
-
-def _label_plane(
-    obj: Obj,
-    picture: Picture,
-    at: Mapping[str, float | str],
-    like: xr.DataArray,
-    projection: Projection | None,
-) -> NDArray[Any]:
-    """Return the labels at every pixel of a picture; 0 where the label image does not reach.
-
-    ``at`` is where the picture lies, in the units of ``like``. Along an axis that is projected,
-    the largest label counts.
-    """
-    arrays = image.levels(obj)
-    down, right = image.plane_dims(arrays[0])  # which may be called otherwise than the image's
-    number = _level_for(arrays, right, picture.x)
-    where = selection.positions_of_labels(
-        arrays, {dim: place for dim, place in at.items() if dim not in (down, right)}, like
-    )
-    array = arrays[number].isel(where[number])
-    rows, columns = _indices(array[down], picture.y), _indices(array[right], picture.x)
-    pixels = np.zeros((rows.size, columns.size), array.dtype)
-    inside = np.ix_(rows >= 0, columns >= 0)
-    if pixels[inside].size:
-        box = _box(array, {down: rows[rows >= 0], right: columns[columns >= 0]})
-        rest = [dim for dim in box.dims if dim not in (down, right)]
-        box = box.isel(dict.fromkeys(rest, 0)) if projection is None else box.max(rest)
-        pixels[inside] = box.transpose(down, right).values
-    return pixels
-
-
-def _box(array: xr.DataArray, indices: Mapping[str, NDArray[np.intp]]) -> xr.DataArray:
-    """Return the pixels at some indices; read as a whole where that is not much more."""
-    spans = {dim: slice(int(np.min(i)), int(np.max(i)) + 1) for dim, i in indices.items()}
-    spanned = math.prod(span.stop - span.start for span in spans.values())
-    if spanned > 4 * math.prod(i.size for i in indices.values()):
-        return array.isel(indices).compute()
-    box = array.isel(spans).compute()
-    return box.isel({dim: i - spans[dim].start for dim, i in indices.items()})
-
-
-def _level_for(arrays: Sequence[xr.DataArray], dim: str, x: xr.DataArray) -> int:
-    """Return the coarsest level of labels that is as fine as the picture."""
-    wanted = geometry.pixel_size(x)
-    best = 0
-    for i, array in enumerate(arrays):
-        size = geometry.pixel_size(array[dim])
-        if wanted is not None and size is not None:
-            factor = units.factor(geometry.unit(array[dim]), geometry.unit(x))
-            best = i if size * factor <= wanted * 1.001 else best
-    return best
-
-
-def _indices(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.intp]:
-    """Return which pixel holds each position, -1 outside."""
-    bounds = geometry.edges(coordinate)
-    factor = units.factor(geometry.unit(positions), geometry.unit(coordinate))
-    descending = bounds[0] > bounds[-1]
-    rising = bounds[::-1] if descending else bounds
-    found = np.searchsorted(rising, geometry.numbers(positions) * factor, side="right") - 1
-    count = rising.size - 1
-    found[(found < 0) | (found >= count)] = -1
-    return np.where(found >= 0, count - 1 - found, -1) if descending else found
 
 
 # ---- thumbnails ----------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from ngff_xarray import geometry, image, units
 from ngff_xarray.errors import UnitError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel
-from ngff_xarray.picture import Labels, Picture, Projection, draw
+from ngff_xarray.overlay import Labels
+from ngff_xarray.picture import Picture, Projection, draw
 from ngff_xarray.render import hex_color
 from ngff_xarray.text import printable
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngff_xarray.errors import UnitError
+from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
     import pint
@@ -252,6 +253,8 @@ def _parse(text: str) -> tuple[float, str | None]:
     if match is None:
         raise UnitError(f"{text!r} does not start with a number; expected text such as '10 µm'")
     number, unit_text = float(match[1]), match[2].strip()
+    if not math.isfinite(number):
+        raise UnitError(f"{printable(text)!r} is more than a number can hold")
     if not unit_text:
         return number, None
     unit = unit_name(unit_text)

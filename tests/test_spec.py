@@ -422,7 +422,6 @@ FATAL: list[tuple[str, Any, str | None, str]] = [
     (CHANGE, ["scale"], f"{CHANGE}[0].type", "expected 'scale' or 'translation'"),
     (CHANGE, [{"type": ["scale"]}], f"{CHANGE}[0].type", "expected 'scale' or 'translation'"),
     (OUTER, [{"type": "scale", "scale": [1]}], f"{OUTER}[0].scale", "expected 2 numbers"),
-    (OUTER, [], None, "expected a scale"),
     *(
         (f"{DATASET}.path", bad, None, "expected a path below the image")
         for bad in ("..", "../0", "/abs", "", "/", "a//b", "a/./b", "a/../b", ".", None, True, [0])
@@ -1119,3 +1118,33 @@ def use(version: str, image: Image) -> None:
         )
         numbers = [v.values for v in made.values() if v.dtype.kind == "f"]
         assert all(np.isfinite(values).all() for values in numbers)
+
+
+def test_transformations_to_named_systems_are_kept_and_not_composed() -> None:
+    named = [
+        {"type": "identity", "input": {"name": "yx"}, "output": {"name": "global"}},
+        {"type": "scale", "scale": [3.0] * 5, "output": {"name": "other"}},
+    ]
+    document = minimal("0.5")
+    document["ome"]["multiscales"][0]["coordinateTransformations"] = named
+    report = Report("a")
+    _, image, _ = spec.read(document, report)
+    _, plain, _ = spec.read(minimal("0.5"), Report("a"))
+    assert image.multiscale.levels == plain.multiscale.levels
+    assert image.multiscale.extra["coordinateTransformations"] == named
+    assert [issue.path for issue in report.issues if issue.severity == "error"] == [
+        "multiscales[0].coordinateTransformations"
+    ]
+    written = spec.VERSIONS["0.5"].write(image)
+    assert written["ome"]["multiscales"][0]["coordinateTransformations"] == named
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_an_empty_list_for_all_levels_changes_nothing(nothing: Any) -> None:
+    document = minimal("0.4")
+    document["multiscales"][0]["coordinateTransformations"] = nothing
+    report = Report("a")
+    _, image, _ = spec.read(document, report)
+    _, plain, _ = spec.read(minimal("0.4"), Report("a"))
+    assert image.multiscale.levels == plain.multiscale.levels
+    assert any(issue.path.endswith("coordinateTransformations") for issue in report.issues)

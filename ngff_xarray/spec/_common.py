@@ -90,10 +90,8 @@ def _read_multiscale(entry: Any, where: str, report: Report) -> Multiscale:
         report.fail(where, f"expected an object, found {shown(entry)}")
         entry = {}
     axes = _read_axes(entry.get("axes"), f"{where}.axes", report)
-    outer: list[Transformation] = []
-    if "coordinateTransformations" in entry:
-        place = f"{where}.coordinateTransformations"
-        outer = _read_transformations(entry["coordinateTransformations"], place, len(axes), report)
+    extra = {k: v for k, v in entry.items() if k not in _MULTISCALE_KEYS}
+    outer = _read_outer(entry, where, len(axes), extra, report)
     levels = _read_levels(entry.get("datasets"), f"{where}.datasets", len(axes), outer, report)
     return Multiscale(
         axes=axes,
@@ -101,8 +99,28 @@ def _read_multiscale(entry: Any, where: str, report: Report) -> Multiscale:
         name=_read_text(entry, "name", where, report),
         type=_read_text(entry, "type", where, report),
         metadata=entry.get("metadata"),
-        extra={k: v for k, v in entry.items() if k not in _MULTISCALE_KEYS},
+        extra=extra,
     )
+
+
+def _read_outer(
+    entry: Json, where: str, ndim: int, extra: dict[str, Any], report: Report
+) -> list[Transformation]:
+    """Return the transformations that hold for all levels, after their own."""
+    if "coordinateTransformations" not in entry:
+        return []
+    value = entry["coordinateTransformations"]
+    place = f"{where}.coordinateTransformations"
+    if value in (None, []):
+        report.error(place, f"expected a scale, found {shown(value)}; ignored")
+        return []
+    named = isinstance(value, list) and any(isinstance(e, dict) and "output" in e for e in value)
+    if named:
+        # SpatialData's: each leads to another coordinate system, they do not follow one another
+        report.error(place, "lead to named coordinate systems; kept, and not applied")
+        extra["coordinateTransformations"] = value
+        return []
+    return _read_transformations(value, place, ndim, report)
 
 
 def _read_text(entry: Json, key: str, where: str, report: Report) -> str | None:
