@@ -16,7 +16,7 @@ def mean(array: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     Parameters
     ----------
     array
-        Integers (the mean is rounded half to even) or floats.
+        Integers of up to 32 bits (the mean is rounded half to even) or floats.
     factors
         The size of a block along each axis. Blocks at the far ends hold what is left.
 

@@ -9,6 +9,7 @@ from ngff_xarray import transforms
 from ngff_xarray.model import Axis, Image, Json, Level, Multiscale
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_number, is_relative, is_rgba
+from ngff_xarray.text import printable
 from ngff_xarray.transforms import Identity, Scale, Transformation, Translation
 from ngff_xarray.units import SPACE_UNITS, TIME_UNITS, unit_name
 
@@ -219,7 +220,7 @@ def _check_axis_types(axes: Sequence[Axis], where: str, report: Report) -> None:
         )
     rank = [{"time": 0, "space": 2}.get(kind or "", 1) for kind in types]
     if rank != sorted(rank):
-        names = ", ".join(axis.name for axis in axes)
+        names = ", ".join(printable(axis.name) for axis in axes)
         report.error(where, f"expected time, then channel, then space axes; found {names}")
 
 
