@@ -67,6 +67,9 @@ class MissingDependencyError(NgffError, ImportError):
         )
 
 
+_SHOWN = 20  # faults in the text of an error
+
+
 class MetadataError(NgffError, ValueError):
     """Metadata that cannot be used, with every fault that was found.
 
@@ -88,6 +91,8 @@ class MetadataError(NgffError, ValueError):
     def __init__(self, source: str, issues: Sequence[Issue]) -> None:
         self.source = source
         self.issues = tuple(issues)
-        faults = [f"{issue.path}: {issue.message}" for issue in self.issues]
+        faults = [f"{issue.path}: {issue.message}" for issue in self.issues[:_SHOWN]]
+        if len(self.issues) > _SHOWN:
+            faults.append(f"… and {len(self.issues) - _SHOWN} more: see .issues")
         text = faults[0] if len(faults) == 1 else "\n  - ".join(["invalid OME-Zarr:", *faults])
         super().__init__(f"{source}: {text}")

@@ -475,6 +475,21 @@ def test_errors_stay_short(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 5000
 
 
+def test_thousands_of_faults_are_counted(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=1)
+
+    def edit(ome: dict) -> None:
+        (level,) = ome["multiscales"][0]["datasets"]
+        missing = [{**level, "path": f"missing{i}"} for i in range(1000)]
+        ome["multiscales"][0]["datasets"] += missing
+
+    edit_attributes(path, edit)
+    with pytest.raises(MetadataError, match="and 980 more") as caught:
+        xr.open_datatree(path)
+    assert len(caught.value.issues) == 1000
+    assert len(str(caught.value)) < 5000
+
+
 def test_a_level_finer_than_the_one_before_and_odd_units_are_listed(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=2)
 
