@@ -133,10 +133,14 @@ def test_a_page_instead_of_metadata(tmp_path: Path, server: CountingServer) -> N
         xr.open_datatree(f"{server.url}/page.ome.zarr")
 
 
-def test_storage_options_reach_fsspec(scan: Path, server: CountingServer) -> None:
-    options = {"client_kwargs": {"headers": {"X-Test": "1"}}}
-    tree = xr.open_datatree(f"{server.url}/{scan.name}", engine="ngff", storage_options=options)
-    assert "0" in tree.children
+def test_storage_options_reach_the_http_client(scan: Path, server: CountingServer) -> None:
+    url = f"{server.url}/{scan.name}"
+    good = {"client_kwargs": {"headers": {"X-Test": "1"}}}
+    assert "0" in xr.open_datatree(url, engine="ngff", storage_options=good).children
+    assert "image" in xr.open_dataset(url, storage_options=good)
+    wrong = {"client_kwargs": {"no_such_option": 1}}
+    with pytest.raises(StoreError, match="no_such_option"):
+        xr.open_datatree(url, storage_options=wrong)
 
 
 def test_the_repr_reads_one_coarse_level(scan: Path, server: CountingServer) -> None:
