@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from hypothesis import HealthCheck, settings
 from servers import CountingServer
 from stores import write_image
 
 mpl.use("agg")
+
+# a loaded machine is slow, not wrong; CI looks at the same examples every time, people at new ones
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 OMERO = {
     "channels": [

@@ -159,13 +159,13 @@ def test_a_connection_is_kept_alive(root: Path) -> None:
 
 
 def test_depth_and_concurrency(root: Path) -> None:
-    with CountingServer(root, latency=0.25) as server:
+    with CountingServer(root, latency=0.5) as server:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: ask(server, "/bytes"), range(4)))
         assert (server.count, server.depth, server.max_concurrent) == (4, 1, 4)
         ask(server, "/bytes")
         assert (server.count, server.depth, server.max_concurrent) == (5, 2, 4)
-        assert all(request.end - request.start >= 0.24 for request in server.requests)
+        assert all(request.end - request.start >= 0.48 for request in server.requests)
 
 
 def test_depth_is_the_longest_chain() -> None:
