@@ -12,7 +12,7 @@ import xarray as xr
 
 from ngff_xarray import geometry, units
 from ngff_xarray.errors import Issue, NotOmeError
-from ngff_xarray.model import RGBA, Axis, Channel
+from ngff_xarray.model import RGBA, Axis, Channel, axis_type
 from ngff_xarray.spec import image_label, omero
 
 if TYPE_CHECKING:
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     import pint
 
 Obj = xr.DataArray | xr.Dataset | xr.DataTree
-
-_NAMED_TYPES = {
-    "t": "time",
-    "time": "time",
-    "c": "channel",
-    "channel": "channel",
-    "z": "space",
-    "y": "space",
-    "x": "space",
-}
 
 
 def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
@@ -151,7 +141,7 @@ def _axis(array: xr.DataArray, dim: str, extra: Mapping[str, Any]) -> Axis:
     coordinate = array[dim]
     return Axis(
         name=dim,
-        type=coordinate.attrs.get("axis_type", _NAMED_TYPES.get(dim.lower())),
+        type=coordinate.attrs.get("axis_type", axis_type(dim)),
         unit=geometry.unit(coordinate),
         long_name=coordinate.attrs.get("long_name"),
         extra=extra,

@@ -12,6 +12,27 @@ RGB = tuple[int, int, int]
 RGBA = tuple[int, int, int, int]
 Json = Mapping[str, Any]
 
+_TYPES_BY_NAME = {
+    "t": "time",
+    "time": "time",
+    "c": "channel",
+    "channel": "channel",
+    "z": "space",
+    "y": "space",
+    "x": "space",
+}
+
+
+def axis_type(name: str) -> str | None:
+    """Return the type that the name of an axis suggests, where nothing says it.
+
+    Examples
+    --------
+    >>> axis_type("Z"), axis_type("angle")
+    ('space', None)
+    """
+    return _TYPES_BY_NAME.get(name.lower())
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:

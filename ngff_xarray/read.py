@@ -216,8 +216,10 @@ def _check_arrays(
     for i, (array, document) in enumerate(zip(arrays, documents, strict=True)):
         where = f"multiscales[0].datasets[{i}].path"
         stored = (document or {}).get("dimension_names")
-        if stored is not None and list(stored) != names:
-            report.error(where, f"dimension_names {stored} differ from the axes {names}, which win")
+        if stored is not None and stored != names:
+            report.error(
+                where, f"dimension_names {shown(stored)} differ from the axes {names}, which win"
+            )
         if i and any(np.greater(array.shape, arrays[i - 1].shape)):
             report.error(where, f"{array.shape} is larger than the level before it")
         if i and _is_finer(image, i):

@@ -167,7 +167,7 @@ def registry() -> pint.UnitRegistry[Any]:
     """Return pint's application registry, which users can set."""
     import pint
 
-    found: pint.UnitRegistry[Any] = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    found: pint.UnitRegistry[Any] = pint.get_application_registry()  # type: ignore[no-untyped-call]  # pint's gap
     return found
 
 
@@ -234,7 +234,7 @@ def magnitude(value: object, unit: str | None) -> float:
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError(value)
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError, OverflowError) as error:
         raise UnitError(f"{value!r} is no number, quantity or text such as '10 µm'") from error
 

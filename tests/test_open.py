@@ -475,6 +475,17 @@ def test_errors_stay_short(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 5000
 
 
+@pytest.mark.parametrize("stored", [["a", "b"], [None, None], 5, "yx"])
+def test_dimension_names_that_are_not_the_axes(tmp_path: Path, stored: object) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", version="0.4", axes="yx", levels=1)
+    file = path / "0" / ".zarray"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dimension_names": stored}))
+    tree = xr.open_datatree(path)
+    assert tree["0/image"].dims == ("y", "x")
+    (issue,) = tree.ngff.issues
+    assert "differ from the axes ['y', 'x']" in issue.message
+
+
 def test_thousands_of_faults_are_counted(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.ome.zarr", axes="yx", levels=1)
 

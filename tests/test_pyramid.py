@@ -26,7 +26,8 @@ def blocks(array: np.ndarray, factors: tuple[int, ...]) -> Iterator[tuple[Any, n
     """Yield the index of each block and the values in it."""
     shape = [math.ceil(size / factor) for size, factor in zip(array.shape, factors, strict=True)]
     for index in product(*map(range, shape)):
-        yield index, array[tuple(slice(i * f, i * f + f) for i, f in zip(index, factors))]  # noqa: B905
+        block = [slice(i * f, i * f + f) for i, f in zip(index, factors, strict=True)]
+        yield index, array[tuple(block)]
 
 
 def values(dtype: str) -> st.SearchStrategy[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ngff_xarray import transforms
-from ngff_xarray.model import Axis, Image, Json, Level, Multiscale
+from ngff_xarray.model import Axis, Image, Json, Level, Multiscale, axis_type
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_number, is_relative, is_rgba
 from ngff_xarray.text import printable
@@ -15,7 +15,6 @@ from ngff_xarray.units import SPACE_UNITS, TIME_UNITS, unit_name
 
 MAX_AXES = 5
 _NO_PATH = "?"  # of a level whose path cannot be read: the fault is reported already
-_NAMED_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 _NO_UNIT = frozenset({"", "null", "none", "unit"})
 
@@ -156,7 +155,7 @@ def _read_axis(entry: Any, where: str, report: Report) -> Axis:
     extra = {k: v for k, v in entry.items() if k not in _AXIS_KEYS}
     kind = entry.get("type")
     if kind is None:
-        kind = _NAMED_TYPES.get(name)
+        kind = axis_type(name)
         guessed = f"; read as {kind!r} from its name" if kind else ""
         report.warn(f"{where}.type", f"is missing{guessed}")
     elif not isinstance(kind, str):
