@@ -6,23 +6,32 @@ for what starts without an xarray object, and for type checkers.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ngff_xarray.accessor import ngff, register
 from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
+    from ngff_xarray.mending import repair
     from ngff_xarray.samples import sample
+    from ngff_xarray.validation import validate
 
 __version__ = "0.1.0.dev0"
-__all__ = ["NgffError", "__version__", "ngff", "sample"]
+__all__ = ["NgffError", "__version__", "ngff", "repair", "sample", "validate"]
 
 register()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "sample":  # needs zarr, which whoever opens other files should not pay for
-        from ngff_xarray.samples import sample
+# where to find what needs zarr, which whoever opens other files should not pay for
+_LATER = {
+    "repair": "ngff_xarray.mending",
+    "sample": "ngff_xarray.samples",
+    "validate": "ngff_xarray.validation",
+}
 
-        return sample
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import xarray as xr
 
@@ -12,26 +12,31 @@ from ngff_xarray.errors import Issue, NotOmeError
 from ngff_xarray.model import Axis, Channel
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pint
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+    from ome_types import OME
 
-    from ngff_xarray.model import RGBA
+    from ngff_xarray.mending import Repair
+    from ngff_xarray.model import RGBA, CoordinateSystem
     from ngff_xarray.overlay import Labels
     from ngff_xarray.picture import Projection
+    from ngff_xarray.validation import Validation
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
 
 
-class ImageAccessor(Generic[ObjT]):
-    """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
+class Accessor(Generic[ObjT]):
+    """What every node can do: say what it is, and be written."""
 
     def __init__(self, obj: ObjT) -> None:
         self._obj: ObjT = obj
 
     @property
     def kind(self) -> str:
-        """``"image"`` or ``"labels"``."""
+        """``"image"``, ``"labels"``, ``"plate"``, ``"well"``, ``"collection"`` or ``"scene"``."""
         return image.kind(self._obj)
 
     @property
@@ -48,6 +53,57 @@ class ImageAccessor(Generic[ObjT]):
     def issues(self) -> tuple[Issue, ...]:
         """What was wrong or odd in the store's metadata, and how it was read."""
         return image.issues(self._obj)
+
+    def validate(self) -> Validation:
+        """Return what the store, from this node on, breaks of the specification.
+
+        The store is read again; see `ngff_xarray.validate`.
+        """
+        from ngff_xarray import groups
+        from ngff_xarray.validation import validate_group
+
+        return validate_group(*groups.place(self._obj))
+
+    def repair(self) -> Repair:
+        """Return what can be mended in the store's metadata; see `ngff_xarray.repair`.
+
+        Nothing is changed before ``.apply()``, which keeps a backup of what it changes.
+        """
+        from ngff_xarray import groups
+        from ngff_xarray.mending import repair_group
+
+        return repair_group(*groups.place(self._obj))
+
+    def to_zarr(
+        self,
+        target: Any,
+        *,
+        version: str | None = None,
+        lossy: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write it as OME-Zarr, with all that its store said; see `ngff_xarray.write.to_zarr`.
+
+        ``version`` is ``"0.4"``, ``"0.5"`` or ``"0.6"``, by default the one it was opened from.
+        What it cannot say raises before anything is written, unless ``lossy=True``.
+        """
+        from ngff_xarray.write import to_zarr
+
+        to_zarr(self._obj, target, version=version, lossy=lossy, storage_options=storage_options)
+
+    def __repr__(self) -> str:
+        from ngff_xarray.formatting import text
+
+        return text(self._obj)
+
+    def _repr_html_(self) -> str:
+        from ngff_xarray.formatting import page
+
+        return page(self._obj)
+
+
+class ImageAccessor(Accessor[ObjT]):
+    """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -106,6 +162,62 @@ class ImageAccessor(Generic[ObjT]):
     def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
         """Return a region with all its axes, in physical units; see `sel`."""
         return selection.crop(self._obj, {**(regions or {}), **region})
+
+    @property
+    def coordinate_systems(self) -> dict[str, CoordinateSystem]:
+        """Name -> coordinate system that points and pixels can be transformed to."""
+        from ngff_xarray import world
+
+        return world.coordinate_systems(self._obj)
+
+    def transform(
+        self, points: ArrayLike | Mapping[str, Any], *, from_: str | None = None, to: str
+    ) -> NDArray[np.float64]:
+        """Return points (n, axes) of one coordinate system in another; see `world.transform`.
+
+        ``transform([[10.0, 20.0]], to="registered")``; ``from_`` is the system of the
+        coordinates, and may be the path of a level, whose points are pixel indices.
+        """
+        from ngff_xarray import world
+
+        return world.transform(self._obj, points, from_=from_, to=to)
+
+    def to_system(self, name: str) -> ObjT:
+        """Return it with coordinates in another system; see `ngff_xarray.world.to_system`.
+
+        No pixel is moved. Where the system rotates or shears the image, its coordinates have two
+        or three dimensions: ``.plot(x="x", y="y")`` of an array draws it in place.
+        """
+        from ngff_xarray import world
+
+        return world.to_system(self._obj, name)
+
+    def resample(
+        self,
+        pixel_size: object = None,
+        *,
+        system: str | None = None,
+        like: Any = None,
+        method: Literal["linear", "nearest"] | None = None,
+        fill: float | None = None,
+        level: object = None,
+    ) -> xr.DataArray:
+        """Return it lazily on a regular grid, in any system; see `ngff_xarray.world.resample`.
+
+        ``resample("1 µm", system="registered")``, or ``resample(like=other)`` for the grid of
+        another image.
+        """
+        from ngff_xarray import world
+
+        return world.resample(
+            self._obj,
+            pixel_size,
+            system=system,
+            like=like,
+            method=method,
+            fill=fill,
+            level=level,
+        )
 
     def quantify(self) -> ObjT:
         """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`."""
@@ -171,16 +283,6 @@ class ImageAccessor(Generic[ObjT]):
             **position,
         )
 
-    def __repr__(self) -> str:
-        from ngff_xarray.formatting import text
-
-        return text(self._obj)
-
-    def _repr_html_(self) -> str:
-        from ngff_xarray.formatting import page
-
-        return page(self._obj)
-
 
 class TreeAccessor(ImageAccessor[xr.DataTree]):
     """What a tree of levels can do besides."""
@@ -189,6 +291,13 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
     def labels(self) -> dict[str, xr.DataTree]:
         """Path -> label image, each a tree of its own."""
         return image.label_images(self._obj)
+
+    @property
+    def multiscales(self) -> tuple[xr.DataTree, ...]:
+        """All images of a group that holds several, this one first, each a tree of its own."""
+        from ngff_xarray import groups
+
+        return groups.multiscales(self._obj)
 
     def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
         """Return the tree with ``func`` applied to the array of every level; labels stay."""
@@ -207,6 +316,108 @@ class LabelsAccessor(TreeAccessor):
     def properties(self) -> pd.DataFrame:
         """The stored properties: a row a label value, which is the index."""
         return image.label_properties(self._obj)
+
+
+class GroupAccessor(Accessor[xr.DataTree]):
+    """What a group of images can do."""
+
+    @property
+    def images(self) -> dict[str, xr.DataTree]:
+        """Path -> image, each a tree of its own; those of a collection in its order."""
+        from ngff_xarray import groups
+
+        return groups.images(self._obj)
+
+    @property
+    def ome_xml(self) -> str | None:
+        """The OME-XML of a store that Bio-Formats wrote, read now; None if there is none."""
+        from ngff_xarray import groups
+
+        return groups.ome_xml(self._obj)
+
+    @property
+    def ome(self) -> OME:
+        """The OME-XML as objects of ome-types, where that is installed."""
+        from ngff_xarray import groups
+
+        return groups.ome(self._obj)
+
+
+class SceneAccessor(GroupAccessor):
+    """What a scene can do."""
+
+    @property
+    def coordinate_systems(self) -> dict[str, CoordinateSystem]:
+        """Name -> coordinate system; those of images under ``path/name``."""
+        from ngff_xarray import world
+
+        return world.coordinate_systems(self._obj)
+
+    def transform(
+        self, points: ArrayLike | Mapping[str, Any], *, from_: str, to: str
+    ) -> NDArray[np.float64]:
+        """Return points (n, axes) of one coordinate system in another; see `world.transform`.
+
+        ``transform(points, from_="tile_0/physical", to="world")``.
+        """
+        from ngff_xarray import world
+
+        return world.transform(self._obj, points, from_=from_, to=to)
+
+    def to_system(self, name: str) -> xr.DataTree:
+        """Return the scene with every image that is connected in one system."""
+        from ngff_xarray import world
+
+        return world.to_system(self._obj, name)
+
+
+class WellAccessor(GroupAccessor):
+    """What a well can do."""
+
+    @property
+    def fields(self) -> dict[str, xr.DataTree]:
+        """Path -> field of view, each a tree of its own."""
+        from ngff_xarray import groups
+
+        return groups.images(self._obj)
+
+
+class PlateAccessor(GroupAccessor):
+    """What a plate can do."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows."""
+        from ngff_xarray import groups
+
+        return groups.plate(self._obj).rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        from ngff_xarray import groups
+
+        return groups.plate(self._obj).columns
+
+    @property
+    def wells(self) -> tuple[str, ...]:
+        """The paths of the wells that the plate lists."""
+        from ngff_xarray import groups
+
+        return tuple(well.path for well in groups.plate(self._obj).wells)
+
+    @property
+    def acquisitions(self) -> list[dict[str, Any]]:
+        """The acquisitions, as stored."""
+        from ngff_xarray import groups
+
+        return groups.acquisitions(self._obj)
+
+    def well(self, path: str) -> xr.DataTree:
+        """Return a well with its fields, read now if it was not yet; see `groups.well`."""
+        from ngff_xarray import groups
+
+        return groups.well(self._obj, path)
 
 
 class NotOmeAccessor:
@@ -242,7 +453,14 @@ def _reason(obj: Any) -> str:
     return ""
 
 
-_TREES: Mapping[str, type[TreeAccessor]] = {"image": TreeAccessor, "labels": LabelsAccessor}
+_TREES: Mapping[str, type[Accessor[xr.DataTree]]] = {
+    "image": TreeAccessor,
+    "labels": LabelsAccessor,
+    "plate": PlateAccessor,
+    "well": WellAccessor,
+    "collection": GroupAccessor,
+    "scene": SceneAccessor,
+}
 
 
 @overload

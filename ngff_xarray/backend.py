@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xarray.backends import BackendEntrypoint
 
@@ -44,6 +44,8 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         "level",
         "group",
         "storage_options",
+        "wells",
+        "multiscale",
         *_DECODING,
     )
 
@@ -75,9 +77,15 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        wells: Sequence[str] | Literal["all"] | None = None,
+        multiscale: int | str = 0,
         **decoding: Any,
     ) -> xr.DataTree:
-        """Return an image with all its levels and label images; no pixel is read."""
+        """Return an image, plate, well, collection or scene; no pixel is read.
+
+        A plate opens to its wells; ``wells=["B/3"]`` or ``wells="all"`` opens these to their
+        pixels. ``multiscale`` is the number or name of an image in a group that holds several.
+        """
         _check_decoding(decoding)
         from ngff_xarray.read import open_tree
 
@@ -86,6 +94,8 @@ class NgffBackendEntrypoint(BackendEntrypoint):
             group=group,
             storage_options=storage_options,
             drop_variables=drop_variables,
+            wells=wells,
+            multiscale=multiscale,
         )
 
     def open_groups_as_dict(self, filename_or_obj: Any, **kwargs: Any) -> dict[str, xr.Dataset]:
@@ -101,6 +111,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         level: Any = 0,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        multiscale: int | str = 0,
         **decoding: Any,
     ) -> xr.Dataset:
         """Return one level of an image: by number, or by pixel size (``level="1 µm"``).
@@ -117,6 +128,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
             storage_options=storage_options,
             drop_variables=drop_variables,
             labels=False,
+            multiscale=multiscale,
         )
         return level_dataset(tree, level)
 
@@ -125,8 +137,8 @@ def _check_decoding(options: Mapping[str, Any]) -> None:
     unknown = [name for name in options if name not in _DECODING]
     if unknown:
         raise TypeError(
-            f"unexpected option {unknown[0]!r}; the engine takes drop_variables, level, group and "
-            "storage_options"
+            f"unexpected option {unknown[0]!r}; the engine takes drop_variables, level, group, "
+            "storage_options, wells and multiscale"
         )
 
 

@@ -20,14 +20,27 @@ class Issue:
         What was found, what was expected, and how it was read.
     severity
         ``"error"`` breaks a MUST of the specification, ``"warning"`` a SHOULD or a habit.
+    rule
+        What the specification says, in its words; empty where it says nothing about this.
+    section
+        Where it says so: the version and the section.
+    mend
+        What to do about it.
+    group
+        The group that holds the document, below the store that was asked for.
     """
 
     path: str
     message: str
     severity: Literal["error", "warning"] = "warning"
+    rule: str = ""
+    section: str = ""
+    mend: str = ""
+    group: str = ""
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.path}: {self.message}"
+        where = f"{self.group}: {self.path}" if self.group else self.path
+        return f"{self.severity}: {where}: {self.message}"
 
 
 class NgffError(Exception):
@@ -56,6 +69,10 @@ class SelectionError(NgffError, ValueError):
 
 class UnitError(NgffError, ValueError):
     """A physical quantity that cannot be understood or converted."""
+
+
+class TransformationError(NgffError, ValueError):
+    """A transformation that does not fit, has no inverse, or systems that nothing connects."""
 
 
 class MissingDependencyError(NgffError, ImportError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import xarray as xr
 
-from ngff_xarray import image, picture, render, units
+from ngff_xarray import groups, image, picture, render, units
 from ngff_xarray.image import Obj
-from ngff_xarray.model import Channel
+from ngff_xarray.model import Channel, Plate
 from ngff_xarray.text import printable
 
 Row = tuple[str, ...]
@@ -43,15 +44,80 @@ def page(obj: Obj) -> str:
 
 def _sections(obj: Obj) -> list[tuple[str, list[Row]]]:
     """Return the title and the rows of every section that has something to say."""
+    if isinstance(obj, xr.DataTree) and image.group_kind(obj) is not None:
+        return [(title, rows) for title, rows in _group_sections(obj) if rows]
     channels = image.channels(obj) if image.kind(obj) == "image" else ()
     sections = [
         ("Axes", _axes(obj)),
         ("Levels", _levels(obj)),
         ("Channels", [_channel(channel) for channel in channels]),
         ("Labels", _labels(obj)),
+        ("Systems", _systems(image.ome(obj))),
         ("Issues", _issues(obj)),
     ]
     return [(title, rows) for title, rows in sections if rows]
+
+
+def _group_sections(tree: xr.DataTree) -> list[tuple[str, list[Row]]]:
+    """Return the sections of a plate, well, collection or scene."""
+    kind = image.group_kind(tree)
+    if kind == "plate":
+        plate = groups.plate(tree)
+        sections: list[tuple[str, list[Row]]] = [
+            ("Wells", [(f"{len(plate.wells)} of {len(plate.rows) * len(plate.columns)}",)]),
+            ("Plate", _plate_map(plate)),
+            ("Acquired", [_acquisition(entry) for entry in groups.acquisitions(tree)]),
+        ]
+    else:
+        title = "Fields" if kind == "well" else "Images"
+        sections = [(title, [_image_row(p, t) for p, t in groups.images(tree).items()])]
+    if kind == "scene":
+        sections.append(("Systems", _systems(tree.attrs["ome"]["scene"])))
+    return [*sections, ("Issues", _issues(tree))]
+
+
+def _plate_map(plate: Plate) -> list[Row]:
+    """Return a line a row of the plate: a filled dot for each well that it lists."""
+    listed = {(well.row, well.column) for well in plate.wells}
+    if len(plate.rows) > 64 or len(plate.columns) > 96:
+        return []
+    width = max(map(len, (*plate.rows, "")))
+    return [
+        (
+            printable(row).ljust(width),
+            "".join("●" if (row, column) in listed else "·" for column in plate.columns),
+        )
+        for row in plate.rows
+    ]
+
+
+def _acquisition(entry: Mapping[str, Any]) -> Row:
+    return str(entry.get("id")), printable(entry.get("name") or "")
+
+
+def _image_row(path: str, tree: xr.DataTree) -> Row:
+    """Return path, name, shape, dtype and number of levels of an image."""
+    levels = image.levels(tree)
+    shape = " × ".join(map(str, levels[0].shape))
+    name = printable(image.name(tree) or "")
+    return printable(path), name, shape, str(levels[0].dtype), f"{len(levels)} levels"
+
+
+def _systems(said: Mapping[str, Any]) -> list[Row]:
+    """Return name and axes of every coordinate system."""
+    found = [system for system in said.get("coordinateSystems", []) if isinstance(system, dict)]
+    return [
+        (
+            printable(system.get("name") or ""),
+            ", ".join(printable(axis.get("name") or "") for axis in _dicts(system.get("axes"))),
+            "(of the coordinates)" if system.get("name") == said.get("intrinsic") else "",
+        )
+        for system in found
+    ]
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _and_more(rows: Sequence[Row]) -> list[str]:
@@ -89,11 +155,21 @@ def _title(obj: Obj) -> str:
 
 
 def _what(obj: Obj) -> str:
-    kind = {"image": "image", "labels": "label image"}[image.kind(obj)]
-    name, version = image.name(obj), image.version(obj)
+    kind = image.kind(obj)
+    kind = "label image" if kind == "labels" else kind
+    name, version = _name(obj), image.version(obj)
     return f"OME-Zarr {version + ' ' if version else ''}{kind}" + (
         f" {printable(name)!r}" if name else ""
     )
+
+
+def _name(obj: Obj) -> str | None:
+    if isinstance(obj, xr.DataTree) and image.group_kind(obj) is not None:
+        said = obj.attrs["ome"]
+        named = said["plate"].get("name") if "plate" in said else None
+        place = " ".join(str(said[key]) for key in ("row", "column") if key in said)
+        return named if isinstance(named, str) and named else place or None
+    return image.name(obj)
 
 
 def _source(obj: Obj) -> str:
@@ -196,6 +272,8 @@ def _issues(obj: Obj) -> list[Row]:
 
 def _thumbnail(obj: Obj) -> str:
     """Return an inline picture; a note where there is none, for a repr must not fail."""
+    if isinstance(obj, xr.DataTree) and image.group_kind(obj) is not None:
+        return ""
     try:
         pixels = picture.thumbnail(obj)
     except Exception as error:  # whatever the store, a codec or numpy raises

@@ -7,6 +7,7 @@ The coordinates are the only truth about geometry; ``pixel_size`` serves where t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import transforms, units
-from ngff_xarray.errors import SelectionError, UnitError
-from ngff_xarray.model import Axis
-from ngff_xarray.transforms import Transformation
+from ngff_xarray.errors import SelectionError, UnitError, UnsupportedError
+from ngff_xarray.model import Axis, Level
+from ngff_xarray.transforms import Scale, Transformation, Translation
 
 # a selection must reach this far into a pixel to take it: float noise at the edges does not
 _TOUCH = 1e-6
@@ -274,3 +275,85 @@ def position(value: object, coordinate: xr.DataArray) -> float:
         If it cannot be understood or converted.
     """
     return units.magnitude(value, unit(coordinate))
+
+
+def placed_by_size(
+    finest: Sequence[int], shape: Sequence[int], axes: Sequence[Axis]
+) -> transforms.Sequence:
+    """Return where a level lies that only its size tells: in pixels of the finest level.
+
+    Both cover the same region. The factor is a whole number where one fits the sizes; a
+    channel axis is never scaled.
+
+    Examples
+    --------
+    >>> y, x = Axis("y", "space"), Axis("x", "space")
+    >>> placed_by_size((64, 99), (32, 50), [y, x]).apply([0.0, 0.0])
+    array([0.5, 0.5])
+    """
+    factors = tuple(
+        1.0 if axis.type == "channel" else _factor(whole, size)
+        for axis, whole, size in zip(axes, finest, shape, strict=True)
+    )
+    offsets = tuple((factor - 1) / 2 for factor in factors)
+    return transforms.Sequence((Scale(factors), Translation(offsets)))
+
+
+def placed(
+    levels: Sequence[Level], shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]
+) -> tuple[Level, ...]:
+    """Return the levels, those that the metadata do not place placed by their size."""
+    return tuple(
+        level
+        if level.transformation is not None
+        else replace(level, transformation=placed_by_size(shapes[0], shape, axes))
+        for level, shape in zip(levels, shapes, strict=True)
+    )
+
+
+def _factor(whole: int, size: int) -> float:
+    if not whole or not size:
+        return 1.0
+    nearest_whole = max(1, round(whole / size))
+    fits = whole // nearest_whole == size or -(-whole // nearest_whole) == size
+    return float(nearest_whole) if fits else whole / size
+
+
+def placement(array: xr.DataArray, axes: Sequence[Axis]) -> transforms.Sequence:
+    """Return the scale and translation that the coordinates of an array say.
+
+    Raises
+    ------
+    UnsupportedError
+        If the pixels along an axis are not evenly spaced, or of no size.
+
+    Examples
+    --------
+    >>> x = xr.DataArray([20.0, 20.25, 20.5], dims="x", attrs={"pixel_size": 0.25})
+    >>> array = xr.DataArray([0, 0, 0], dims="x", coords={"x": x})
+    >>> placement(array, [Axis("x", "space")]).apply([2.0])
+    array([20.5])
+    """
+    placed = [_placed(array, axis) for axis in axes]
+    return transforms.Sequence(
+        (Scale(tuple(scale for scale, _ in placed)), Translation(tuple(o for _, o in placed)))
+    )
+
+
+def _placed(array: xr.DataArray, axis: Axis) -> tuple[float, float]:
+    if axis.name not in array.coords:
+        return 1.0, 0.0
+    coordinate = array.coords[axis.name]
+    if axis.type == "channel" or not is_numeric(coordinate):
+        return _stated(coordinate) or 1.0, 0.0
+    if not coordinate.size:
+        return _stated(coordinate) or 1.0, 0.0
+    step = pixel_size(coordinate)
+    values = numbers(coordinate)
+    if step is None and values.size > 1:
+        raise UnsupportedError(
+            f"axis {axis.name}: the pixels are not evenly spaced, which OME-Zarr cannot say: "
+            "select them with an even step, or resample the image"
+        )
+    backwards = values.size > 1 and values[-1] < values[0]
+    return (-1.0 if backwards else 1.0) * (step or 1.0), float(values[0])

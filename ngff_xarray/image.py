@@ -6,6 +6,7 @@ Everything is derived from the object, so that it holds for cropped and computed
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -14,6 +15,7 @@ from ngff_xarray import geometry, units
 from ngff_xarray.errors import Issue, NotOmeError
 from ngff_xarray.model import RGBA, Axis, Channel, axis_type
 from ngff_xarray.spec import image_label, omero
+from ngff_xarray.spec.collections import LAYOUT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,10 +118,41 @@ def version(obj: Obj) -> str | None:
 
 
 def kind(obj: Obj) -> str:
-    """Return ``"labels"`` for a label image, ``"image"`` for any other."""
+    """Return what an object is, by what its metadata say and, of images, by its variable.
+
+    ``"image"``, ``"labels"``, ``"plate"``, ``"well"``, ``"collection"`` or ``"scene"``.
+
+    Raises
+    ------
+    NotOmeError
+        If it is none of these.
+    """
+    found = group_kind(obj)
+    if found is not None:
+        return found
     variable = str(levels(obj)[0].name or "")
     is_labels = "image-label" in ome(obj) or variable.startswith("labels")
     return "labels" if is_labels else "image"
+
+
+# what a node that is no image is, by the key that its metadata have
+_GROUPS = {
+    "plate": "plate",
+    "well": "well",
+    "row": "well",
+    "scene": "scene",
+    LAYOUT: "collection",
+    "series": "collection",
+    "labels": "collection",
+}
+
+
+def group_kind(obj: Obj) -> str | None:
+    """Return what a node that is no image is, or None."""
+    said = obj.attrs.get("ome") if isinstance(obj, xr.DataTree) else None
+    if not isinstance(said, dict):
+        return None
+    return next((kind for key, kind in _GROUPS.items() if key in said), None)
 
 
 def axes(obj: Obj) -> tuple[Axis, ...]:
@@ -238,8 +271,18 @@ def _space_dims(array: xr.DataArray) -> list[str]:
 
 def issues(obj: Obj) -> tuple[Issue, ...]:
     """Return what was wrong or odd in the metadata that an object was opened from."""
-    nodes = obj.subtree if isinstance(obj, xr.DataTree) else (obj,)
-    return tuple(issue for node in nodes for issue in node.encoding.get("issues", ()))
+    if not isinstance(obj, xr.DataTree):
+        return tuple(obj.encoding.get("issues", ()))
+    return tuple(
+        replace(issue, group="/".join(filter(None, (_below(obj, node), issue.group))))
+        for node in obj.subtree
+        for issue in node.encoding.get("issues", ())
+    )
+
+
+def _below(tree: xr.DataTree, node: xr.DataTree) -> str:
+    """Return the path of a node below another, "" for itself."""
+    return node.path.removeprefix(tree.path).strip("/")
 
 
 def label_nodes(tree: xr.DataTree) -> list[xr.DataTree]:

@@ -61,17 +61,45 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
+class CoordinateSystem:
+    """A named space with one axis a coordinate."""
+
+    name: str
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
-    """One resolution: the path of its array, and how its indices become coordinates."""
+    """One resolution: the path of its array, and how its indices become coordinates.
+
+    ``transformation`` is None where the version has none (before 0.4): the level is then placed
+    by its size. ``extra`` holds the keys beside these, and under ``coordinateTransformations``
+    those of its transformations that are not used, by their type.
+    """
 
     path: str
-    transformation: Transformation
+    transformation: Transformation | None
     extra: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Multiscale:
-    """One image at several resolutions, finest first."""
+    """One image at several resolutions, finest first.
+
+    Parameters
+    ----------
+    axes, levels
+        The axes of the intrinsic coordinate system, and the resolutions.
+    name, type, metadata
+        As stored.
+    extra
+        Keys beside these that this package does not use.
+    intrinsic
+        The name of the coordinate system that the levels lead to; None before 0.6.
+    systems, transformations
+        All coordinate systems, and the transformations beyond those of the levels, as version
+        0.6 writes them.
+    """
 
     axes: tuple[Axis, ...]
     levels: tuple[Level, ...]
@@ -79,6 +107,9 @@ class Multiscale:
     type: str | None = None
     metadata: Any = None
     extra: Json = field(default_factory=dict)
+    intrinsic: str | None = None
+    systems: tuple[Json, ...] = ()
+    transformations: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +131,61 @@ class Image:
     multiscale: Multiscale
     omero: Json | None = None
     image_label: Json | None = None
+    extra: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """One well of a plate: its path below the plate, and the names of its row and column."""
+
+    path: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A plate: the names of rows and columns in order, and the wells that it lists.
+
+    ``document`` is what the store says, without its version.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    wells: tuple[Well, ...]
+    document: Json
+    extra: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What the group of a well says: the paths of its fields of view."""
+
+    paths: tuple[str, ...]
+    document: Json
+    extra: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A group of images: those of ``bioformats2raw``, its ``OME`` group, or a labels group.
+
+    ``paths`` are those that the group itself lists, None where it lists none.
+    """
+
+    paths: tuple[str, ...] | None
+    document: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Images that share coordinate systems (0.6): the paths of the images, and the document.
+
+    ``document`` is what the store says, its transformations as version 0.6 writes them.
+    """
+
+    paths: tuple[str, ...]
+    document: Json
     extra: Json = field(default_factory=dict)
 
 

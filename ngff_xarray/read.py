@@ -1,23 +1,31 @@
-"""A store -> a DataTree: an image node, its levels below it, its label images under ``labels``."""
+"""A store -> a DataTree: images and their labels, plates, wells, collections and scenes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 import zarr
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from ngff_xarray import geometry, spec, transforms
-from ngff_xarray.errors import Issue, MetadataError, NgffError
-from ngff_xarray.model import Image, Level
-from ngff_xarray.spec import omero
+from ngff_xarray.describe import ome_attrs
+from ngff_xarray.errors import MetadataError, NgffError, SelectionError, StoreNotFoundError
+from ngff_xarray.lazy import (
+    Coordinates,
+    channel_count,
+    level_dataset,
+    parameter_dataset,
+    placement,
+)
+from ngff_xarray.model import Collection, Fields, Image, Level, Plate, Scene
+from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.spec.transformations import parameter_paths
+from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import (
     Document,
     Group,
@@ -31,6 +39,35 @@ from ngff_xarray.store import (
 
 MAX_COORDINATES = 2**24  # of all levels of an image: every axis has one for each pixel
 MAX_CHANNELS = 2**17
+MAX_CHILDREN = 2**14  # wells of a plate, images of a collection: each is a node
+
+Nodes = dict[str, xr.Dataset]  # by path below the group, "" for the group itself
+Wells = Sequence[str] | Literal["all"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What of a store is wanted.
+
+    Parameters
+    ----------
+    labels
+        Whether to open label images.
+    wells
+        The wells of a plate to open, by path, or ``"all"``; None opens none.
+    multiscale
+        Which image of a group with several, by number or name.
+    is_label
+        Whether an image is one of labels because of where it stands.
+    coordinates
+        Shared by all levels that are opened.
+    """
+
+    labels: bool = True
+    wells: Wells = None
+    multiscale: int | str = 0
+    is_label: bool = False
+    coordinates: Coordinates = field(default_factory=Coordinates)
 
 
 def open_tree(
@@ -40,364 +77,638 @@ def open_tree(
     storage_options: Mapping[str, Any] | None = None,
     drop_variables: str | Iterable[str] | None = None,
     labels: bool = True,
+    wells: Wells = None,
+    multiscale: int | str = 0,
 ) -> xr.DataTree:
-    """Return an OME-Zarr image as a tree; no pixel is read.
+    """Return an OME-Zarr image, plate, well, collection or scene as a tree; no pixel is read.
 
     Parameters
     ----------
     source
         A path, a URL, or a zarr group or store.
     group
-        The group of the image, where it is not the root.
+        The group to open, where it is not the root: a series (``"0"``), a well (``"B/3"``).
     storage_options
         For fsspec, where the source is a URL.
     drop_variables
         Names of variables to leave out of every node.
     labels
         Whether to open the label images too.
+    wells
+        The wells of a plate to open to their pixels, or ``"all"``. By default a plate opens to
+        its wells and no further, which takes one request.
+    multiscale
+        Which image to open where a group holds several: its number or its name.
 
     Returns
     -------
     xarray.DataTree
-        The image; one node a level with the lazily indexed variable ``image`` (``labels`` in a
-        label image), at the paths that the store uses.
+        A node a group, at the paths that the store uses. Each level of an image is a node with
+        the lazily indexed variable ``image`` (``labels`` in a label image).
 
     Raises
     ------
     StoreNotFoundError
         If nothing is there.
     NgffError
-        If it is no OME-Zarr image, or one that cannot be read.
+        If it is no OME-Zarr, or one that cannot be read.
     """
     place, found = open_group(source, group=group, storage_options=storage_options)
-    opened = run(_open_image(place, found, with_labels=labels))
-    nodes = _image_nodes(opened, "", _Coordinates())
+    opening = Opening(labels=labels, wells=wells, multiscale=multiscale)
+    return tree_of(run(open_nodes(place, found, opening)), drop_variables)
+
+
+def tree_of(nodes: Nodes, drop_variables: str | Iterable[str] | None = None) -> xr.DataTree:
+    """Return the tree of Datasets by path."""
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     if dropped:
         nodes = {path: node.drop_vars(dropped, errors="ignore") for path, node in nodes.items()}
-    return xr.DataTree.from_dict(nodes)
+    return xr.DataTree.from_dict({path or "/": node for path, node in nodes.items()})
+
+
+def open_below(source: Source, group: Group, path: str) -> xr.DataTree | None:
+    """Return the tree of a group below another one, or None if there is none."""
+
+    async def nodes() -> Nodes | None:
+        below = await fetch_child_group(source, group, path)
+        return None if below is None else await open_nodes(source.child(path), below, Opening())
+
+    found = run(nodes())
+    return None if found is None else tree_of(found)
+
+
+async def open_nodes(
+    source: Source,
+    group: Group,
+    opening: Opening,
+    *,
+    kind: str | None = None,
+    report: Report | None = None,
+) -> Nodes:
+    """Return the Dataset of every node of a group, by its path below it.
+
+    Parameters
+    ----------
+    source, group
+        Where it is, and what its metadata say.
+    opening
+        What of it is wanted.
+    kind
+        What the group is, where that is known.
+    report
+        Takes what is wrong or odd in the group itself.
+
+    Raises
+    ------
+    NgffError
+        If the group cannot be read.
+    """
+    report = report or Report(source.url)
+    number = _number(group, opening.multiscale, source)
+    version, kind, content, others = spec.read(group.attributes, report, kind=kind, number=number)
+    opened = _Opened(source, group, version, content, others, opening, report)
+    expected = spec.VERSIONS[version].ZARR_FORMAT
+    if group.zarr_format != expected:
+        found = f"{version} is for Zarr v{expected}, found in Zarr v{group.zarr_format}"
+        report.error("version", rules.ZARR_FORMAT, found)
+    return await _OPENERS[kind](opened)
+
+
+def _number(group: Group, wanted: int | str, source: Source) -> int:
+    """Return which of the images of a group is wanted."""
+    if isinstance(wanted, int):
+        return wanted
+    document = group.attributes.get("ome", group.attributes)
+    entries = document.get("multiscales") if isinstance(document, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    if wanted not in names:
+        raise SelectionError(f"{source.url}: there is no image {wanted!r}; found {shown(names)}")
+    return names.index(wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An image whose metadata were all read."""
+    """A group whose own metadata were read."""
 
     source: Source
+    group: Group
     version: str
-    zarr_format: int
-    image: Image
+    content: Any
     others: dict[str, Any]
-    arrays: tuple[zarr.Array[Any], ...]
-    issues: tuple[Issue, ...]
-    labels: Mapping[str, _Opened]
-    is_label: bool
+    opening: Opening
+    report: Report
 
+    def node(self, ome: dict[str, Any], **encoding: Any) -> xr.Dataset:
+        """Return the Dataset of the group itself; last, for it takes the issues along."""
+        dataset = xr.Dataset(attrs={**self.others, "ome": ome})
+        dataset.encoding = {
+            "source": self.source.url,
+            "ome_version": self.version,
+            "zarr_format": self.group.zarr_format,
+            **encoding,
+            "issues": (*self.report.issues, *self.report.faults),
+            "place": (self.source, self.group),
+        }
+        return dataset
 
-async def _open_image(
-    source: Source, group: Group, *, with_labels: bool, is_label: bool = False
-) -> _Opened:
-    report = Report(source.url)
-    version, image, others = spec.read(group.attributes, report)
-    expected = spec.VERSIONS[version].ZARR_FORMAT
-    if group.zarr_format != expected:
-        report.error(
-            "version", f"{version} is for Zarr v{expected}, found in Zarr v{group.zarr_format}"
+    async def children(
+        self,
+        paths: Sequence[str],
+        rule: rules.Rule,
+        where: str = "",
+        groups: Mapping[str, Group] | None = None,
+        **changed: Any,
+    ) -> dict[str, Nodes]:
+        """Return the nodes of groups below; those that cannot be opened become issues."""
+        opening = replace(self.opening, **{"wells": None, "multiscale": 0, **changed})
+        if len(paths) > MAX_CHILDREN:
+            found = f"lists {len(paths)}, more than {MAX_CHILDREN}: the others are left out"
+            self.report.error(where, rule, found)
+            paths = paths[:MAX_CHILDREN]
+        found_nodes = await asyncio.gather(
+            *(self._child(path, (groups or {}).get(path), opening) for path in paths),
+            return_exceptions=True,
         )
-    is_label = is_label or image.image_label is not None
-    levels = image.multiscale.levels
-    labels, documents = await asyncio.gather(
-        _open_labels(source, group, report) if with_labels else _no_labels(),
-        asyncio.gather(*(fetch_array(source, group, level.path) for level in levels)),
-    )
-    arrays = _open_arrays(source, image, documents, report)
-    _check_arrays(image, arrays, documents, is_label, report)
-    issues = tuple(report.issues)
-    return _Opened(
-        source, version, group.zarr_format, image, others, arrays, issues, labels, is_label
-    )
+        opened: dict[str, Nodes] = {}
+        for path, nodes in zip(paths, found_nodes, strict=True):
+            if isinstance(nodes, dict):
+                opened[path] = nodes
+                self._check_child(path, nodes[""])
+            else:
+                self.note(path, nodes, rule, where)
+        return opened
+
+    def note(self, path: str, error: BaseException, rule: rules.Rule, where: str) -> None:
+        """Note a group below that cannot be opened, with all that is wrong in it."""
+        if isinstance(error, MetadataError):
+            self.report.issues += [
+                replace(issue, group="/".join(filter(None, (path, issue.group))))
+                for issue in error.issues
+            ]
+        elif isinstance(error, NgffError):
+            self.report.error(where, rule, f"{shown(path)} cannot be opened: {error}")
+        else:
+            raise error
+
+    async def _child(self, path: str, group: Group | None, opening: Opening) -> Nodes:
+        group = group or await fetch_child_group(self.source, self.group, path)
+        if group is None:
+            raise StoreNotFoundError("there is no group")
+        return await open_nodes(self.source.child(path), group, opening)
+
+    def _check_child(self, path: str, node: xr.Dataset) -> None:
+        version = node.encoding["ome_version"]
+        if version != self.version and self.group.zarr_format == 3:
+            found = f"is version {version}, below version {self.version}"
+            self.report.error("version", rules.VERSION, f"{shown(path)} {found}")
 
 
-async def _no_labels() -> dict[str, _Opened]:
+def _below(prefix: str, nodes: Nodes) -> Nodes:
+    return {f"{prefix}/{path}" if path else prefix: node for path, node in nodes.items()}
+
+
+def _merged(root: xr.Dataset, children: Mapping[str, Nodes]) -> Nodes:
+    nodes = {"": root}
+    for path, below in children.items():
+        nodes |= _below(path, below)
+    return nodes
+
+
+def _with_extra(said: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {**said, "extra": {"ome": dict(extra)}} if extra else said
+
+
+async def _open_plate(opened: _Opened) -> Nodes:
+    plate: Plate = opened.content
+    wells = {well.path: well for well in plate.wells[:MAX_CHILDREN]}
+    if len(plate.wells) > len(wells):
+        found = f"lists {len(plate.wells)} wells; {MAX_CHILDREN} are nodes"
+        opened.report.error("plate.wells", rules.PLATE_WELLS, found)
+    wanted = _wanted_wells(opened.opening.wells, plate, opened.source)
+    children = await opened.children(wanted, rules.WELL_MISSING, "plate.wells")
+    acquisitions = plate.document.get("acquisitions")
+    if isinstance(acquisitions, list) and len(acquisitions) > 1:
+        for path, nodes in children.items():
+            _check_acquisitions(opened, path, nodes[""], acquisitions)
+    for path, well in wells.items():
+        said = {"row": well.row, "column": well.column}
+        if path in children:
+            node = children[path][""]
+            node.attrs["ome"] = {**node.attrs["ome"], **said}
+        else:
+            node = xr.Dataset(attrs={"ome": said})
+            node.encoding = {
+                "source": opened.source.child(path).url,
+                "ome_version": opened.version,
+                "zarr_format": opened.group.zarr_format,
+            }
+            children[path] = {"": node}
+    ordered = {path: children[path] for path in wells}
+    return _merged(opened.node(_with_extra({"plate": plate.document}, plate.extra)), ordered)
+
+
+def _wanted_wells(wells: Wells, plate: Plate, source: Source) -> list[str]:
+    known = [well.path for well in plate.wells]
+    if wells is None:
+        return []
+    if isinstance(wells, str) and wells == "all":
+        return known
+    wanted = [wells] if isinstance(wells, str) else list(wells)
+    unknown = [path for path in wanted if path not in known]
+    if unknown:
+        raise SelectionError(f"{source.url}: there is no well {unknown[0]!r}; found {shown(known)}")
+    return wanted
+
+
+def _check_acquisitions(
+    opened: _Opened, path: str, well: xr.Dataset, acquisitions: list[Any]
+) -> None:
+    """Note fields that name no acquisition of a plate with several."""
+    known = [entry.get("id") for entry in acquisitions if isinstance(entry, dict)]
+    for i, entry in enumerate(well.attrs["ome"]["well"]["images"]):
+        found = entry.get("acquisition") if isinstance(entry, dict) else None
+        if found not in known:
+            where = f"{path}: well.images[{i}].acquisition"
+            message = f"expected one of {shown(known)}, found {shown(found)}"
+            opened.report.error(where, rules.FIELD_ACQUISITION, message)
+
+
+async def _open_well(opened: _Opened) -> Nodes:
+    well: Fields = opened.content
+    children = await opened.children(well.paths, rules.FIELD_MISSING, "well.images")
+    return _merged(opened.node(_with_extra({"well": dict(well.document)}, well.extra)), children)
+
+
+async def _open_collection(opened: _Opened) -> Nodes:
+    listing = await fetch_child_group(opened.source, opened.group, "OME")
+    below: dict[str, Nodes] = {}
+    paths: tuple[str, ...] | None = None
+    if listing is not None and spec.detect_kind(listing.attributes) == "series":
+        below = await opened.children(["OME"], rules.SERIES, "OME")
+        paths = tuple(below["OME"][""].attrs["ome"]["series"]) if below else None
+    elif listing is not None:
+        below = {"OME": {"": xr.Dataset(attrs=dict(listing.attributes))}}
+    if paths is None:
+        children = await _numbered(opened)
+    else:
+        good = [path.strip("/") for path in paths if isinstance(path, str) and is_relative(path)]
+        children = await opened.children(list(dict.fromkeys(good)), rules.SERIES_MISSING, "series")
+    document = {k: v for k, v in opened.content.document.items() if k != "version"}
+    return _merged(opened.node(document), below | children)
+
+
+async def _numbered(opened: _Opened) -> dict[str, Nodes]:
+    """Return the images of groups that are numbered from 0 on, up to the first gap."""
+    found: dict[str, Nodes] = {}
+    first, count = 0, 8
+    while first < MAX_CHILDREN:
+        paths = [str(i) for i in range(first, first + count)]
+        groups = await asyncio.gather(
+            *(fetch_child_group(opened.source, opened.group, path) for path in paths)
+        )
+        there = {}
+        for path, group in zip(paths, groups, strict=True):
+            if group is None:
+                break
+            there[path] = group
+        found |= await opened.children(list(there), rules.SERIES_MISSING, "series", groups=there)
+        if len(there) < len(paths):
+            break
+        first, count = first + count, count * 2
+    return found
+
+
+async def _open_listing(opened: _Opened) -> Nodes:
+    """Return the node of a group that lists paths without being asked to open them."""
+    document = {k: v for k, v in opened.content.document.items() if k != "version"}
+    return {"": opened.node(document)}
+
+
+async def _open_labels_group(opened: _Opened) -> Nodes:
+    listed: Collection = opened.content
+    paths = listed.paths or ()
+    children = await opened.children(
+        paths, rules.LABEL_MISSING, "labels", labels=False, is_label=True
+    )
+    return _merged((await _open_listing(opened))[""], children)
+
+
+async def _open_scene(opened: _Opened) -> Nodes:
+    scene: Scene = opened.content
+    images, parameters = await asyncio.gather(
+        opened.children(scene.paths, rules.SCENE_MISSING, "scene"),
+        _open_parameters(opened, scene.document["coordinateTransformations"]),
+    )
+    links = scene.document["coordinateTransformations"]
+    _check_references(links, images, "scene.coordinateTransformations", opened.report)
+    said = _with_extra({"scene": dict(scene.document)}, scene.extra)
+    return _merged(opened.node(said), parameters | images)
+
+
+def _check_references(
+    links: Sequence[Mapping[str, Any]], nodes: Mapping[str, Nodes], where: str, report: Report
+) -> None:
+    """Note ends of transformations at systems that the images below do not have."""
+    for i, link in enumerate(links):
+        for key in ("input", "output"):
+            end = link.get(key)
+            path = end.get("path") if isinstance(end, dict) else None
+            below = nodes.get(path.strip("/")) if isinstance(path, str) else None
+            if below is None or not isinstance(end, dict):
+                continue
+            systems = below[""].attrs["ome"].get("coordinateSystems", [])
+            names = [system.get("name") for system in systems]
+            if names and end.get("name") not in names:
+                found = f"{shown(path)} has no system {shown(end.get('name'))}, only {shown(names)}"
+                report.error(f"{where}[{i}].{key}", rules.SYSTEM_UNKNOWN, found)
+
+
+async def _open_image(opened: _Opened) -> Nodes:
+    image: Image = opened.content
+    labels, documents, parameters, others = await asyncio.gather(
+        _open_labels(opened) if opened.opening.labels else _nothing(),
+        _fetch_arrays(opened, image),
+        _open_parameters(opened, list(image.multiscale.transformations)),
+        _open_others(opened, image),
+    )
+    image, arrays = _open_arrays(opened, image, documents)
+    is_label = opened.opening.is_label or image.image_label is not None
+    _check_arrays(image, arrays, is_label, opened.report)
+    _check_names(image, documents, opened.report)
+    _check_labels(opened.content, labels, opened.report)
+    _check_references(
+        image.multiscale.transformations,
+        {f"labels/{path}": {"": node} for path, node in labels.items() if "ome" in node.attrs},
+        "multiscales[0].coordinateTransformations",
+        opened.report,
+    )
+    ome = ome_attrs(image)
+    nodes: dict[str, Nodes] = {}
+    for level, array in arrays:
+        dataset = level_dataset(
+            image,
+            level,
+            array,
+            name="labels" if is_label else "image",
+            ome=ome,
+            coordinates=opened.opening.coordinates,
+        )
+        url = opened.source.child(level.path).url
+        dataset.encoding = {"source": url, "ome_version": opened.version}
+        nodes[level.path] = {"": dataset}
+    more = {path: below for path, below in (others | parameters).items() if path not in nodes}
+    paths = tuple(level.path for level in image.multiscale.levels)
+    root = opened.node(ome, level_paths=paths)
+    merged = _merged(root, nodes | more)
+    if labels:
+        merged |= _below("labels", labels)
+    return merged
+
+
+async def _nothing() -> Nodes:
     return {}
 
 
-async def _open_labels(source: Source, group: Group, report: Report) -> dict[str, _Opened]:
-    """Return the label images below an image; those that cannot be read become issues."""
+async def _open_labels(opened: _Opened) -> Nodes:
+    """Return the nodes of the labels group of an image; what cannot be read becomes an issue."""
+    source, report = opened.source, opened.report
     try:
-        parent = await fetch_child_group(source, group, "labels")
-        names = spec.label_names(parent.attributes, report) if parent else ()
+        group = await fetch_child_group(source, opened.group, "labels")
+        if group is None or not _labels_listed(group.attributes):
+            return {}
+        opening = replace(opened.opening, multiscale=0)
+        return await open_nodes(
+            source.child("labels"), _namespaced(group, report), opening, kind="labels group"
+        )
     except NgffError as error:
-        report.error("labels", f"cannot be read: {error}")
+        report.error("labels", rules.LABELS_LIST, f"cannot be read: {error}")
         return {}
-    if parent is None:
-        return {}
-    place = source.child("labels")
-    found = await asyncio.gather(
-        *(_open_label(place, parent, name) for name in names), return_exceptions=True
+
+
+def _labels_listed(attributes: Mapping[str, Any]) -> bool:
+    found = attributes.get("ome")
+    return "labels" in attributes or (isinstance(found, dict) and "labels" in found)
+
+
+def _namespaced(group: Group, report: Report) -> Group:
+    """Return the labels group with its list below ``ome``, where only its version stands there."""
+    said = group.attributes.get("ome")
+    if not isinstance(said, dict) or "labels" in said:
+        return group
+    report.error("labels", rules.NAMESPACE, "the list of labels stands beside 'ome', not below it")
+    attributes = {key: value for key, value in group.attributes.items() if key != "labels"}
+    ome = {**said, "labels": group.attributes["labels"]}
+    return replace(group, attributes={**attributes, "ome": ome})
+
+
+async def _fetch_arrays(opened: _Opened, image: Image) -> list[Document | None]:
+    return await asyncio.gather(
+        *(fetch_array(opened.source, opened.group, level.path) for level in image.multiscale.levels)
     )
-    labels = {}
-    for name, result in zip(names, found, strict=True):
-        if isinstance(result, _Opened):
-            labels[name] = result
-        elif isinstance(result, NgffError):
-            report.error(f"labels/{name}", f"cannot be opened: {result}")
+
+
+async def _open_others(opened: _Opened, image: Image) -> dict[str, Nodes]:
+    """Return the levels of the group's other images: their variable is called ``array``."""
+    wanted = _number(opened.group, opened.opening.multiscale, opened.source)
+    count = 1 + len(image.extra.get("multiscales", []))
+    found: dict[str, Nodes] = {}
+    for number in range(count):
+        if number == wanted % count:
+            continue
+        quiet = Report(opened.source.url)
+        try:
+            other = spec.read(opened.group.attributes, quiet, number=number)[2]
+            if not isinstance(other, Image):
+                continue
+            documents = await _fetch_arrays(opened, other)
+            beside = replace(opened, report=quiet)
+            other, arrays = _open_arrays(beside, other, documents)
+        except NgffError as error:
+            opened.report.error(f"multiscales[{number}]", rules.MULTISCALES, str(error))
+            continue
+        for level, array in arrays:
+            dataset = level_dataset(
+                other,
+                level,
+                array,
+                name="array",
+                ome=ome_attrs(other),
+                coordinates=opened.opening.coordinates,
+            )
+            found.setdefault(level.path, {"": dataset})
+    return found
+
+
+async def _open_parameters(opened: _Opened, links: list[Any]) -> dict[str, Nodes]:
+    """Return the arrays and fields in which transformations keep their parameters."""
+    paths = sorted(
+        path.strip("/") for path in parameter_paths(links) if is_relative(path.strip("/"))
+    )
+    found = await asyncio.gather(
+        *(_open_parameter(opened, path) for path in paths), return_exceptions=True
+    )
+    opened_nodes: dict[str, Nodes] = {}
+    for path, nodes in zip(paths, found, strict=True):
+        if isinstance(nodes, dict):
+            opened_nodes[path] = nodes
         else:
-            raise result
-    return labels
+            opened.note(path, nodes, rules.FIELD, "coordinateTransformations")
+    return opened_nodes
 
 
-async def _open_label(place: Source, parent: Group, name: str) -> _Opened:
-    group = await fetch_child_group(place, parent, name)
-    child = place.child(name)
+async def _open_parameter(opened: _Opened, path: str) -> Nodes:
+    document = await fetch_array(opened.source, opened.group, path)
+    if document is not None:
+        return {"": parameter_dataset(open_array(opened.source, path, document))}
+    group = await fetch_child_group(opened.source, opened.group, path)
     if group is None:
-        raise MetadataError(child.url, [Issue(name, "is listed, but there is no group", "error")])
-    return await _open_image(child, group, with_labels=False, is_label=True)
+        raise StoreNotFoundError("there is neither an array nor a group")
+    opening = replace(opened.opening, labels=False, multiscale=0)
+    return await open_nodes(opened.source.child(path), group, opening)
+
+
+_OPENERS: Mapping[str, Callable[[_Opened], Awaitable[Nodes]]] = {
+    "image": _open_image,
+    "plate": _open_plate,
+    "well": _open_well,
+    "collection": _open_collection,
+    "series": _open_listing,
+    "labels group": _open_labels_group,
+    "scene": _open_scene,
+}
+
+Arrays = list[tuple[Level, "zarr.Array[Any]"]]
 
 
 def _open_arrays(
-    source: Source, image: Image, documents: list[Document | None], report: Report
-) -> tuple[zarr.Array[Any], ...]:
-    """Return the array of every level, or raise for all that do not fit."""
-    arrays = []
-    ndim = len(image.multiscale.axes)
+    opened: _Opened, image: Image, documents: list[Document | None]
+) -> tuple[Image, Arrays]:
+    """Return the image and the array of each level that is there, or raise if they do not fit."""
+    report = opened.report
+    arrays: Arrays = []
+    axes = image.multiscale.axes
+    ndim = len(axes)
+    missing = []
     for i, (level, document) in enumerate(zip(image.multiscale.levels, documents, strict=True)):
         where = f"multiscales[0].datasets[{i}].path"
         if document is None:
-            report.fail(where, f"there is no array at {shown(level.path)}")
+            missing.append((where, f"there is no array at {shown(level.path)}"))
             continue
-        array = open_array(source, level.path, document)
+        array = open_array(opened.source, level.path, document)
         if array.ndim != ndim:
-            report.fail(
-                where,
+            found = (
                 f"{shown(level.path)} has {array.ndim} dimensions {array.shape}, "
-                f"but there are {ndim} axes",
+                f"but there are {ndim} axes"
             )
+            report.fail(where, rules.LEVEL_NDIM, found)
         else:
-            _check_coordinates(image, level, array.shape, where, report)
-        arrays.append(array)
+            arrays.append((level, array))
+    for where, found in missing:
+        if arrays:
+            report.error(where, rules.LEVEL_ARRAY, f"{found}; the level is left out")
+        else:
+            report.fail(where, rules.LEVEL_ARRAY, found)
     report.check()
-    total = sum(sum(array.shape) for array in arrays)
+    placed = geometry.placed([level for level, _ in arrays], [a.shape for _, a in arrays], axes)
+    image = replace(image, multiscale=replace(image.multiscale, levels=placed))
+    arrays = [(level, array) for level, (_, array) in zip(placed, arrays, strict=True)]
+    for level, array in arrays:
+        _check_coordinates(image, level, array.shape, report)
+    total = sum(sum(array.shape) for _, array in arrays)
     if total > MAX_COORDINATES:
-        shapes = shown([array.shape for array in arrays])
-        report.fail("multiscales[0].datasets", f"declare axes of {total} pixels together: {shapes}")
+        shapes = shown([array.shape for _, array in arrays])
+        found = f"declare axes of {total} pixels together: {shapes}"
+        report.fail("multiscales[0].datasets", rules.DATASETS, found)
     report.check()
-    return tuple(arrays)
+    return image, arrays
 
 
-def _check_coordinates(
-    image: Image, level: Level, shape: tuple[int, ...], where: str, report: Report
-) -> None:
+def _check_coordinates(image: Image, level: Level, shape: tuple[int, ...], report: Report) -> None:
     """Refuse geometry that floats cannot hold, and more channels than there can be names."""
     axes = image.multiscale.axes
-    scale, translation = transforms.scale_and_translation(level.transformation, len(axes))
+    where = f"multiscales[0].datasets: {shown(level.path)}"
+    scale, translation = transforms.scale_and_translation(placement(level), len(axes))
     for axis, size, step, start in zip(axes, shape, scale, translation, strict=True):
         if axis.type == "channel":
             if size > MAX_CHANNELS:
-                report.fail(where, f"declares {size} channels, more than {MAX_CHANNELS}")
+                found = f"declares {size} channels, more than {MAX_CHANNELS}"
+                report.fail(where, rules.DATASETS, found)
             if start:
-                report.warn(where, f"axis {axis.name}: channels have names, no translation {start}")
+                found = f"axis {axis.name}: channels have names, no translation {start}"
+                report.warn(where, rules.VECTOR, found)
         elif not geometry.are_distinct(size, step, start):
-            report.fail(
-                where,
+            found = (
                 f"axis {axis.name}: scale {step:g} and translation {start:g} cannot tell "
-                f"{size} pixels apart",
+                f"{size} pixels apart"
             )
+            report.fail(where, rules.VECTOR, found)
 
 
-def _check_arrays(
-    image: Image,
-    arrays: tuple[zarr.Array[Any], ...],
-    documents: list[Document | None],
-    is_label: bool,
-    report: Report,
-) -> None:
+def _check_arrays(image: Image, arrays: Arrays, is_label: bool, report: Report) -> None:
     """Note what is odd about arrays that can be read."""
-    names = [axis.name for axis in image.multiscale.axes]
-    for i, (array, document) in enumerate(zip(arrays, documents, strict=True)):
+    first = arrays[0][1]
+    for i, (level, array) in enumerate(arrays):
         where = f"multiscales[0].datasets[{i}].path"
-        stored = (document or {}).get("dimension_names")
-        if stored is not None and stored != names:
-            report.error(
-                where, f"dimension_names {shown(stored)} differ from the axes {names}, which win"
-            )
-        if i and any(np.greater(array.shape, arrays[i - 1].shape)):
-            report.error(where, f"{array.shape} is larger than the level before it")
-        if i and _is_finer(image, i):
-            report.error(where, "has smaller pixels than the level before it")
-        if array.dtype != arrays[0].dtype:
-            report.error(where, f"has dtype {array.dtype}, the first level {arrays[0].dtype}")
-    if is_label and arrays[0].dtype.kind not in "iu":
-        report.error("image-label", f"labels must be integers, found {arrays[0].dtype}")
-    _check_channels(image, arrays[0].shape, report)
+        _check_separator(array, where, report)
+        before, previous = arrays[max(i - 1, 0)]
+        if any(np.greater(array.shape, previous.shape)):
+            found = f"{array.shape} is larger than the level before it"
+            report.error(where, rules.LEVEL_ORDER, found)
+        if _is_finer(level, before, array.ndim):
+            report.error(where, rules.LEVEL_ORDER, "has smaller pixels than the level before it")
+        if array.dtype != first.dtype:
+            found = f"has dtype {array.dtype}, the first level {first.dtype}"
+            report.error(where, rules.LEVEL_DTYPE, found)
+    if is_label and first.dtype.kind not in "iu":
+        report.error("image-label", rules.LABEL_DTYPE, f"expected integers, found {first.dtype}")
+    _check_channels(image, first.shape, report)
 
 
-def _is_finer(image: Image, number: int) -> bool:
-    ndim = len(image.multiscale.axes)
-    before, this = (
-        transforms.scale_and_translation(level.transformation, ndim)[0]
-        for level in image.multiscale.levels[number - 1 : number + 1]
+def _check_names(image: Image, documents: list[Document | None], report: Report) -> None:
+    """Note arrays of Zarr v3 whose dimensions are not called as the axes are."""
+    names = [axis.extra.get("name", axis.name) for axis in image.multiscale.axes]
+    for i, document in enumerate(documents):
+        if document is None:
+            continue
+        where = f"multiscales[0].datasets[{i}].path"
+        stored = document.get("dimension_names")
+        if stored is None and report.version == "0.5" and document.get("zarr_format") == 3:
+            report.warn(where, rules.DIMENSION_NAMES, f"has no dimension_names, expected {names}")
+        elif stored is not None and stored != names:
+            found = f"dimension_names {shown(stored)} differ from the axes {names}, which win"
+            report.error(where, rules.DIMENSION_NAMES, found)
+
+
+def _check_separator(array: zarr.Array[Any], where: str, report: Report) -> None:
+    """Note flat chunk keys from 0.2 on."""
+    separator = getattr(array.metadata, "dimension_separator", None)
+    nested = report.version in ("0.2", "0.3", "0.4")
+    if nested and separator == "." and array.ndim > 1:
+        found = "chunks are separated by '.', expected '/'"
+        report.warn(where, rules.CHUNK_KEYS, found)
+
+
+def _is_finer(level: Level, before: Level, ndim: int) -> bool:
+    this, last = (
+        transforms.scale_and_translation(placement(one), ndim)[0] for one in (level, before)
     )
-    return bool(np.less(np.abs(this), np.abs(before) * (1 - 1e-6)).any())
+    return bool(np.less(np.abs(this), np.abs(last) * (1 - 1e-6)).any())
 
 
 def _check_channels(image: Image, shape: tuple[int, ...], report: Report) -> None:
     stored = (image.omero or {}).get("channels")
-    size = _channel_count(image, shape)
+    size = channel_count(image, shape)
     if isinstance(stored, list) and len(stored) != size:
-        report.warn("omero.channels", f"describes {len(stored)} channels, the image has {size}")
+        found = f"describes {len(stored)} channels, the image has {size}"
+        report.warn("omero.channels", rules.OMERO_COUNT, found)
 
 
-def _channel_count(image: Image, shape: tuple[int, ...]) -> int:
-    axes = image.multiscale.axes
-    sizes = [size for axis, size in zip(axes, shape, strict=True) if axis.type == "channel"]
-    return sizes[0] if sizes else 1
-
-
-class _Coordinates:
-    """Makes coordinates, once for all levels and label images of the same geometry."""
-
-    def __init__(self) -> None:
-        self._made: dict[Any, xr.Variable] = {}
-
-    def of_level(
-        self, image: Image, level: Level, shape: tuple[int, ...]
-    ) -> dict[str, xr.Variable]:
-        names = [c.name for c in omero.channels(image.omero, _channel_count(image, shape))]
-        made = geometry.coordinates(image.multiscale.axes, shape, level.transformation, names)
-        return {name: self._shared(variable) for name, variable in made.items()}
-
-    def _shared(self, variable: xr.Variable) -> xr.Variable:
-        values = variable.values
-        ends = (values[0], values[-1]) if values.size and values.dtype.kind == "f" else None
-        if ends is None:
-            return variable
-        key = (variable.dims, values.size, ends, tuple(sorted(variable.attrs.items())))
-        return self._made.setdefault(key, variable)
-
-
-def _image_nodes(opened: _Opened, path: str, coordinates: _Coordinates) -> dict[str, xr.Dataset]:
-    """Return the Dataset of every node of an image, by path."""
-    attrs = {**opened.others, "ome": ome_attrs(opened.image)}
-    root = xr.Dataset(attrs=attrs)
-    root.encoding = {
-        "source": opened.source.url,
-        "ome_version": opened.version,
-        "zarr_format": opened.zarr_format,
-        "level_paths": tuple(level.path for level in opened.image.multiscale.levels),
-        "issues": opened.issues,
-    }
-    nodes = {path or "/": root}
-    for level, array in zip(opened.image.multiscale.levels, opened.arrays, strict=True):
-        node = _level_dataset(opened, level, array, attrs["ome"], coordinates)
-        nodes[f"{path}/{level.path}"] = node
-    for name, label in opened.labels.items():
-        nodes |= _image_nodes(label, f"{path}/labels/{name}", coordinates)
-    return nodes
-
-
-def _level_dataset(
-    opened: _Opened,
-    level: Level,
-    array: zarr.Array[Any],
-    ome: dict[str, Any],
-    coordinates: _Coordinates,
-) -> xr.Dataset:
-    dims = tuple(axis.name for axis in opened.image.multiscale.axes)
-    name = "labels" if opened.is_label else "image"
-    while name in dims:  # an axis of that name has its coordinate there
-        name += "_"
-    data = indexing.LazilyIndexedArray(_ZarrArray(array))
-    attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}
-    variable = xr.Variable(dims, data, {**attrs, "ome": ome}, _encoding(array, dims))
-    coords = coordinates.of_level(opened.image, level, array.shape)
-    # without indexes: xarray makes them, unless the caller says otherwise
-    dataset = xr.Dataset({name: variable}, coords=xr.Coordinates(coords, indexes={}))
-    dataset.encoding = {
-        "source": f"{opened.source.url}/{level.path}",
-        "ome_version": opened.version,
-    }
-    return dataset
-
-
-def ome_attrs(image: Image) -> dict[str, Any]:
-    """Return what an image says apart from its geometry, as ``attrs["ome"]`` holds it.
-
-    ``name``, ``type``, ``metadata``, ``omero`` and ``image-label`` stand where they are said;
-    every key this package does not use is kept under ``extra``, by the place it stood in.
-    """
-    multiscale = image.multiscale
-    known = {
-        "name": multiscale.name,
-        "type": multiscale.type,
-        "metadata": multiscale.metadata,
-        "omero": image.omero,
-        "image-label": image.image_label,
-    }
-    extra = {
-        "ome": dict(image.extra),
-        "multiscale": dict(multiscale.extra),
-        "axes": {axis.name: dict(axis.extra) for axis in multiscale.axes if axis.extra},
-        "datasets": {level.path: dict(level.extra) for level in multiscale.levels if level.extra},
-    }
-    kept = {place: keys for place, keys in extra.items() if keys}
-    said = {key: value for key, value in known.items() if value is not None}
-    return {**said, "extra": kept} if kept else said
-
-
-def _encoding(array: zarr.Array[Any], dims: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a later write needs to repeat the array's storage."""
-    chunks = _chunk_sizes(array, "chunks", "read_chunk_sizes")
-    shards = _chunk_sizes(array, "shards", "write_chunk_sizes")
-    encoding = {
-        "chunks": chunks,
-        "shards": shards,
-        "preferred_chunks": dict(zip(dims, shards or chunks, strict=True)),
-        "compressors": array.compressors,
-        "filters": array.filters,
-        "fill_value": array.fill_value,
-    }
-    if array.metadata.zarr_format == 3:
-        encoding["serializer"] = array.serializer
-    return encoding
-
-
-def _chunk_sizes(array: zarr.Array[Any], regular: str, irregular: str) -> Any:
-    """Return one size an axis, or the sizes along it where zarr has grids of uneven chunks."""
-    try:
-        return getattr(array, regular)
-    except NotImplementedError:
-        return getattr(array, irregular)
-
-
-class _ZarrArray(BackendArray):
-    """Lets xarray index a zarr array lazily."""
-
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        self._array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.VECTORIZED, self._method(key)
-        )
-
-    async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
-        async_array = self._array.async_array
-        methods: dict[type, Callable[..., Any]] = {
-            indexing.VectorizedIndexer: async_array.vindex.getitem,
-            indexing.OuterIndexer: async_array.oindex.getitem,
-        }
-        return await indexing.async_explicit_indexing_adapter(
-            key,
-            self.shape,
-            indexing.IndexingSupport.VECTORIZED,
-            methods.get(type(key), async_array.getitem),
-        )
-
-    def _method(self, key: indexing.ExplicitIndexer) -> Callable[[Any], Any]:
-        methods: dict[type, Callable[[Any], Any]] = {
-            indexing.VectorizedIndexer: self._array.vindex.__getitem__,
-            indexing.OuterIndexer: self._array.oindex.__getitem__,
-        }
-        return methods.get(type(key), self._array.__getitem__)
+def _check_labels(image: Image, labels: Nodes, report: Report) -> None:
+    """Note label images with another number of levels than the image."""
+    count = len(image.multiscale.levels)
+    for path, node in labels.items():
+        paths = node.encoding.get("level_paths")
+        if paths is not None and len(paths) != count:
+            found = f"has {len(paths)} levels, the image has {count}"
+            report.error(f"labels/{path}", rules.LABEL_LEVELS, found)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import zarr
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, StorePath
 
@@ -129,6 +129,78 @@ def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
     return Source(store, "", url)
 
 
+def open_target(target: Any, *, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Return the place in a store that a user wants to write to. Nothing is written yet.
+
+    Parameters
+    ----------
+    target
+        A path, a URL, or a zarr group or store.
+    storage_options
+        For fsspec, where the target is a URL.
+
+    Raises
+    ------
+    StoreError
+        If no store can be made of it.
+    """
+    if isinstance(target, str | os.PathLike):
+        text = local_path(os.fspath(target))
+        if not is_url(text):
+            path = Path(text).expanduser().absolute()
+            return Source(LocalStore(path), "", str(path))
+        url = text.rstrip("/")
+        try:
+            made = FsspecStore.from_url(url, storage_options=dict(storage_options or {}))
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreError(f"cannot write to {url}: {error}") from error
+        return Source(made, "", url)
+    place = _open_source(target, {})
+    if place.store.read_only:
+        raise StoreError(f"{place.url}: the store is read-only: open it with mode='a'")
+    return place
+
+
+def is_taken(place: Source) -> bool:
+    """Tell whether there is an array, or a group with attributes, or other files at a place."""
+    root = getattr(place.store, "root", None)
+    if isinstance(root, Path):
+        found = root / place.path
+        if found.is_file():
+            return True
+
+    async def has_metadata() -> bool:
+        array = await fetch_json(place, ".zarray")
+        document = await fetch_json(place, "zarr.json")
+        if document is not None and document.get("node_type") == "array":
+            return True
+        group = await fetch_group(place)
+        return array is not None or (group is not None and bool(group.attributes))
+
+    return run(has_metadata())
+
+
+def fetch_bytes(source: Source, name: str, most: int = MAX_METADATA_BYTES) -> bytes | None:
+    """Return what stands under a key, or None if there is no such key.
+
+    Raises
+    ------
+    MetadataError
+        If it is larger than ``most``.
+    StoreError
+        If the store cannot be read.
+    """
+    found = run(_fetch(source, name))
+    if found is not None and len(found) > most:
+        raise _malformed(source, name, f"is {len(found)} bytes long, more than {most}")
+    return None if found is None else found.to_bytes()
+
+
+def put_bytes(target: Store, key: str, content: bytes) -> None:
+    """Write a key of a store."""
+    run(target.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+
 def look(source: Source) -> Group | None:
     """Return what the group at a place says, or None if there is no group with attributes."""
     return run(fetch_group(source))
@@ -241,12 +313,7 @@ async def fetch_json(source: Source, name: str) -> Document | None:
     StoreError
         If the store cannot be read.
     """
-    key = _join(source.path, name)
-    try:
-        found = await source.store.get(key, prototype=default_buffer_prototype())
-    except Exception as error:
-        where = printable(source.url, MAX_SHOWN)
-        raise StoreError(f"{where}: cannot read {name}: {_reason(error)}") from error
+    found = await _fetch(source, name)
     if found is None:
         return None
     if len(found) > MAX_METADATA_BYTES:
@@ -258,6 +325,15 @@ async def fetch_json(source: Source, name: str) -> Document | None:
     if not isinstance(document, dict):
         raise _malformed(source, name, f"expected a JSON object, found {type(document).__name__}")
     return document
+
+
+async def _fetch(source: Source, name: str) -> Buffer | None:
+    key = _join(source.path, name)
+    try:
+        return await source.store.get(key, prototype=default_buffer_prototype())
+    except Exception as error:
+        where = printable(source.url, MAX_SHOWN)
+        raise StoreError(f"{where}: cannot read {name}: {_reason(error)}") from error
 
 
 def _malformed(source: Source, name: str, message: str) -> MetadataError:

@@ -1,118 +1,334 @@
-"""An image in memory -> a store. Arrays first, metadata last: they are the commit."""
+"""xarray objects -> a store. Arrays first, metadata last: they are the commit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.storage import LocalStore
 
-from ngff_xarray import spec
-from ngff_xarray.errors import StoreError
-from ngff_xarray.model import Image
+from ngff_xarray import groups, image, read, spec, store, world
+from ngff_xarray.describe import described, ome_attrs, other_attributes
+from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
+from ngff_xarray.image import Obj
+from ngff_xarray.lazy import PARAMETERS, Coordinates
+from ngff_xarray.model import Collection, Image
+from ngff_xarray.spec.documents import Content
+from ngff_xarray.text import printable
+
+_CHUNK = 256  # the longest side of a chunk along y and x, where nothing else is known
+_BLOCK_BYTES = 2**26  # written at once
+
+
+def to_zarr(
+    obj: Obj,
+    target: Any,
+    *,
+    version: str | None = None,
+    lossy: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an image, plate, well, collection or scene, with all that its store said.
+
+    Parameters
+    ----------
+    obj
+        A tree as it was opened, cropped or computed; a level or an array is an image of one
+        level.
+    target
+        A path, a URL, or a zarr store or group. Nothing may be there yet.
+    version
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
+        from, or 0.5 where that is not written any more.
+    lossy
+        Leave out what the version cannot say (transformations beyond a scale and a
+        translation), instead of raising.
+    storage_options
+        For fsspec, where the target is a URL.
+
+    Raises
+    ------
+    StoreError
+        If there is something at the target, or it cannot be written.
+    UnsupportedError
+        If the version cannot say all of it; nothing is written then.
+
+    Examples
+    --------
+    >>> import tempfile, xarray as xr, ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_zarr(tree.ngff.crop(x=slice("5 µm", "20 µm")), f"{folder}/part.ome.zarr")
+    ...     xr.open_datatree(f"{folder}/part.ome.zarr").ngff.level(0).shape
+    (1, 660, 141)
+    """
+    if version is None:
+        opened_from = image.version(obj)
+        module = spec.VERSIONS.get(opened_from or "")
+        version = module.VERSION if module is not None and module.write else "0.5"
+    obj = world.restored(obj)
+    writing = _Writing(version, lossy)
+    _check(obj, writing)
+    place = store.open_target(target, storage_options=storage_options)
+    if store.is_taken(place):
+        raise StoreError(f"{place.url}: there is something already: give another path")
+    try:
+        _write_node(obj, place.store, place.path, writing)
+    except (OSError, zarr.errors.BaseZarrError) as error:
+        if isinstance(error, NgffError):
+            raise
+        raise StoreError(f"{place.url}: cannot be written: {printable(error, 500)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """How a store is written."""
+
+    version: str
+    lossy: bool
+
+    @property
+    def zarr_format(self) -> int:
+        return spec.VERSIONS[self.version].ZARR_FORMAT
+
+    def attributes(self, content: Content) -> dict[str, Any]:
+        return spec.writer(self.version)(content, lossy=self.lossy)
+
+
+def _check(obj: Obj, writing: _Writing) -> None:
+    """Describe everything that is to be written once, so that what cannot be said raises first."""
+    writing.attributes(described(obj, lossy=writing.lossy))
+    for child in _children(obj).values():
+        if not _is_unopened(child):
+            _check(child, writing)
+
+
+def _children(obj: Obj) -> dict[str, xr.DataTree]:
+    """Return the groups of OME's next below an object, by path."""
+    if not isinstance(obj, xr.DataTree):
+        return {}
+    found: dict[str, xr.DataTree] = {}
+    for name, child in obj.children.items():
+        if isinstance(child.attrs.get("ome"), dict):
+            found[str(name)] = child
+        else:
+            found |= {f"{name}/{path}": node for path, node in _children(child).items()}
+    return found
+
+
+def _is_unopened(node: xr.DataTree) -> bool:
+    """Tell whether a node is a well that a plate lists and that was not opened."""
+    return image.group_kind(node) == "well" and not groups.is_opened(node)
+
+
+def _write_node(obj: Obj, target: Store, path: str, writing: _Writing) -> None:
+    content = described(obj, lossy=writing.lossy)
+    children = _children(obj)
+    for name, child in children.items():
+        opened: xr.DataTree | None = child
+        if isinstance(obj, xr.DataTree) and _is_unopened(child):
+            opened = groups.read_well(obj, name)
+        if opened is not None:
+            _write_node(opened, target, _join(path, name), writing)
+    if isinstance(obj, xr.DataTree):
+        _write_beside(obj, target, path, writing)
+    if isinstance(content, Image):
+        names = [axis.extra.get("name", axis.name) for axis in content.multiscale.axes]
+        arrays = image.levels(obj)
+        for level, array in zip(content.multiscale.levels, arrays, strict=True):
+            kept = array.assign_attrs(_attributes_v2(obj, level.path))
+            _write_array(target, _join(path, level.path), kept, names, writing)
+        content = _with_writable_others(content, image.version(obj), writing)
+    if image.group_kind(obj) in ("collection", "plate"):
+        content = _with_present(content, children)
+        _copy_xml(obj, target, path)
+    _commit(target, path, {**other_attributes(obj), **writing.attributes(content)}, writing)
+
+
+def _with_writable_others(content: Image, opened_from: str | None, writing: _Writing) -> Image:
+    """Return the image with the group's other images, if the version spells them as they are."""
+    others = content.extra.get("multiscales")
+    if not others or (opened_from == "0.6") == (writing.version == "0.6"):
+        return content
+    if not writing.lossy:
+        raise UnsupportedError(
+            f"the other images of this group are described as in version {opened_from}: write "
+            "that version, or give lossy=True to leave them out"
+        )
+    extra = {key: value for key, value in content.extra.items() if key != "multiscales"}
+    return replace(content, extra=extra)
+
+
+def _with_present(content: Content, children: Mapping[str, xr.DataTree]) -> Content:
+    """Return a labels group that lists the label images that are written."""
+    if not isinstance(content, Collection) or "labels" not in content.document:
+        return content
+    listed = content.document["labels"]
+    kept = [p for p in listed if isinstance(p, str) and p.strip("/") in children]
+    added = [path for path in children if path not in {p.strip("/") for p in kept}]
+    return replace(content, document={**content.document, "labels": [*kept, *added]})
+
+
+def _write_beside(tree: xr.DataTree, target: Store, path: str, writing: _Writing) -> None:
+    """Write the arrays that are no levels: parameters, and levels of the group's other images."""
+    for name, child in tree.children.items():
+        if isinstance(child.attrs.get("ome"), dict):
+            continue
+        for variable in ("array", PARAMETERS):
+            if variable in child.data_vars:
+                array = child.data_vars[variable]
+                names = [str(dim) for dim in array.dims] if variable == "array" else None
+                _write_array(target, _join(path, str(name)), array, names, writing)
+        _write_beside(child, target, _join(path, str(name)), writing)
+    if "labels" in tree.children and image.group_kind(tree["labels"]) is None:
+        labels = _children(tree["labels"])
+        if labels:  # label images that stand below no labels group of their own
+            content = Collection(tuple(labels), {"labels": list(labels)})
+            _commit(target, _join(path, "labels"), writing.attributes(content), writing)
+
+
+def _copy_xml(obj: Obj, target: Store, path: str) -> None:
+    """Copy the OME-XML of a bioformats2raw store, as it is."""
+    if not isinstance(obj, xr.DataTree) or "series" in obj.attrs["ome"]:
+        return
+    found = groups.xml_bytes(obj)
+    if found is not None:
+        store.put_bytes(target, _join(path, "OME/METADATA.ome.xml"), found)
+
+
+def _write_array(
+    target: Store,
+    path: str,
+    array: xr.DataArray,
+    names: Sequence[str] | None,
+    writing: _Writing,
+) -> None:
+    options = _storage(array, names, writing.zarr_format)
+    created = zarr.create_array(
+        target,
+        name=path,
+        shape=array.shape,
+        dtype=array.dtype,
+        attributes=other_attributes(array),
+        overwrite=True,  # what a run that was killed has left
+        **options,
+    )
+    for block in _blocks(array.shape, created.shards or created.chunks, array.dtype.itemsize):
+        created[block] = np.asarray(array[block].values)
+
+
+def _attributes_v2(obj: Obj, path: str) -> dict[str, Any]:
+    """Return the attributes of an array of Zarr v2, which opening does not read."""
+    place = obj.encoding.get("place")
+    if place is None or obj.encoding.get("zarr_format") != 2:
+        return {}
+    found = store.run(store.fetch_json(place[0].child(path), ".zattrs")) or {}
+    return {key: value for key, value in found.items() if key not in ("_ARRAY_DIMENSIONS", "ome")}
+
+
+def _storage(array: xr.DataArray, names: Sequence[str] | None, zarr_format: int) -> dict[str, Any]:
+    """Return how an array is stored: as it was where the Zarr format is the same."""
+    said = array.encoding
+    chunks = said.get("chunks")
+    if not (isinstance(chunks, tuple) and len(chunks) == array.ndim and _are_sizes(chunks)):
+        chunks = _chunks(array.shape)
+    same = said.get("filters") is not None and ("serializer" in said) == (zarr_format == 3)
+    options: dict[str, Any] = {"zarr_format": zarr_format, "chunks": chunks}
+    fill_value = said.get("fill_value")
+    if fill_value is not None:
+        options["fill_value"] = fill_value
+    if same:
+        options["compressors"] = said["compressors"]
+    if zarr_format == 2:
+        return options | {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    shards = said.get("shards")
+    if isinstance(shards, tuple) and len(shards) == array.ndim and _are_sizes(shards):
+        options["shards"] = shards
+    if not same:
+        # the checksum comes last: it is what tells a flipped bit from a pixel
+        options["compressors"] = [BloscCodec(cname="zstd", clevel=5), Crc32cCodec()]
+    return options | {"dimension_names": names}
+
+
+def _are_sizes(chunks: tuple[Any, ...]) -> bool:
+    return all(isinstance(size, int) and size > 0 for size in chunks)
+
+
+def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
+    ndim = len(shape)
+    return tuple(max(1, min(size, _CHUNK)) if i >= ndim - 2 else 1 for i, size in enumerate(shape))
+
+
+def _blocks(
+    shape: Sequence[int], chunks: Sequence[int], itemsize: int
+) -> Iterator[tuple[slice, ...]]:
+    """Yield regions of whole chunks that cover an array, each as large as is written at once."""
+    sizes = [min(chunk, max(size, 1)) for chunk, size in zip(chunks, shape, strict=True)]
+    for axis in reversed(range(len(shape))):
+        room = _BLOCK_BYTES // max(1, math.prod(sizes) * itemsize)
+        times = max(1, min(room, -(-shape[axis] // sizes[axis])))
+        sizes[axis] *= times
+    starts = (range(0, size, step) for size, step in zip(shape, sizes, strict=True))
+    for corner in itertools.product(*starts):
+        yield tuple(slice(at, at + step) for at, step in zip(corner, sizes, strict=True))
+
+
+def _commit(target: Store, path: str, attributes: dict[str, Any], writing: _Writing) -> None:
+    """Write the metadata in one piece; the group itself may be there, empty, from its arrays."""
+    format_ = writing.zarr_format
+    group = zarr.open_group(target, path=path, mode="a", zarr_format=format_)  # type: ignore[arg-type]
+    group.update_attributes(attributes)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
 
 
 def write_image(
     path: Path,
-    image: Image,
+    image_: Image,
     arrays: Sequence[NDArray[Any]],
     *,
-    version: str = "0.5",
     labels: Mapping[str, tuple[Image, Sequence[NDArray[Any]]]] | None = None,
-    chunk: int = 256,
 ) -> None:
-    """Write an image and its label images to a directory that does not exist yet.
+    """Write an image and its label images, described as models, to a new directory.
 
     Parameters
     ----------
     path
         The directory.
-    image
+    image_
         What the metadata say.
     arrays
-        The pixels of every level, in the order of ``image.multiscale.levels``.
-    version
-        The version of the specification to follow; it decides the zarr format.
+        The pixels of every level, in the order of ``image_.multiscale.levels``.
     labels
         Name -> label image and the integers of its levels.
-    chunk
-        The longest side of a chunk, along y and x.
-
-    Raises
-    ------
-    StoreError
-        If the directory exists.
     """
-    if path.exists():
-        raise StoreError(f"{path} exists already: give another path, or remove it first")
-    store = LocalStore(path)
+    nodes = _nodes(image_, arrays, "image")
     for name, (label, levels) in (labels or {}).items():
-        _write_group(store, f"labels/{name}", label, levels, version, chunk)
-    if labels:
-        attributes = spec.VERSIONS[version].write_labels(list(labels))
-        _commit(store, "labels", attributes, version)
-    _write_group(store, "", image, arrays, version, chunk)
+        below = _nodes(label, levels, "labels")
+        nodes |= {f"labels/{name}/{key}".rstrip("/"): node for key, node in below.items()}
+    to_zarr(read.tree_of(nodes), os.fspath(path), version="0.5")
 
 
-def _write_group(
-    store: LocalStore,
-    path: str,
-    image: Image,
-    arrays: Sequence[NDArray[Any]],
-    version: str,
-    chunk: int,
-) -> None:
-    names = [axis.name for axis in image.multiscale.axes]
-    for level, array in zip(image.multiscale.levels, arrays, strict=True):
-        place = f"{path}/{level.path}".strip("/")
-        _write_array(store, place, array, names, spec.VERSIONS[version].ZARR_FORMAT, chunk)
-    _commit(store, path, spec.VERSIONS[version].write(image), version)
-
-
-def _write_array(
-    store: LocalStore,
-    path: str,
-    array: NDArray[Any],
-    names: Sequence[str],
-    zarr_format: int,
-    chunk: int,
-) -> None:
-    chunks = tuple(
-        max(1, min(size, chunk)) if i >= array.ndim - 2 else 1 for i, size in enumerate(array.shape)
-    )
-    target = zarr.create_array(
-        store,
-        name=path,
-        shape=array.shape,
-        dtype=array.dtype,
-        chunks=chunks,
-        fill_value=np.zeros((), array.dtype).item(),
-        **_STORAGE[zarr_format](names),
-    )
-    target[...] = array
-
-
-def _storage_v2(names: Sequence[str]) -> dict[str, Any]:
-    separator = {"name": "v2", "separator": "/"}
-    return {"zarr_format": 2, "chunk_key_encoding": separator}
-
-
-def _storage_v3(names: Sequence[str]) -> dict[str, Any]:
-    # the checksum comes last: it is what tells a flipped bit from a pixel
-    compressors = [BloscCodec(cname="zstd", clevel=5), Crc32cCodec()]
-    return {"zarr_format": 3, "dimension_names": names, "compressors": compressors}
-
-
-_STORAGE = {2: _storage_v2, 3: _storage_v3}
-
-
-def _commit(store: LocalStore, path: str, attributes: dict[str, Any], version: str) -> None:
-    """Write the metadata in one piece; the group itself may be there, empty, from its arrays."""
-    zarr_format = spec.VERSIONS[version].ZARR_FORMAT
-    group = zarr.open_group(store, path=path, mode="a", zarr_format=zarr_format)
-    group.update_attributes(attributes)
+def _nodes(image_: Image, arrays: Sequence[NDArray[Any]], name: str) -> dict[str, xr.Dataset]:
+    ome = ome_attrs(image_)
+    nodes = {"": xr.Dataset(attrs={"ome": ome})}
+    coordinates = Coordinates()
+    dims = [axis.name for axis in image_.multiscale.axes]
+    for level, array in zip(image_.multiscale.levels, arrays, strict=True):
+        coords = coordinates.of_level(image_, level, array.shape)
+        nodes[level.path] = xr.Dataset(
+            {name: xr.Variable(dims, array)}, coords=xr.Coordinates(coords, indexes={})
+        )
+    return nodes

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ngff_xarray import geometry, spec, units
 from ngff_xarray.errors import SelectionError, UnitError
-from ngff_xarray.model import Axis
+from ngff_xarray.model import Axis, Image
 from ngff_xarray.spec.report import Report
 from ngff_xarray.transforms import Identity, Scale, Sequence, Transformation, Translation
 
@@ -46,13 +46,16 @@ def document(
 
 def read_coordinates(attributes: dict[str, Any], shape: tuple[int, ...]) -> dict[str, xr.Variable]:
     """Return the coordinates of the first level."""
-    _, image, _ = spec.read(attributes, Report("test"))
+    _, _, image, _ = spec.read(attributes, Report("test"))
+    assert isinstance(image, Image)
+    transformation = image.multiscale.levels[0].transformation
+    assert transformation is not None
     names = [f"channel {i}" for i in range(max(shape))]
     channel = next((i for i, axis in enumerate(image.multiscale.axes) if axis.name == "c"), None)
     return geometry.coordinates(
         image.multiscale.axes,
         shape,
-        image.multiscale.levels[0].transformation,
+        transformation,
         names[: 0 if channel is None else shape[channel]],
     )
 

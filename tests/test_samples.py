@@ -22,7 +22,7 @@ from ngff_xarray import samples
 from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.model import Axis, Image, Level, Multiscale
 from ngff_xarray.transforms import Scale
-from ngff_xarray.write import write_image
+from ngff_xarray.write import to_zarr, write_image
 
 NAMES = ("cell", "retina", "histology")
 
@@ -165,7 +165,7 @@ def test_unknown_samples_and_missing_packages_say_so(
         ngff_xarray.sample("cell", tmp_path / "cell.ome.zarr")
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
 def test_what_is_written_is_read_in_every_version(tmp_path: Path, version: str) -> None:
     axes = (Axis("c", "channel"), Axis("y", "space", "meter"), Axis("x", "space", "meter"))
     window = {"min": 0, "max": 23, "start": 1, "end": 20}
@@ -177,11 +177,18 @@ def test_what_is_written_is_read_in_every_version(tmp_path: Path, version: str) 
         extra={"_creator": {"name": "tests"}},
     )
     pixels = np.arange(24, dtype="uint16").reshape(1, 4, 6)
-    write_image(tmp_path / "a.ome.zarr", model, [pixels], version=version)
+    write_image(tmp_path / "first.ome.zarr", model, [pixels])
+    to_zarr(xr.open_datatree(tmp_path / "first.ome.zarr"), tmp_path / "a.ome.zarr", version=version)
     tree = xr.open_datatree(tmp_path / "a.ome.zarr")
     np.testing.assert_array_equal(tree["0/image"], pixels)
     assert tree["0/x"].values.tolist() == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
     assert tree.ngff.version == version
+    named = [{"name": axis.name, "type": axis.type, "unit": axis.unit} for axis in axes]
+    del named[0]["unit"]
+    systems = {
+        "intrinsic": "intrinsic",
+        "coordinateSystems": [{"name": "intrinsic", "axes": named}],
+    }
     assert tree.attrs["ome"] == {
         "name": "n",
         "type": "mean",
@@ -192,5 +199,9 @@ def test_what_is_written_is_read_in_every_version(tmp_path: Path, version: str) 
             "multiscale": {"k": [1]},
             "datasets": {"0": {"note": "finest"}},
         },
+        **(systems if version == "0.6" else {}),
     }
-    yaozarrs.validate_zarr_store(str(tmp_path / "a.ome.zarr"))
+    path = tmp_path / "a.ome.zarr"
+    assert type(open_ome_zarr(zarr.open_group(path, mode="r"))).__name__ == "Image"
+    if version != "0.6":  # which yaozarrs does not know yet
+        yaozarrs.validate_zarr_store(str(path))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ngff_xarray.model import Json
-from ngff_xarray.spec import v04, v05
+from ngff_xarray.spec.collections import LAYOUT
 
 # what a group can be, by the key that says so, first one first
 _KINDS = {
@@ -13,9 +15,11 @@ _KINDS = {
     "well": "well",
     "scene": "scene",
     "multiscales": "image",
-    "bioformats2raw.layout": "collection",
+    LAYOUT: "collection",
     "labels": "labels group",
-    "series": "collection",
+    "series": "series",
+    "image-label": "label",
+    "coordinateTransformations": "scene",  # what drafts of 0.6 called it
 }
 
 
@@ -37,12 +41,19 @@ def detect_kind(attributes: Json) -> str | None:
 def _has_ome_multiscales(attributes: Json) -> bool:
     first = _first_multiscale(attributes)
     known = ("axes", "version", "coordinateTransformations", "coordinateSystems")
-    return any(key in first for key in known) or (bool(first) and "omero" in attributes)
+    datasets = first.get("datasets")
+    paths = isinstance(datasets, list) and all(
+        isinstance(d, dict) and "path" in d for d in datasets
+    )
+    return paths or any(key in first for key in known) or (bool(first) and "omero" in attributes)
 
 
-def _has_label_names(attributes: Json) -> bool:
-    names = attributes["labels"]
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+def _has_names(key: str) -> Callable[[Json], bool]:
+    def test(attributes: Json) -> bool:
+        names = attributes.get(key)
+        return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+    return test
 
 
 # Outside the key `ome`, other conventions use the same words: OME's form tells them apart
@@ -51,8 +62,10 @@ _LOOKS_LIKE_OME: Mapping[str, Callable[[Json], bool]] = {
     "well": lambda attributes: isinstance(attributes["well"], dict),
     "scene": lambda attributes: False,
     "image": _has_ome_multiscales,
-    "collection": lambda attributes: "bioformats2raw.layout" in attributes,
-    "labels group": _has_label_names,
+    "collection": lambda attributes: LAYOUT in attributes,
+    "labels group": _has_names("labels"),
+    "series": _has_names("series"),
+    "label": lambda attributes: isinstance(attributes["image-label"], dict),
 }
 
 
@@ -65,8 +78,8 @@ def is_claimed(attributes: Json) -> bool:
     kind = detect_kind(attributes)
     namespaced = isinstance(attributes.get("ome"), dict)
     document = attributes["ome"] if namespaced else attributes
-    if kind is None or (namespaced and isinstance(document.get("version"), str)):
-        return kind is not None
+    if kind in (None, "label") or (namespaced and isinstance(document.get("version"), str)):
+        return kind not in (None, "label")
     return kind in _FORMS and _FORMS[kind](document)
 
 
@@ -91,29 +104,76 @@ _FORMS: Mapping[str, Callable[[Json], bool]] = {
     "plate": _has_lists("plate", "wells"),
     "well": _has_lists("well", "images"),
     "image": _has_levels,
-    "collection": lambda document: "bioformats2raw.layout" in document,
+    "collection": lambda document: LAYOUT in document,
 }
 
+_NAMESPACED = re.compile(r"0\.(\d+)")  # the version that a longer one, such as a draft, belongs to
 
-def detect_version(attributes: Json) -> str:
-    """Return the version that the attributes of an image's group follow.
+
+def detect_version(attributes: Json, kind: str) -> str:
+    """Return the version that a group's attributes follow (SPEC.md 1.7).
 
     Where their shape tells, it decides: versions are often stated wrongly, and the module of
-    the version says so. Images without axes have the version they state.
+    the version says so. Otherwise the version is the one they state, and where they state
+    none, or one that is not known, the latest of that shape.
+
+    Examples
+    --------
+    >>> detect_version({"multiscales": [{"axes": ["y", "x"], "version": "0.4"}]}, "image")
+    '0.3'
+    >>> detect_version({"ome": {"version": "0.5-dev-spatialdata", "labels": []}}, "labels group")
+    '0.5'
     """
-    namespaced = isinstance(attributes.get("ome"), dict)
-    entry = _first_multiscale(attributes["ome"] if namespaced else attributes)
+    if isinstance(attributes.get("ome"), dict):
+        return _namespaced_version(attributes["ome"], kind)
+    if kind == "image" or (kind == "label" and "multiscales" in attributes):
+        return _image_version(attributes)
+    stated = _stated(attributes.get("image-label" if kind == "label" else kind))
+    if stated in ("0.1", "0.2", "0.3", "0.4"):
+        return stated
+    plate = attributes.get("plate")
+    wells = plate.get("wells") if kind == "plate" and isinstance(plate, dict) else None
+    first = wells[0] if isinstance(wells, list) and wells else None
+    unindexed = isinstance(first, dict) and not {"rowIndex", "columnIndex"} & set(first)
+    return "0.3" if unindexed and stated is None else "0.4"
+
+
+def _stated(document: Any) -> str | None:
+    version = document.get("version") if isinstance(document, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def _namespaced_version(document: Json, kind: str) -> str:
+    stated = _stated(document)
+    first = _first_multiscale(document)
+    if kind == "scene" or "coordinateSystems" in first:
+        return "0.6"
+    if "axes" in first:
+        return "0.5"
+    match = _NAMESPACED.match(stated or "")
+    return "0.6" if match and int(match[1]) >= 6 else "0.5"
+
+
+def _image_version(attributes: Json) -> str:
+    entry = _first_multiscale(attributes)
     if "coordinateSystems" in entry:
         return "0.6"
-    if namespaced:
-        return v05.VERSION
     axes = entry.get("axes")
     if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes):
         return "0.3"
-    stated = entry.get("version")
-    if "axes" in entry or stated in (v04.VERSION, v05.VERSION):
-        return v04.VERSION
-    return stated if isinstance(stated, str) else "0.2"
+    stated = _stated(entry)
+    if isinstance(axes, list) and any(isinstance(axis, dict) for axis in axes):
+        return "0.4"
+    if stated in ("0.1", "0.2", "0.3", "0.4"):
+        return stated
+    return "0.4" if "axes" in entry or stated is not None or _is_placed(entry) else "0.2"
+
+
+def _is_placed(entry: Json) -> bool:
+    """Tell whether the first level has transformations, which 0.4 brought."""
+    datasets = entry.get("datasets")
+    first = datasets[0] if isinstance(datasets, list) and datasets else None
+    return isinstance(first, dict) and "coordinateTransformations" in first
 
 
 def _first_multiscale(document: Json) -> Json:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ngff_xarray.model import RGBA, Json
-from ngff_xarray.spec.values import is_number, is_rgba
+from ngff_xarray.spec import rules
+from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.spec.values import is_integer, is_number, is_rgba, repeated
 
 
 def colors(image_label: Json | None) -> dict[int, RGBA]:
@@ -35,3 +37,58 @@ def _entries(image_label: Json | None, key: str) -> Iterator[tuple[int, Json]]:
         value = entry.get("label-value") if isinstance(entry, dict) else None
         if is_number(value) and value == int(value):
             yield int(value), entry
+
+
+def check(value: Any, version: str | None, report: Report) -> Json | None:
+    """Return the document to keep, after noting what is wrong in it; None if it is no object.
+
+    ``version`` is the one that the document should state itself, None from 0.5 on.
+    """
+    if not isinstance(value, dict):
+        return None
+    if "colors" not in value:
+        found = "is missing: colours are chosen"
+        report.warn("image-label.colors", rules.LABEL_COLORS_SHOULD, found)
+    for key in ("colors", "properties"):
+        if key in value:
+            _check_entries(value[key], f"image-label.{key}", report)
+    source = value.get("source")
+    if "source" in value and not isinstance(source, dict):
+        found = f"expected an object, found {shown(source)}"
+        report.error("image-label.source", rules.LABEL_SOURCE, found)
+    elif isinstance(source, dict) and not isinstance(source.get("image", ""), str):
+        found = f"expected text, found {shown(source['image'])}"
+        report.error("image-label.source.image", rules.LABEL_SOURCE, found)
+    if version is not None and "version" not in value:
+        report.warn("image-label.version", rules.VERSION_SHOULD, "is missing")
+    elif version is not None and value["version"] != version:
+        found = f"expected {version!r}, found {shown(value['version'])}"
+        report.error("image-label.version", rules.VERSION, found)
+    return {key: item for key, item in value.items() if key != "version"}
+
+
+def _check_entries(entries: Any, where: str, report: Report) -> None:
+    if not isinstance(entries, list) or not entries:
+        found = f"expected a list of at least one, found {shown(entries)}"
+        report.error(where, rules.LABEL_ENTRIES, found)
+        return
+    if repeated(entries) is not None:
+        report.error(where, rules.LABEL_ENTRIES, f"{shown(repeated(entries))} stands here twice")
+    # the colours of a value stand once until 0.4; later nothing is said, and the last one wins
+    strict = where.endswith("colors") and report.version in ("0.1", "0.2", "0.3", "0.4")
+    complain = report.error if strict else report.warn
+    seen = set()
+    for i, entry in enumerate(entries):
+        value = entry.get("label-value") if isinstance(entry, dict) else None
+        place = f"{where}[{i}]"
+        if not is_integer(value):
+            found = f"expected an integer, found {shown(value)}"
+            report.error(f"{place}.label-value", rules.LABEL_VALUE, found)
+            continue
+        if value in seen:
+            found = f"{value} stands here again; the last one wins"
+            complain(f"{place}.label-value", rules.LABEL_VALUE, found)
+        seen.add(value)
+        if where.endswith("colors") and "rgba" in entry and not is_rgba(entry["rgba"]):
+            found = f"expected four integers of 0 to 255, found {shown(entry['rgba'])}"
+            report.error(f"{place}.rgba", rules.LABEL_RGBA, found)

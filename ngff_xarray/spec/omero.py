@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ngff_xarray.model import Channel, Json, Window
+from ngff_xarray.spec import rules
+from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_number, parse_color
+
+_COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 MAX_NAME = 1000  # numpy pads every name to the longest one
 
@@ -44,6 +49,23 @@ def by_name(omero: Json | None) -> dict[str, Channel]:
     """Return all channels of the document, by the name that `channels` gives them."""
     count = len(_as_list((omero or {}).get("channels")))
     return {channel.name: channel for channel in channels(omero, count)}
+
+
+def select(omero: Json, names: Sequence[str]) -> Json:
+    """Return the document with the channels of these names (as `channels` gives them), in order.
+
+    Examples
+    --------
+    >>> stored = {"channels": [{"label": "DAPI"}, {"label": "GFP"}], "rdefs": {}}
+    >>> select(stored, ["GFP"])
+    {'channels': [{'label': 'GFP'}], 'rdefs': {}}
+    """
+    stored = _as_list(omero.get("channels"))
+    known = dict(zip(by_name(omero), stored, strict=True))
+    found = [known.get(name, {"label": name}) for name in names]
+    if found == stored or not any(name in known for name in names):
+        return omero
+    return {**omero, "channels": found}
 
 
 def default_index(omero: Json | None, axis_type: str | None, name: str) -> int | None:
@@ -88,3 +110,57 @@ def _window(entry: Json) -> Window | None:
     if first == last or not math.isfinite(last - first):
         return None
     return Window(last, first) if entry.get("inverted") is True else Window(first, last)
+
+
+def check(value: Any, report: Report) -> Json | None:
+    """Return the document to keep, after noting what is wrong in it; None if it is no object."""
+    if not isinstance(value, dict):
+        return None
+    stored = value.get("channels")
+    if not isinstance(stored, list):
+        found = f"expected a list, found {shown(stored)}"
+        report.error("omero.channels", rules.OMERO_CHANNELS, found)
+    for i, channel in enumerate(_as_list(stored)):
+        where = f"omero.channels[{i}]"
+        if not isinstance(channel, dict):
+            found = f"expected an object, found {shown(channel)}"
+            report.error(where, rules.OMERO_CHANNELS, found)
+            continue
+        _check_color(channel.get("color"), f"{where}.color", report)
+        _check_window(channel.get("window"), f"{where}.window", report)
+        for key, kind in (("label", str), ("family", str), ("active", bool)):
+            if key in channel and not isinstance(channel[key], kind):
+                found = f"expected {_TYPES[kind]}, found {shown(channel[key])}; not used"
+                report.error(f"{where}.{key}", rules.OMERO_FIELD, found)
+    return {key: item for key, item in value.items() if key != "version"}
+
+
+_TYPES: Mapping[type, str] = {str: "text", bool: "true or false"}
+
+
+def _check_color(value: Any, where: str, report: Report) -> None:
+    if value is None:
+        report.error(where, rules.OMERO_COLOR, "is missing: a colour is chosen")
+    elif not isinstance(value, str) or not _COLOR.fullmatch(value):
+        found = f"expected six hexadecimal digits, found {shown(value)}"
+        early = isinstance(value, str) and report.version in ("0.1", "0.2", "0.3")
+        (report.warn if early else report.error)(where, rules.OMERO_COLOR, found)
+
+
+def _check_window(value: Any, where: str, report: Report) -> None:
+    if value is None:
+        found = "is missing: the contrast is chosen from the pixels"
+        report.error(where, rules.OMERO_WINDOW, found)
+        return
+    if not isinstance(value, dict):
+        report.error(where, rules.OMERO_WINDOW, f"expected an object, found {shown(value)}")
+        return
+    for key in ("min", "max", "start", "end"):
+        if key not in value:
+            report.error(f"{where}.{key}", rules.OMERO_WINDOW, "is missing")
+        elif not is_number(value[key]):
+            found = f"expected a number, found {shown(value[key])}"
+            report.error(f"{where}.{key}", rules.OMERO_WINDOW, found)
+    if is_number(value.get("start")) and value.get("start") == value.get("end"):
+        found = "starts where it ends: the contrast is chosen from the pixels"
+        report.warn(where, rules.OMERO_WINDOW, found)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass, field
+from typing import Literal, NoReturn
 
 from ngff_xarray.errors import Issue, MetadataError
+from ngff_xarray.spec.rules import Rule
 
 
 @dataclass(slots=True)
@@ -16,23 +18,45 @@ class Report:
     ----------
     source
         The store and group, for the error message.
+    version
+        The version of the specification that the document follows, once it is known.
     """
 
     source: str
+    version: str = ""
     issues: list[Issue] = field(default_factory=list)
     faults: list[Issue] = field(default_factory=list)
 
-    def warn(self, path: str, message: str) -> None:
+    def warn(self, path: str, rule: Rule | None, message: str) -> None:
         """Note something that breaks a SHOULD, or is odd."""
-        self.issues.append(Issue(path, message, "warning"))
+        self.issues.append(self._issue(path, rule, message, "warning"))
 
-    def error(self, path: str, message: str) -> None:
+    def error(self, path: str, rule: Rule | None, message: str) -> None:
         """Note something that breaks a MUST and can be read all the same."""
-        self.issues.append(Issue(path, message, "error"))
+        self.issues.append(self._issue(path, rule, message, "error"))
 
-    def fail(self, path: str, message: str) -> None:
-        """Note something that makes the image unreadable, and go on looking."""
-        self.faults.append(Issue(path, message, "error"))
+    def fail(self, path: str, rule: Rule | None, message: str) -> None:
+        """Note something that makes the document unreadable, and go on looking."""
+        self.faults.append(self._issue(path, rule, message, "error"))
+
+    def stop(self, path: str, rule: Rule | None, message: str) -> NoReturn:
+        """Raise for something that leaves nothing to look at, with all faults found before.
+
+        Raises
+        ------
+        MetadataError
+            Always.
+        """
+        self.fail(path, rule, message)
+        raise MetadataError(self.source, self.faults)
+
+    def _issue(
+        self, path: str, rule: Rule | None, message: str, severity: Literal["error", "warning"]
+    ) -> Issue:
+        if rule is None:
+            return Issue(path, message, severity)
+        section = f"OME-Zarr {self.version}, {rule.section}" if self.version else rule.section
+        return Issue(path, message, severity, rule.text, section, rule.mend)
 
     def check(self) -> None:
         """Raise all faults found so far, if there are any.

@@ -1,50 +1,54 @@
-"""OME-Zarr 0.4: Zarr v2, the OME keys beside any others in ``.zattrs``."""
+"""OME-Zarr 0.4: axes with units, scales and translations; Zarr v2, beside other attributes."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from ngff_xarray.model import Image, Json
-from ngff_xarray.spec import _common
-from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.model import Fields, Image, Json, Plate
+from ngff_xarray.spec import documents, hcs, multiscales
+from ngff_xarray.spec.documents import Content
+from ngff_xarray.spec.report import Report
 
 VERSION = "0.4"
 ZARR_FORMAT: Literal[2, 3] = 2
-
-# whose attributes these are when they stand in a group of an image
-_OME_KEYS = frozenset({"multiscales", "omero", "image-label", "_creator"})
+split = documents.split_flat
 
 
-def ome_document(attributes: Json) -> Json:
-    """Return what of a group's attributes is OME's."""
-    return {key: value for key, value in attributes.items() if key in _OME_KEYS}
-
-
-def other_attributes(attributes: Json) -> dict[str, Any]:
-    """Return what of a group's attributes is not OME's."""
-    return {key: value for key, value in attributes.items() if key not in _OME_KEYS}
-
-
-def read(document: Json, report: Report) -> Image:
+def read_image(document: Json, report: Report, number: int = 0) -> Image:
     """Return the image that an OME document describes (SPEC 0.4, "multiscales" metadata)."""
-    image = _common.read_image(document, report)
-    version = document["multiscales"][0].get("version")
-    if version is None:
-        report.warn("multiscales[0].version", "is missing; read as 0.4 from its axes")
-    elif version != VERSION:
-        report.error("multiscales[0].version", f"expected '0.4', found {shown(version)}")
-    return image
+    return multiscales.read_image(
+        document, report, multiscales.read_placed, version=VERSION, number=number
+    )
 
 
-def write(image: Image) -> dict[str, Any]:
-    """Return the group's attributes that say the same in version 0.4."""
-    document = _common.write_image(image)
+READERS = {
+    **documents.group_readers(
+        read_image=read_image,
+        well_names=hcs.FIELD_NAME,
+        plate=hcs.PlateForm(VERSION),
+        well_version=VERSION,
+    ),
+}
+
+
+def write(content: Content, lossy: bool = False) -> dict[str, Any]:
+    """Return the group's attributes that say the same in version 0.4.
+
+    Raises
+    ------
+    UnsupportedError
+        If it cannot say all of it, unless what it cannot say may be lost.
+    """
+    if not isinstance(content, Image):
+        document = documents.write_group(content)
+        for kind, key in ((Plate, "plate"), (Fields, "well")):
+            if isinstance(content, kind):
+                document[key]["version"] = VERSION
+        return document
+    if not lossy:
+        multiscales.check_sayable(content.multiscale, VERSION)
+    document = multiscales.write_image(content, multiscales.write_placed(content.multiscale))
     for entry in (document["multiscales"][0], document.get("omero"), document.get("image-label")):
         if isinstance(entry, dict):
             entry["version"] = VERSION
     return document
-
-
-def write_labels(names: list[str]) -> dict[str, Any]:
-    """Return the attributes of the group that lists label images."""
-    return {"labels": names}

@@ -1,10 +1,12 @@
-"""Which JSON values are numbers and colours."""
+"""Which JSON values are numbers, colours and paths."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from typing import TypeGuard
+from collections.abc import Iterable
+from typing import Any, TypeGuard
 
 from ngff_xarray.model import RGB
 
@@ -26,7 +28,7 @@ def is_rgba(value: object) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) == 4
-        and all(type(part) is int and 0 <= part <= 255 for part in value)
+        and all(is_integer(part, 0) and part <= 255 for part in value)
     )
 
 
@@ -59,3 +61,21 @@ def is_relative(path: str) -> bool:
     """Tell whether a path stays below its group."""
     parts = path.strip("/").split("/")
     return not path.startswith("/") and all(part not in ("", ".", "..") for part in parts)
+
+
+def is_integer(value: object, least: int | None = None) -> TypeGuard[int]:
+    """Tell whether a JSON value is a whole number (2.0 is one), not below the least."""
+    if not is_number(value) or value != int(value):
+        return False
+    return least is None or value >= least
+
+
+def repeated(values: Iterable[Any]) -> Any | None:
+    """Return a JSON value that stands twice in a list, or None."""
+    seen = set()
+    for value in values:
+        key = json.dumps(value, sort_keys=True, default=repr)
+        if key in seen:
+            return value
+        seen.add(key)
+    return None

@@ -1,0 +1,263 @@
+"""What plates, wells, collections and scenes hold: images below them, and their OME-XML."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+
+import xarray as xr
+
+from ngff_xarray import geometry, image, spec
+from ngff_xarray.describe import ome_attrs
+from ngff_xarray.errors import (
+    Issue,
+    MetadataError,
+    MissingDependencyError,
+    SelectionError,
+    StoreError,
+)
+from ngff_xarray.model import Image, Plate
+from ngff_xarray.spec import hcs
+from ngff_xarray.spec.report import Report, shown
+
+if TYPE_CHECKING:
+    from ome_types import OME
+
+    from ngff_xarray.image import Obj
+    from ngff_xarray.store import Group, Source
+
+MAX_XML_BYTES = 2**26
+MAX_XML_DEPTH = 100
+
+
+def images(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """Return the images next below a node, by path, each a tree of its own.
+
+    Those of a collection come in its order: that of ``OME/series``, else by number.
+    """
+    found: dict[str, xr.DataTree] = {}
+    for node in tree.descendants:
+        said = node.attrs.get("ome")
+        path = node.path.removeprefix(tree.path.rstrip("/") + "/")
+        inside = any(path.startswith(f"{known}/") for known in found)
+        if isinstance(said, dict) and not inside and image.group_kind(node) is None:
+            found[path] = node
+    order = _series(tree)
+    listed = [path for path in order if path in found]
+    ordered = listed + [path for path in found if path not in listed]
+    return {path: found[path].copy(deep=False) for path in ordered}
+
+
+def _series(tree: xr.DataTree) -> list[str]:
+    said = tree["OME"].attrs.get("ome", {}) if "OME" in tree.children else {}
+    paths = said.get("series", []) if isinstance(said, dict) else []
+    return [path.strip("/") for path in paths if isinstance(path, str)]
+
+
+def multiscales(tree: xr.DataTree) -> tuple[xr.DataTree, ...]:
+    """Return all images of a group that holds several, the one that was opened first."""
+    others = image.ome(tree).get("extra", {}).get("ome", {}).get("multiscales", [])
+    return (tree, *(found for entry in others if (found := _other(tree, entry)) is not None))
+
+
+def _other(tree: xr.DataTree, entry: Any) -> xr.DataTree | None:
+    """Return the image that an object of ``multiscales`` beside the opened one describes."""
+    from ngff_xarray.lazy import Coordinates
+
+    version = image.version(tree) or "0.5"
+    document = {"multiscales": [entry], "version": version}
+    namespaced = spec.VERSIONS[version].ZARR_FORMAT == 3
+    attributes = {"ome": document} if namespaced else document
+    try:
+        found = spec.read(attributes, Report("image"), kind="image", version=version)[2]
+    except MetadataError:  # it is among the issues of the tree
+        return None
+    if not isinstance(found, Image):
+        return None
+    ndim = len(found.multiscale.axes)
+    arrays = {level.path: _array(tree, level.path) for level in found.multiscale.levels}
+    known = [level for level in found.multiscale.levels if _ndim(arrays[level.path]) == ndim]
+    if not known:
+        return None
+    variables = [arrays[level.path].variable for level in known]
+    axes = found.multiscale.axes
+    placed = geometry.placed(known, [variable.shape for variable in variables], axes)
+    whole = replace(found, multiscale=replace(found.multiscale, levels=placed))
+    ome = ome_attrs(replace(whole, omero=image.ome(tree).get("omero")))
+    nodes = {"/": xr.Dataset(attrs={"ome": ome})}
+    nodes["/"].encoding = {**tree.encoding, "issues": (), "level_paths": [v.path for v in placed]}
+    coordinates = Coordinates()
+    for level, variable in zip(placed, variables, strict=True):
+        shared = variable.copy(deep=False)
+        shared.dims = tuple(axis.name for axis in axes)
+        shared.attrs = {**variable.attrs, "ome": ome}
+        coords = coordinates.of_level(whole, level, variable.shape)
+        nodes[f"/{level.path}"] = xr.Dataset({"image": shared}, coords=coords)
+    return xr.DataTree.from_dict(nodes)
+
+
+def _array(tree: xr.DataTree, path: str) -> Any:
+    """Return the array at a path of the tree, be it a level of the opened image or of another."""
+    node = tree.get(path)
+    found = node.data_vars if isinstance(node, xr.DataTree) else {}
+    return next((array for name, array in found.items() if name in ("image", "array")), None)
+
+
+def _ndim(array: Any) -> int | None:
+    return None if array is None else array.ndim
+
+
+def plate(tree: xr.DataTree) -> Plate:
+    """Return the plate that a node describes: rows, columns and wells."""
+    return hcs.parse_plate(tree.attrs["ome"]["plate"])
+
+
+def acquisitions(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Return the acquisitions of a plate, as stored."""
+    found = tree.attrs["ome"]["plate"].get("acquisitions")
+    return [dict(entry) for entry in found or [] if isinstance(entry, dict)]
+
+
+def well(tree: xr.DataTree, path: str) -> xr.DataTree:
+    """Return a well of a plate with its fields; it is read from the store if it was not yet.
+
+    Parameters
+    ----------
+    tree
+        The plate.
+    path
+        The path of the well, row and column (``"B/3"``, also ``"B3"``).
+
+    Raises
+    ------
+    SelectionError
+        If the plate has no such well.
+    StoreError
+        If it is listed and not there, or where the plate came from is not known any more.
+    """
+    known = [found.path for found in plate(tree).wells]
+    wanted = path.strip("/")
+    if wanted not in known:
+        wanted = next((name for name in known if name.replace("/", "") == wanted), wanted)
+    if wanted not in known:
+        raise SelectionError(f"there is no well {path!r}; the plate lists {shown(known)}")
+    if wanted in tree and is_opened(tree[wanted]):
+        found = tree[wanted]
+        if isinstance(found, xr.DataTree):
+            return found.copy(deep=False)
+    opened = read_well(tree, wanted)
+    if opened is None:
+        raise StoreError(f"well {wanted!r} is listed, but there is no group in the store")
+    return opened
+
+
+def is_opened(node: Any) -> bool:
+    """Tell whether a well was opened; a plate's wells know their row and column only."""
+    return "well" in node.attrs.get("ome", {})
+
+
+def read_well(tree: xr.DataTree, path: str) -> xr.DataTree | None:
+    """Return a well from the store that the plate was opened from, or None if it is not there."""
+    from ngff_xarray import read
+
+    source, group = place(tree)
+    return read.open_below(source, group, path)
+
+
+def place(obj: Obj) -> tuple[Source, Group]:
+    """Return where in a store an object was opened, and what the metadata there said.
+
+    Raises
+    ------
+    StoreError
+        If it was not opened from a store, or this is not known any more.
+    """
+    found = obj.encoding.get("place")
+    if found is None:
+        raise StoreError(
+            "where this object came from is not known any more: open it again with "
+            "xr.open_datatree(path)"
+        )
+    source, group = found
+    return source, group
+
+
+def xml_bytes(tree: xr.DataTree) -> bytes | None:
+    """Return the OME-XML beside a collection or a plate as it is stored, None if there is none.
+
+    Raises
+    ------
+    MetadataError
+        If it is larger or nested deeper than such documents are, or no XML.
+    """
+    from ngff_xarray import store
+
+    if "place" not in tree.encoding:
+        return None
+    source, _ = place(tree)
+    below = source if "series" in tree.attrs.get("ome", {}) else source.child("OME")
+    found = store.fetch_bytes(below, "METADATA.ome.xml", MAX_XML_BYTES)
+    if found is not None:
+        _check_xml(found, below.url)
+    return found
+
+
+def ome_xml(tree: xr.DataTree) -> str | None:
+    """Return the OME-XML beside a collection or a plate as text; see `xml_bytes`."""
+    found = xml_bytes(tree)
+    return None if found is None else found.decode(_encoding(found), errors="replace")
+
+
+def _encoding(document: bytes) -> str:
+    return "utf-16" if document[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _check_xml(document: bytes, url: str) -> None:
+    """Refuse what only attacks look like: deep nesting, and documents that define entities."""
+    depth = 0
+    parser = expat.ParserCreate()
+
+    def fail(message: str) -> MetadataError:
+        return MetadataError(url, [Issue("METADATA.ome.xml", message, "error")])
+
+    def start(name: str, attributes: Any) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_XML_DEPTH:
+            raise fail(f"is nested deeper than {MAX_XML_DEPTH} elements")
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def doctype(*declared: Any) -> None:
+        raise fail("declares a document type, which OME-XML does not")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(document, True)
+    except expat.ExpatError as error:
+        raise fail(f"is no XML: {error}") from error
+
+
+def ome(tree: xr.DataTree) -> OME:
+    """Return the OME-XML beside a collection or a plate as objects of ome-types.
+
+    Raises
+    ------
+    MissingDependencyError
+        If ome-types is not installed.
+    StoreError
+        If there is no OME-XML.
+    """
+    try:
+        from ome_types import from_xml
+    except ImportError as error:
+        raise MissingDependencyError("ome-types", "ome", "parsing OME-XML") from error
+    text = ome_xml(tree)
+    if text is None:
+        raise StoreError("there is no OME-XML beside this image")
+    return from_xml(text)

@@ -1,0 +1,160 @@
+"""The arrays of a store as xarray has them: lazily indexed, with coordinates and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from ngff_xarray import geometry
+from ngff_xarray.model import Image, Level
+from ngff_xarray.spec import omero
+from ngff_xarray.transforms import Transformation
+
+PARAMETERS = "parameters"  # the variable of an array that belongs to a transformation
+
+
+def level_dataset(
+    image: Image,
+    level: Level,
+    array: zarr.Array[Any],
+    *,
+    name: str,
+    ome: dict[str, Any],
+    coordinates: Coordinates,
+) -> xr.Dataset:
+    """Return the Dataset of a level: one lazily indexed variable and its coordinates.
+
+    Parameters
+    ----------
+    image, level
+        What the metadata say of it.
+    array
+        Its pixels.
+    name
+        What to call the variable.
+    ome
+        What the image says apart from its geometry.
+    coordinates
+        Makes the coordinates, shared by all levels of the same geometry.
+    """
+    dims = tuple(axis.name for axis in image.multiscale.axes)
+    while name in dims:  # an axis of that name has its coordinate there
+        name += "_"
+    attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}
+    variable = xr.Variable(dims, lazy(array), {**attrs, "ome": ome}, encoding(array, dims))
+    coords = coordinates.of_level(image, level, array.shape)
+    # without indexes: xarray makes them, unless the caller says otherwise
+    return xr.Dataset({name: variable}, coords=xr.Coordinates(coords, indexes={}))
+
+
+def parameter_dataset(array: zarr.Array[Any]) -> xr.Dataset:
+    """Return the Dataset of an array that holds the parameters of a transformation."""
+    dims = tuple(f"dim_{i}" for i in range(array.ndim))
+    variable = xr.Variable(dims, lazy(array), dict(array.attrs), encoding(array, dims))
+    return xr.Dataset({PARAMETERS: variable})
+
+
+def lazy(array: zarr.Array[Any]) -> indexing.LazilyIndexedArray:
+    """Return the array as xarray indexes it: nothing is read until pixels are asked for."""
+    return indexing.LazilyIndexedArray(_ZarrArray(array))
+
+
+class Coordinates:
+    """Makes coordinates, once for all levels and label images of the same geometry."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, xr.Variable] = {}
+
+    def of_level(
+        self, image: Image, level: Level, shape: tuple[int, ...]
+    ) -> dict[str, xr.Variable]:
+        """Return the coordinates of a level's dimensions, by name."""
+        names = [c.name for c in omero.channels(image.omero, channel_count(image, shape))]
+        made = geometry.coordinates(image.multiscale.axes, shape, placement(level), names)
+        return {name: self._shared(variable) for name, variable in made.items()}
+
+    def _shared(self, variable: xr.Variable) -> xr.Variable:
+        values = variable.values
+        ends = (values[0], values[-1]) if values.size and values.dtype.kind == "f" else None
+        if ends is None:
+            return variable
+        key = (variable.dims, values.size, ends, tuple(sorted(variable.attrs.items())))
+        return self._made.setdefault(key, variable)
+
+
+def placement(level: Level) -> Transformation:
+    """Return where a level lies; every version's reader says so, or the sizes did."""
+    if level.transformation is None:
+        raise TypeError(f"level {level.path!r} was not placed")
+    return level.transformation
+
+
+def channel_count(image: Image, shape: tuple[int, ...]) -> int:
+    """Return how many channels an array of the image has."""
+    axes = image.multiscale.axes
+    sizes = [size for axis, size in zip(axes, shape, strict=True) if axis.type == "channel"]
+    return sizes[0] if sizes else 1
+
+
+def encoding(array: zarr.Array[Any], dims: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a later write needs to repeat the array's storage."""
+    chunks = _chunk_sizes(array, "chunks", "read_chunk_sizes")
+    shards = _chunk_sizes(array, "shards", "write_chunk_sizes")
+    said = {
+        "chunks": chunks,
+        "shards": shards,
+        "preferred_chunks": dict(zip(dims, shards or chunks, strict=True)),
+        "compressors": array.compressors,
+        "filters": array.filters,
+        "fill_value": array.fill_value,
+    }
+    if array.metadata.zarr_format == 3:
+        said["serializer"] = array.serializer
+    return said
+
+
+def _chunk_sizes(array: zarr.Array[Any], regular: str, irregular: str) -> Any:
+    """Return one size an axis, or the sizes along it where zarr has grids of uneven chunks."""
+    try:
+        return getattr(array, regular)
+    except NotImplementedError:
+        return getattr(array, irregular)
+
+
+class _ZarrArray(BackendArray):
+    """Lets xarray index a zarr array lazily."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.VECTORIZED, self._method(key)
+        )
+
+    async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
+        async_array = self._array.async_array
+        methods: dict[type, Callable[..., Any]] = {
+            indexing.VectorizedIndexer: async_array.vindex.getitem,
+            indexing.OuterIndexer: async_array.oindex.getitem,
+        }
+        return await indexing.async_explicit_indexing_adapter(
+            key,
+            self.shape,
+            indexing.IndexingSupport.VECTORIZED,
+            methods.get(type(key), async_array.getitem),
+        )
+
+    def _method(self, key: indexing.ExplicitIndexer) -> Callable[[Any], Any]:
+        methods: dict[type, Callable[[Any], Any]] = {
+            indexing.VectorizedIndexer: self._array.vindex.__getitem__,
+            indexing.OuterIndexer: self._array.oindex.__getitem__,
+        }
+        return methods.get(type(key), self._array.__getitem__)

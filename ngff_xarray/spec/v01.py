@@ -1,0 +1,31 @@
+"""OME-Zarr 0.1: five axes without names, flat chunk keys. Read only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ngff_xarray.model import Image, Json
+from ngff_xarray.spec import documents, hcs, multiscales
+from ngff_xarray.spec.report import Report
+
+VERSION = "0.1"
+ZARR_FORMAT: Literal[2, 3] = 2
+split = documents.split_flat
+write = None
+
+
+def read_image(document: Json, report: Report, number: int = 0) -> Image:
+    """Return the image that an OME document describes (SPEC 0.1, "multiscales" metadata)."""
+    return multiscales.read_image(
+        document, report, multiscales.read_unplaced, version=VERSION, number=number
+    )
+
+
+READERS = {
+    **documents.group_readers(
+        read_image=read_image,
+        well_names=hcs.FIELD_NAME,
+        plate=hcs.PlateForm(VERSION, requires_version=True, indexed=False, any_number=True),
+        well_version=VERSION,
+    ),
+}
