@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -252,28 +253,20 @@ def validate_document(
         known = "label"
     found_version, found_kind = name or "", known or ""
     try:
-        if name is not None and known is not None:
-            _check_namespace(document, name, report)
         found_version, found_kind, _, _ = spec.read(document, report, kind=known, version=name)
     except MetadataError:
         found_version = report.version
     except NotOmeError as error:
         report.error("", None, str(error).removeprefix("document: "))
     issues = (*report.issues, *report.faults)
-    return Validation("document", kind or found_kind, found_version, issues)
+    found_kind = kind or found_kind or spec.detect_kind(document) or ""
+    return Validation("document", found_kind, found_version, issues)
 
 
 def _known_version(version: str) -> str:
-    name = next((name for name in spec.VERSIONS if version.startswith(name)), None)
-    if name is None:
+    match = re.match(r"0\.\d+(?!\d)", version)
+    name = match[0] if match else ""
+    if name not in spec.VERSIONS:
         known = ", ".join(spec.VERSIONS)
         raise UnsupportedError(f"unknown version {version!r}: expected one of {known}")
     return name
-
-
-def _check_namespace(document: Json, version: str, report: Report) -> None:
-    """Note a document that does not stand where its version wants it."""
-    wants = spec.VERSIONS[version].ZARR_FORMAT == 3
-    if wants and not isinstance(document.get("ome"), dict):
-        found = f"expected an object under 'ome', found {shown(document.get('ome'))}"
-        report.error("ome", rules.NAMESPACE, found)

@@ -1333,7 +1333,7 @@ def resample(
     array = _plain(arrays[number])
     made = _method(method, obj, array.dtype), _fill(fill, array.dtype)
     layout = _layout(way, array)
-    plan = _Plan(way, array, layout, asked.grids_over(extent), _back(way, whole))
+    plan = _Plan(way, array, layout, asked.grids_over(extent), _back(way, whole, name))
     return plan.result(*made, _said_of(before, whole, way, name, plan))
 
 
@@ -1500,8 +1500,12 @@ class _Asked:
         (k,) = group.outputs
         if k in self.grids:
             return False
-        positions = [_numeric(array, axis) for axis in self.way.source.axes]
-        now = self.way.function.output(k, [np.asarray(p.values) for p in positions])
+        positions = [_numeric(array, axis).values for axis in self.way.source.axes]
+        inputs = [
+            p if i in group.inputs or not p.ndim else np.asarray(0.0)
+            for i, p in enumerate(positions)
+        ]
+        now = self.way.function.output(k, inputs)
         step = grid.attrs["pixel_size"]
         return now.shape == grid.shape and np.allclose(now, grid.values, rtol=0, atol=1e-6 * step)
 
@@ -1556,16 +1560,16 @@ def _even_grid(axis: Axis, low: float, high: float, size: float) -> xr.Variable:
     return xr.Variable(axis.name, first + np.arange(count) * size, _attrs(axis, size))
 
 
-def _back(way: _Way, whole: Graph) -> Transformation | None:
+def _back(way: _Way, whole: Graph, name: str) -> Transformation | None:
     """Return what leads back to where the image is, or None where that has to be solved.
 
     A stored inverse counts more than one that is computed.
     """
-    full = whole.systems[way.target.name], whole.systems.get(way.source.name)
+    full = whole.systems[name], whole.systems.get(way.source.name)
     if full[0] is None or full[1] is None:
         return None
     try:
-        path = whole.path(way.target.name, way.source.name)
+        path = whole.path(name, way.source.name)
         there = _way(full[0], way.source.name, path, whole)
         names = {axis.name for axis in way.target.axes}
         kept = [k for k, axis in enumerate(full[0].axes) if axis.name in names]

@@ -39,6 +39,7 @@ from ngff_xarray.transforms import (
 )
 
 UNTIMED = settings(deadline=None)
+NESTED = settings(deadline=None, max_examples=60)  # they are large
 
 # powers of two and multiples of them: float64 is exact on these, so that equal means equal
 FACTORS = st.sampled_from([sign * 2.0**power for sign in (1, -1) for power in range(-3, 4)])
@@ -505,7 +506,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * size)
 
 
-@UNTIMED
+@NESTED
 @given(INVERTIBLE)
 def test_the_inverse_of_any_kind_leads_back(case: tuple[int, Transformation]) -> None:
     ndim, transformation = case
@@ -515,7 +516,7 @@ def test_the_inverse_of_any_kind_leads_back(case: tuple[int, Transformation]) ->
     assert_close(transformation.inverse().inverse().apply(points(ndim)), there)
 
 
-@UNTIMED
+@NESTED
 @given(st.data())
 def test_an_embedding_leads_back(data: st.DataObject) -> None:
     ndim = data.draw(st.integers(1, 3))
@@ -530,7 +531,7 @@ def test_an_embedding_leads_back(data: st.DataObject) -> None:
     assert_close(whole.inverse().apply(whole.apply(points(ndim))), points(ndim))
 
 
-@UNTIMED
+@NESTED
 @given(st.data())
 def test_a_composition_applies_in_turn(data: st.DataObject) -> None:
     ndim = data.draw(st.integers(1, 3))
@@ -545,7 +546,7 @@ def test_a_composition_applies_in_turn(data: st.DataObject) -> None:
     assert compose(parts).ndim_out(ndim) == axes
 
 
-@UNTIMED
+@NESTED
 @given(KINDS)
 def test_simplify_says_the_same(case: tuple[int, Transformation]) -> None:
     ndim, transformation = case
@@ -560,7 +561,7 @@ def test_simplify_says_the_same(case: tuple[int, Transformation]) -> None:
     assert_close(again.apply(points(ndim)), transformation.apply(points(ndim)))
 
 
-@UNTIMED
+@NESTED
 @given(INVERTIBLE)
 def test_simplify_keeps_the_inverse(case: tuple[int, Transformation]) -> None:
     ndim, transformation = case
@@ -568,7 +569,7 @@ def test_simplify_keeps_the_inverse(case: tuple[int, Transformation]) -> None:
     assert_close(back.apply(transformation.apply(points(ndim))), points(ndim))
 
 
-@UNTIMED
+@NESTED
 @given(KINDS)
 def test_the_matrix_says_the_same(case: tuple[int, Transformation]) -> None:
     ndim, transformation = case
@@ -584,7 +585,7 @@ def test_the_matrix_says_the_same(case: tuple[int, Transformation]) -> None:
     assert (linear[:, :-1][~depends] == 0).all()
 
 
-@UNTIMED
+@NESTED
 @given(LINEAR)
 def test_what_is_linear_has_a_matrix(case: tuple[int, Transformation]) -> None:
     ndim, transformation = case
@@ -594,7 +595,7 @@ def test_what_is_linear_has_a_matrix(case: tuple[int, Transformation]) -> None:
     np.testing.assert_allclose(there_and_back, np.eye(ndim), atol=1e-9)
 
 
-@UNTIMED
+@NESTED
 @given(KINDS, st.sampled_from([3.25, -1e3, math.nan]))
 def test_dependence_is_truthful(case: tuple[int, Transformation], change: float) -> None:
     ndim, transformation = case
@@ -828,8 +829,10 @@ def test_values_that_are_not_contiguous() -> None:
 def test_nan_goes_where_it_counts_and_nowhere_else() -> None:
     values = waves((5, 6))
     values[2, 3, 0] = np.nan
-    moved = Displacements(Field(values, 2, Identity())).apply([[2, 3], [2.5, 3], [3, 3], [2, 4]])
-    assert np.isnan(moved).tolist() == [[True, False], [True, False], [False] * 2, [False] * 2]
+    around = [[2, 3], [2.5, 3], [1.5, 3.5], [3, 3], [2, 4], [1, 3], [1, 2.5]]
+    moved = Displacements(Field(values, 2, Identity())).apply(around)
+    assert np.isnan(moved[:, 0]).tolist() == [True, True, True, False, False, False, False]
+    assert not np.isnan(moved[:, 1]).any()
     field = Field(waves((5, 6)), 2, Identity())
     assert np.isnan(Displacements(field).apply([[np.nan, 1], [1, 1]])).tolist() == [
         [True, True],
@@ -908,18 +911,31 @@ def test_displacements_of_whole_numbers() -> None:
     assert there.inverse().apply([[2], [1]]).ravel() == pytest.approx([1, 0.5])
 
 
-def test_a_swirl_is_found_again() -> None:
-    """Twice around in the middle: far from where a search starts."""
+def swirl(turn: float) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the middle of an image: where its pixels were, from the centre, and where they go."""
     from_centre = indices((64, 64)) - 31.5
-    turn = 6 * np.exp(-(np.square(from_centre / 20).sum(axis=-1)))
+    angle = turn * np.exp(-(np.square(from_centre / 20).sum(axis=-1)))
     y, x = np.moveaxis(from_centre, -1, 0)
-    swirl = np.stack([np.cos(turn) * y - np.sin(turn) * x, np.sin(turn) * y + np.cos(turn) * x], -1)
-    places = np.random.default_rng(0).uniform(0, 63, (2000, 2))
+    turned = np.cos(angle) * y - np.sin(angle) * x, np.sin(angle) * y + np.cos(angle) * x
+    return from_centre, np.stack(turned, axis=-1)
+
+
+def test_a_swirl_is_found_again() -> None:
+    """Once and twice around: far from where a search starts."""
+    (once_from, once), (_, twice) = swirl(6), swirl(12)
+    places = np.random.default_rng(0).uniform(0, 63, (5000, 2))
     for there in (
-        Displacements(Field(swirl - from_centre, 2, Identity(), "cubic")),
-        Coordinates(Field(swirl, 2, Identity(), "cubic")),
+        Displacements(Field(once - once_from, 2, Identity(), "cubic")),
+        Coordinates(Field(twice, 2, Identity(), "cubic")),
     ):
         np.testing.assert_allclose(there.inverse().apply(there.apply(places)), places, atol=1e-6)
+
+
+def test_where_a_spline_goes_beyond_its_nodes_it_is_inverted() -> None:
+    there = Coordinates(Field(np.array([[-1.0], [0.0], [1.0], [1.0]]), 1, Identity(), "cubic"))
+    beyond = there.apply([[2.25], [2.5], [2.75]])
+    assert (beyond > 1.02).all()
+    np.testing.assert_allclose(there.apply(there.inverse().apply(beyond)), beyond, atol=1e-8)
 
 
 def test_what_nothing_leads_to_is_counted() -> None:

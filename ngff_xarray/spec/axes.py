@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ngff_xarray.model import Axis, CoordinateSystem, Json, axis_type
@@ -41,7 +42,7 @@ def read_names(value: Any, where: str, report: Report) -> tuple[Axis, ...]:
         report.error(where, rules.AXES_STRINGS, f"expected 2 to 5 of t, c, z, y, x: {shown(value)}")
     elif names != sorted(names, key=_NAMES.index):
         report.error(where, rules.AXES_STRINGS, f"expected the order t, c, z, y, x: {shown(value)}")
-    return tuple(Axis(_safe(name), axis_type(name), extra=_renamed(name)) for name in names)
+    return _apart([Axis(_safe(name), axis_type(name), extra=_renamed(name)) for name in names])
 
 
 def read_axes(value: Any, where: str, report: Report) -> tuple[Axis, ...]:
@@ -49,7 +50,7 @@ def read_axes(value: Any, where: str, report: Report) -> tuple[Axis, ...]:
     if not isinstance(value, list) or not value or len(value) > _LIMIT:
         report.fail(where, rules.AXES, f"expected a list of 2 to {MOST} axes, found {shown(value)}")
         return ()
-    axes = tuple(_read_axis(entry, f"{where}[{i}]", report) for i, entry in enumerate(value))
+    axes = _apart([_read_axis(entry, f"{where}[{i}]", report) for i, entry in enumerate(value)])
     counts = Counter(axis.name for axis in axes)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
@@ -131,13 +132,28 @@ def _safe(name: str) -> str:
     return name.replace("/", "_")
 
 
+def _apart(axes: list[Axis]) -> tuple[Axis, ...]:
+    """Return the axes, those that were renamed told apart from the others."""
+    taken = Counter(axis.name for axis in axes)
+    result = []
+    for axis in axes:
+        name = axis.name
+        while "name" in axis.extra and taken[name] > (name == axis.name):
+            name += "_"
+        taken[name] += name != axis.name
+        result.append(replace(axis, name=name))
+    return tuple(result)
+
+
 def _renamed(name: str) -> dict[str, Any]:
     return {"name": name} if "/" in name else {}
 
 
 def _read_axis(entry: Any, where: str, report: Report) -> Axis:
     if isinstance(entry, str) and entry:
-        report.error(where, rules.AXES_OBJECTS, f"expected an object, found the name {entry!r}")
+        report.error(
+            where, rules.AXES_OBJECTS, f"expected an object, found the name {shown(entry)}"
+        )
         return Axis(_safe(entry), axis_type(entry), extra=_renamed(entry))
     if not isinstance(entry, dict):
         report.fail(where, rules.AXES_OBJECTS, f"expected an object, found {shown(entry)}")

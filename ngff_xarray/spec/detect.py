@@ -160,7 +160,7 @@ def _image_version(attributes: Json) -> str:
         return "0.6"
     axes = entry.get("axes")
     if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes):
-        return "0.3"
+        return "0.4" if _is_placed(entry) else "0.3"
     stated = _stated(entry)
     if isinstance(axes, list) and any(isinstance(axis, dict) for axis in axes):
         return "0.4"

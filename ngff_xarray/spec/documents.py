@@ -38,10 +38,14 @@ def split_flat(attributes: Json, kind: str) -> tuple[Json, dict[str, Any]]:
 
 
 def split_namespaced(attributes: Json, kind: str) -> tuple[Json, dict[str, Any]]:
-    """Return what of a group's attributes is OME's, and the rest (from 0.5 on)."""
+    """Return what of a group's attributes is OME's, and the rest (from 0.5 on).
+
+    Where there is no object under ``ome``, the keys are looked for beside it.
+    """
     found = attributes.get("ome")
-    document = found if isinstance(found, dict) else {}
-    return document, {key: value for key, value in attributes.items() if key != "ome"}
+    if not isinstance(found, dict):
+        return split_flat(attributes, kind)
+    return found, {key: value for key, value in attributes.items() if key != "ome"}
 
 
 def without(document: Json, *keys: str) -> dict[str, Any]:

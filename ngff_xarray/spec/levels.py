@@ -186,18 +186,33 @@ def read_numbers(entry: Json, key: str, where: str, ndim: int, report: Report) -
 
 def write_level(level: Level, ndim: int) -> dict[str, Any]:
     """Return the object of a level for versions 0.4 and 0.5."""
+    kept, parts, around = described(level, ndim)
+    parts[0] = {**around, **parts[0]}
+    return {**kept, "path": level.path, "coordinateTransformations": parts}
+
+
+def described(
+    level: Level, ndim: int
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Return what is said of a level.
+
+    Returns
+    -------
+    kept, parts, around
+        Its keys that are not used; a scale, and a translation where there is one, each with the
+        keys of its own that are not used; and those that a transformation around them had.
+    """
     if level.transformation is None:
         raise TypeError(f"level {level.path!r} has no transformation")
     scale, translation = transforms.scale_and_translation(level.transformation, ndim)
-    extra = dict(level.extra)
-    unused = extra.pop("coordinateTransformations", {})
-    parts: list[dict[str, Any]] = [{"type": "scale", "scale": list(scale)}]
+    kept = dict(level.extra)
+    stored = kept.pop("coordinateTransformations", None)
+    unused = stored if isinstance(stored, dict) else {}
+    parts: list[dict[str, Any]] = [
+        {**unused.get("scale", {}), "type": "scale", "scale": list(scale)}
+    ]
     if any(translation) or "translation" in unused:
-        parts.append({"type": "translation", "translation": list(translation)})
-    first = {
-        k: v for kind, more in unused.items() if kind != "translation" for k, v in more.items()
-    }
-    parts[0] |= first
-    if len(parts) > 1:
-        parts[1] |= unused.get("translation", {})
-    return {**extra, "path": level.path, "coordinateTransformations": parts}
+        more = unused.get("translation", {})
+        parts.append({**more, "type": "translation", "translation": list(translation)})
+    others = [more for kind, more in unused.items() if kind not in ("scale", "translation")]
+    return kept, parts, {key: value for more in others for key, value in more.items()}

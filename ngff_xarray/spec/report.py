@@ -39,6 +39,11 @@ class Report:
         """Note something that makes the document unreadable, and go on looking."""
         self.faults.append(self._issue(path, rule, message, "error"))
 
+    def keep_going(self) -> None:
+        """Take the faults found so far for errors: what was read is usable without them."""
+        self.issues += self.faults
+        self.faults.clear()
+
     def stop(self, path: str, rule: Rule | None, message: str) -> NoReturn:
         """Raise for something that leaves nothing to look at, with all faults found before.
 

@@ -205,8 +205,13 @@ VECTOR = Rule(
 )
 SCALE_ZERO = Rule(
     _TRANSFORMATIONS,
-    "Values of 'scale' are greater than zero.",
+    "Values of 'scale' SHOULD be non-zero: otherwise all pixels lie at one place.",
     "Write the distance between the centres of two pixels.",
+)
+SCALE_NEGATIVE = Rule(
+    _TRANSFORMATIONS,
+    "Values of 'scale' are greater than zero.",
+    "Write positive numbers, and flip the array or use an affine.",
 )
 TRANSFORMATION = Rule(
     _TRANSFORMATIONS,

@@ -153,7 +153,7 @@ def _read_level(
     before = len(report.faults)
     found = transformations.read(link, place, ndim, ndim, Reading(_level_complain(report)))
     if found is None and len(report.faults) == before:
-        report.fail(place, rules.LEVEL_TRANSFORMATION, "cannot be read without its arrays")
+        report.fail(place, rules.LEVEL_TRANSFORMATION, f"cannot be read: {shown(link)}")
     if found is not None:
         try:
             levels.check_composed(found, place, ndim, report)
@@ -167,10 +167,10 @@ def _read_level(
 
 
 def _level_complain(report: Report) -> Complain:
-    """Return what takes faults of a level: only a scale below zero leaves it readable."""
+    """Return what takes faults of a level: a scale below zero and a bad name leave it readable."""
 
     def complain(path: str, rule: rules.Rule | None, message: str) -> None:
-        readable = rule is rules.SCALE_ZERO and " 0," not in message
+        readable = rule in (rules.SCALE_NEGATIVE, rules.TRANSFORMATION_NAME)
         (report.error if readable else report.fail)(path, rule, message)
 
     return complain
@@ -292,6 +292,7 @@ def _check_connected(
     def root(node: Node) -> Node:
         node = (node[0], "") if node[0] else node
         while group.setdefault(node, node) != node:
+            group[node] = group[group[node]]  # so that long chains become short
             node = group[node]
         return node
 
@@ -347,6 +348,7 @@ def read_scene(document: Json, extra: Json, report: Report, *, draft: bool) -> S
             _check_scene_ends(edge, value, systems, f"{place}[{i}]", report)
             _check_scene_keys(link, f"{place}[{i}]", report)
     _check_connected([("", name) for name in systems], edges, where, report)
+    report.keep_going()
     paths = dict.fromkeys(path for edge in edges for path, _ in edge if path and is_relative(path))
     return Scene(tuple(paths), {**value, "coordinateTransformations": links}, extra)
 
@@ -413,13 +415,11 @@ def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
 
 
 def _write_level(level: Level, system: str, ndim: int) -> dict[str, Any]:
-    written = levels.write_level(level, ndim)
-    parts = written.pop("coordinateTransformations")
-    stored = level.extra.get("coordinateTransformations", {})
-    outer = stored.get("sequence", {})
-    link = parts[0]
-    if len(parts) > 1:
-        parts[0] = {k: v for k, v in parts[0].items() if k not in outer}
-        link = {"type": "sequence", "transformations": parts, **outer}
+    kept, parts, around = levels.described(level, ndim)
+    said = {"type": "sequence", "transformations": parts} if len(parts) > 1 else parts[0]
     ends = {"input": {"path": level.path}, "output": {"name": system}}
-    return {**written, "coordinateTransformations": [{**link, **ends}]}
+    return {
+        **kept,
+        "path": level.path,
+        "coordinateTransformations": [{**around, **said, **ends}],
+    }

@@ -120,7 +120,8 @@ def _read_scale(
         return None
     if min(factors) <= 0:
         found = f"expected numbers above 0, found {shown(entry['scale'])}"
-        reading.complain(f"{where}.scale", rules.SCALE_ZERO, found)
+        rule = rules.SCALE_NEGATIVE if all(factors) else rules.SCALE_ZERO
+        reading.complain(f"{where}.scale", rule, found)
     return transforms.Scale(factors) if all(factors) else None
 
 
@@ -228,10 +229,15 @@ def _read_rotation(
         reading.complain(f"{where}.rotation", rules.MATRIX, found)
         return None
     matrix = np.array(rows)
-    if np.abs(matrix @ matrix.T - np.eye(len(rows))).max() > 0.01 or np.linalg.det(matrix) < 0:
+    large = np.abs(matrix).max() > 2  # too large to be multiplied, perhaps
+    if (
+        large
+        or np.abs(matrix @ matrix.T - np.eye(len(rows))).max() > 0.01
+        or np.linalg.det(matrix) < 0
+    ):
         found = f"is not orthonormal with determinant 1: {shown(entry.get('rotation'))}"
         reading.complain(f"{where}.rotation", rules.ROTATION, found)
-    if np.linalg.matrix_rank(matrix) < len(rows):
+    if large or np.linalg.matrix_rank(matrix) < len(rows):
         return None
     return transforms.Rotation(rows)
 
@@ -295,11 +301,11 @@ def _read_by_dimension(
     absent = sorted(set(range(ndim_out or len(outputs))) - set(outputs))
     if absent and "output" not in entry and ndim == ndim_out:
         # the output of a step inside another transformation is not stated
-        found = f"says nothing of the axes {absent}: they are left as they are"
+        found = f"says nothing of the axes {shown(absent)}: they are left as they are"
         reading.warn(place, rules.BY_DIMENSION, found)
         known += [((i,), (i,), transforms.Identity()) for i in absent]
     elif absent or len(set(outputs)) < len(outputs):
-        found = f"expected every output axis once, found {outputs}"
+        found = f"expected every output axis once, found {shown(outputs)}"
         reading.complain(place, rules.BY_DIMENSION, found)
         return None
     made = [transforms.Part(t, inputs, outs) for inputs, outs, t in known if t is not None]
@@ -472,6 +478,9 @@ def _normalised(
 ) -> dict[str, Any]:
     result = dict(entry)
     kind = entry.get("type")
+    if kind == "inverseOf":
+        found = "inverseOf was dropped: write the inverse itself"
+        complain(f"{where}.type", rules.TRANSFORMATION, found)
     if kind == "mapAxis" and isinstance(entry.get("mapAxis"), dict):
         complain(f"{where}.mapAxis", rules.MAP_AXIS, "expected a list of indices, found names")
         order = _places([entry["mapAxis"].get(name) for name in outputs or ()], inputs)

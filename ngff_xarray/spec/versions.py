@@ -15,6 +15,7 @@ from ngff_xarray.spec.detect import detect_kind, detect_version
 from ngff_xarray.spec.documents import Content
 from ngff_xarray.spec.report import Report, shown
 
+
 class Version(Protocol):
     """What the module of a version has."""
 
@@ -72,6 +73,9 @@ def read(
     name = version or detect_version(attributes, kind)
     module = VERSIONS[name]
     report.version = name
+    if module.ZARR_FORMAT == 3 and not isinstance(attributes.get("ome"), dict):
+        found = f"expected an object under 'ome', found {shown(attributes.get('ome'))}"
+        report.error("ome", rules.NAMESPACE, found)
     document, others = module.split(attributes, kind)
     reader = module.READERS.get(kind)
     if reader is None:

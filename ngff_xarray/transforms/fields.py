@@ -14,8 +14,7 @@ from ngff_xarray.transforms import newton
 from ngff_xarray.transforms.grid import Field, Remembered
 from ngff_xarray.transforms.protocol import Points, Transformation, expect_axes, fitting
 
-# how many nodes a search compares with its target, to start from the nearest; more where it failed
-_COARSE, _FINE = 1_000, 10_000
+_NODES = 2_000  # how many a search compares with its goal, to start from the nearest
 _AT_ONCE = 1_000_000  # distances
 
 
@@ -77,7 +76,7 @@ class Displacements:
         solved |= np.isnan(start).any(axis=1)
         (left,) = np.nonzero(~solved)
         if len(left):
-            nodes = self.field.to_grid.inverse().apply(_nodes(field, _FINE))
+            nodes = self.field.to_grid.inverse().apply(_nodes(field))
             near = _nearest((nodes + field.at(nodes)) / extent, targets[left] / extent)
             start = (targets[left] - nodes[near]) / extent
             found = newton.solve(residual, targets[left], start, -free, free)
@@ -155,15 +154,13 @@ class Coordinates:
         # a spline goes beyond its nodes: its weights add up to 1, their sizes to 1.25 at most
         reach = newton.TOLERANCE + (1.25 ** len(shape) - 1) / 2 * (field.interpolation == "cubic")
         reachable = (np.abs(goals - 0.5) <= 0.5 + reach).all(axis=1)
-        for count in (_COARSE, _FINE):
-            (left,) = np.nonzero(~solved & reachable)
-            if len(left):
-                nodes = _nodes(field, count)
-                start = nodes[_nearest(field.sample(nodes), goals[left])] / shape
-                found, solved[left] = newton.solve(
-                    residual, goals[left], start, 0 * shape, (shape - 1) / shape
-                )
-                indices[left] = found * shape
+        (left,) = np.nonzero(~solved & reachable)
+        nodes = _nodes(field)
+        start = nodes[_nearest(field.sample(nodes), goals[left])] / shape
+        found, solved[left] = newton.solve(
+            residual, goals[left], start, 0 * shape, (shape - 1) / shape
+        )
+        indices[left] = found * shape
         return self.field.to_grid.inverse().apply(indices), solved
 
 
@@ -184,9 +181,9 @@ def _sizes(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(sizes > 0, sizes, 1.0)
 
 
-def _nodes(field: Field, count: int) -> Points:
-    """Return the indices of about ``count`` nodes, evenly over the grid."""
-    along = int(count ** (1 / max(sum(size > 1 for size in field.grid_shape), 1)))
+def _nodes(field: Field) -> Points:
+    """Return the indices of some nodes, evenly over the grid."""
+    along = int(_NODES ** (1 / max(sum(size > 1 for size in field.grid_shape), 1)))
     picked = [np.linspace(0, size - 1, min(size, along)).round() for size in field.grid_shape]
     return np.stack(np.meshgrid(*picked, indexing="ij"), axis=-1).reshape(-1, len(picked))
 

@@ -292,12 +292,12 @@ def rows(matrix: NDArray[np.float64]) -> Matrix:
 
 
 def _check_rows(name: str, matrix: Matrix, ndim: int, width: int) -> int:
-    found = [len(row) for row in matrix]
-    if not found or set(found) != {width}:
+    wrong = next((len(row) for row in matrix if len(row) != width), None if matrix else 0)
+    if wrong is not None:
         raise TransformationError(
-            f"{name} on {ndim} axes takes rows of {width} numbers, found {found} in its rows"
+            f"{name} on {ndim} axes takes rows of {width} numbers, found one of {wrong}"
         )
-    return len(found)
+    return len(matrix)
 
 
 def _multiplied(points: Points, matrix: NDArray[np.float64]) -> Points:

@@ -90,7 +90,7 @@ def _jacobian(
     goals: NDArray[np.float64],
     upper: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the derivatives by differences, shape ``(number, m, n)``; what is not finite counts as 0."""
+    """Return the derivatives by differences, shape ``(number, m, n)``: 0 where not finite."""
     result = np.empty((*errors.shape, points.shape[1]))
     for axis in range(points.shape[1]):
         moved = points.copy()
