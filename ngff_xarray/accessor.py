@@ -62,7 +62,7 @@ class Accessor(Generic[ObjT]):
         from ngff_xarray import groups
         from ngff_xarray.validation import validate_group
 
-        return validate_group(*groups.place(self._obj))
+        return validate_group(*groups.place_now(self._obj))
 
     def repair(self) -> Repair:
         """Return what can be mended in the store's metadata; see `ngff_xarray.repair`.
@@ -72,7 +72,7 @@ class Accessor(Generic[ObjT]):
         from ngff_xarray import groups
         from ngff_xarray.mending import repair_group
 
-        return repair_group(*groups.place(self._obj))
+        return repair_group(*groups.place_now(self._obj))
 
     def to_zarr(
         self,
@@ -379,7 +379,7 @@ class WellAccessor(GroupAccessor):
         """Path -> field of view, each a tree of its own."""
         from ngff_xarray import groups
 
-        return groups.images(self._obj)
+        return groups.fields(self._obj)
 
 
 class PlateAccessor(GroupAccessor):

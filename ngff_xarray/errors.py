@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ngff_xarray.text import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -40,7 +42,7 @@ class Issue:
 
     def __str__(self) -> str:
         where = f"{self.group}: {self.path}" if self.group else self.path
-        return f"{self.severity}: {where}: {self.message}"
+        return f"{self.severity}: {printable(where, 500)}: {self.message}"
 
 
 class NgffError(Exception):

@@ -92,7 +92,7 @@ def _plate_map(plate: Plate) -> list[Row]:
 
 
 def _acquisition(entry: Mapping[str, Any]) -> Row:
-    return str(entry.get("id")), printable(entry.get("name") or "")
+    return printable(entry.get("id")), printable(entry.get("name") or "")
 
 
 def _image_row(path: str, tree: xr.DataTree) -> Row:

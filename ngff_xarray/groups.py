@@ -14,6 +14,7 @@ from ngff_xarray.errors import (
     Issue,
     MetadataError,
     MissingDependencyError,
+    NotOmeError,
     SelectionError,
     StoreError,
 )
@@ -41,12 +42,19 @@ def images(tree: xr.DataTree) -> dict[str, xr.DataTree]:
         said = node.attrs.get("ome")
         path = node.path.removeprefix(tree.path.rstrip("/") + "/")
         inside = any(path.startswith(f"{known}/") for known in found)
-        if isinstance(said, dict) and not inside and image.group_kind(node) is None:
+        if isinstance(said, dict) and not inside and _is_image(node):
             found[path] = node
     order = _series(tree)
     listed = [path for path in order if path in found]
     ordered = listed + [path for path in found if path not in listed]
     return {path: found[path].copy(deep=False) for path in ordered}
+
+
+def _is_image(node: xr.DataTree) -> bool:
+    """Tell whether a node is an image; not the vector field of a transformation."""
+    return image.group_kind(node) is None and not any(
+        axis.type in ("displacement", "coordinate") for axis in image.axes(node)
+    )
 
 
 def _series(tree: xr.DataTree) -> list[str]:
@@ -99,8 +107,8 @@ def _other(tree: xr.DataTree, entry: Any) -> xr.DataTree | None:
 
 def _array(tree: xr.DataTree, path: str) -> Any:
     """Return the array at a path of the tree, be it a level of the opened image or of another."""
-    node = tree.get(path)
-    found = node.data_vars if isinstance(node, xr.DataTree) else {}
+    node = _at(tree, path)
+    found = {} if node is None else node.data_vars
     return next((array for name, array in found.items() if name in ("image", "array")), None)
 
 
@@ -142,14 +150,36 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
         wanted = next((name for name in known if name.replace("/", "") == wanted), wanted)
     if wanted not in known:
         raise SelectionError(f"there is no well {path!r}; the plate lists {shown(known)}")
-    if wanted in tree and is_opened(tree[wanted]):
-        found = tree[wanted]
-        if isinstance(found, xr.DataTree):
-            return found.copy(deep=False)
-    opened = read_well(tree, wanted)
-    if opened is None:
+    there = _at(tree, wanted)
+    if there is not None and is_opened(there):
+        found: xr.DataTree | None = there.copy(deep=False)
+    else:
+        found = read_well(tree, wanted)
+    if found is None:
         raise StoreError(f"well {wanted!r} is listed, but there is no group in the store")
-    return opened
+    found.name = None
+    return found
+
+
+def _at(tree: xr.DataTree, path: str) -> xr.DataTree | None:
+    """Return the node at a path below a tree, or None."""
+    node: xr.DataTree | None = tree
+    for name in path.strip("/").split("/"):
+        node = None if node is None else node.children.get(name)
+    return node
+
+
+def fields(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """Return the fields of view of a well, by path.
+
+    Raises
+    ------
+    NotOmeError
+        If the well was not opened: a plate knows its wells by name only.
+    """
+    if not is_opened(tree):
+        raise NotOmeError("this well was not opened: take .ngff.well(path) of its plate")
+    return images(tree)
 
 
 def is_opened(node: Any) -> bool:
@@ -162,7 +192,11 @@ def read_well(tree: xr.DataTree, path: str) -> xr.DataTree | None:
     from ngff_xarray import read
 
     source, group = place(tree)
-    return read.open_below(source, group, path)
+    found = read.open_below(source, group, path)
+    known = {w.path: {"row": w.row, "column": w.column} for w in plate(tree).wells}
+    if found is not None and path in known:
+        found.attrs["ome"] = {**found.attrs["ome"], **known[path]}
+    return found
 
 
 def place(obj: Obj) -> tuple[Source, Group]:
@@ -181,6 +215,14 @@ def place(obj: Obj) -> tuple[Source, Group]:
         )
     source, group = found
     return source, group
+
+
+def place_now(obj: Obj) -> tuple[Source, Group]:
+    """Return where in a store an object was opened, and what the metadata there say now."""
+    from ngff_xarray import store
+
+    source, _ = place(obj)
+    return source, store.require_group(source, store.look(source))
 
 
 def xml_bytes(tree: xr.DataTree) -> bytes | None:

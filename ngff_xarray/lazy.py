@@ -26,6 +26,7 @@ def level_dataset(
     name: str,
     ome: dict[str, Any],
     coordinates: Coordinates,
+    indexed: bool,
 ) -> xr.Dataset:
     """Return the Dataset of a level: one lazily indexed variable and its coordinates.
 
@@ -41,6 +42,8 @@ def level_dataset(
         What the image says apart from its geometry.
     coordinates
         Makes the coordinates, shared by all levels of the same geometry.
+    indexed
+        Whether to make indexes; xarray's own opening makes them afterwards.
     """
     dims = tuple(axis.name for axis in image.multiscale.axes)
     while name in dims:  # an axis of that name has its coordinate there
@@ -48,7 +51,8 @@ def level_dataset(
     attrs = {key: value for key, value in array.attrs.items() if key != "_ARRAY_DIMENSIONS"}
     variable = xr.Variable(dims, lazy(array), {**attrs, "ome": ome}, encoding(array, dims))
     coords = coordinates.of_level(image, level, array.shape)
-    # without indexes: xarray makes them, unless the caller says otherwise
+    if indexed:
+        return xr.Dataset({name: variable}, coords=coords)
     return xr.Dataset({name: variable}, coords=xr.Coordinates(coords, indexes={}))
 
 
@@ -95,10 +99,15 @@ def placement(level: Level) -> Transformation:
 
 
 def channel_count(image: Image, shape: tuple[int, ...]) -> int:
-    """Return how many channels an array of the image has."""
+    """Return how many channels an array of the image has.
+
+    Of several axes of channels, the one that has as many as are described counts.
+    """
     axes = image.multiscale.axes
     sizes = [size for axis, size in zip(axes, shape, strict=True) if axis.type == "channel"]
-    return sizes[0] if sizes else 1
+    stored = (image.omero or {}).get("channels")
+    described = len(stored) if isinstance(stored, list) else 0
+    return described if described in sizes else (sizes[0] if sizes else 1)
 
 
 def encoding(array: zarr.Array[Any], dims: tuple[str, ...]) -> dict[str, Any]:

@@ -13,8 +13,15 @@ import zarr
 
 from ngff_xarray import geometry, spec, transforms
 from ngff_xarray.describe import ome_attrs
-from ngff_xarray.errors import MetadataError, NgffError, SelectionError, StoreNotFoundError
+from ngff_xarray.errors import (
+    MetadataError,
+    NgffError,
+    SelectionError,
+    StoreNotFoundError,
+    TransformationError,
+)
 from ngff_xarray.lazy import (
+    PARAMETERS,
     Coordinates,
     channel_count,
     level_dataset,
@@ -22,8 +29,10 @@ from ngff_xarray.lazy import (
     placement,
 )
 from ngff_xarray.model import Collection, Fields, Image, Level, Plate, Scene
-from ngff_xarray.spec import rules
+from ngff_xarray.spec import rules, transformations
+from ngff_xarray.spec.collections import read_series
 from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.spec.systems import parse_system
 from ngff_xarray.spec.transformations import parameter_paths
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import (
@@ -39,6 +48,7 @@ from ngff_xarray.store import (
 
 MAX_COORDINATES = 2**24  # of all levels of an image: every axis has one for each pixel
 MAX_CHANNELS = 2**17
+_MOST_AXES = 32  # of a matrix in an array
 MAX_CHILDREN = 2**14  # wells of a plate, images of a collection: each is a node
 
 Nodes = dict[str, xr.Dataset]  # by path below the group, "" for the group itself
@@ -59,6 +69,10 @@ class Opening:
         Which image of a group with several, by number or name.
     is_label
         Whether an image is one of labels because of where it stands.
+    indexed
+        Whether to make indexes; xarray makes them itself where it opens the store.
+    version
+        The version of the group above, which one that states none follows.
     coordinates
         Shared by all levels that are opened.
     """
@@ -67,6 +81,8 @@ class Opening:
     wells: Wells = None
     multiscale: int | str = 0
     is_label: bool = False
+    indexed: bool = False
+    version: str | None = None
     coordinates: Coordinates = field(default_factory=Coordinates)
 
 
@@ -131,7 +147,11 @@ def open_below(source: Source, group: Group, path: str) -> xr.DataTree | None:
 
     async def nodes() -> Nodes | None:
         below = await fetch_child_group(source, group, path)
-        return None if below is None else await open_nodes(source.child(path), below, Opening())
+        return (
+            None
+            if below is None
+            else await open_nodes(source.child(path), below, Opening(indexed=True))
+        )
 
     found = run(nodes())
     return None if found is None else tree_of(found)
@@ -165,13 +185,23 @@ async def open_nodes(
     """
     report = report or Report(source.url)
     number = _number(group, opening.multiscale, source)
-    version, kind, content, others = spec.read(group.attributes, report, kind=kind, number=number)
+    version, kind, content, others = spec.read(
+        group.attributes, report, kind=kind, version=_inherited(group, opening), number=number
+    )
     opened = _Opened(source, group, version, content, others, opening, report)
     expected = spec.VERSIONS[version].ZARR_FORMAT
     if group.zarr_format != expected:
         found = f"{version} is for Zarr v{expected}, found in Zarr v{group.zarr_format}"
         report.error("version", rules.ZARR_FORMAT, found)
     return await _OPENERS[kind](opened)
+
+
+def _inherited(group: Group, opening: Opening) -> str | None:
+    """Return the version of the group above for one below ``ome`` that states none."""
+    said = group.attributes.get("ome")
+    unstated = isinstance(said, dict) and "version" not in said
+    later = spec.VERSIONS[opening.version].ZARR_FORMAT == 3 if opening.version else False
+    return opening.version if unstated and later else None
 
 
 def _number(group: Group, wanted: int | str, source: Source) -> int:
@@ -221,7 +251,9 @@ class _Opened:
         **changed: Any,
     ) -> dict[str, Nodes]:
         """Return the nodes of groups below; those that cannot be opened become issues."""
-        opening = replace(self.opening, **{"wells": None, "multiscale": 0, **changed})
+        opening = replace(
+            self.opening, **{"wells": None, "multiscale": 0, "version": self.version, **changed}
+        )
         if len(paths) > MAX_CHILDREN:
             found = f"lists {len(paths)}, more than {MAX_CHILDREN}: the others are left out"
             self.report.error(where, rule, found)
@@ -234,7 +266,7 @@ class _Opened:
         for path, nodes in zip(paths, found_nodes, strict=True):
             if isinstance(nodes, dict):
                 opened[path] = nodes
-                self._check_child(path, nodes[""])
+                self.check_child(path, nodes[""])
             else:
                 self.note(path, nodes, rule, where)
         return opened
@@ -257,7 +289,7 @@ class _Opened:
             raise StoreNotFoundError("there is no group")
         return await open_nodes(self.source.child(path), group, opening)
 
-    def _check_child(self, path: str, node: xr.Dataset) -> None:
+    def check_child(self, path: str, node: xr.Dataset) -> None:
         version = node.encoding["ome_version"]
         if version != self.version and self.group.zarr_format == 3:
             found = f"is version {version}, below version {self.version}"
@@ -329,9 +361,10 @@ def _check_acquisitions(
     for i, entry in enumerate(well.attrs["ome"]["well"]["images"]):
         found = entry.get("acquisition") if isinstance(entry, dict) else None
         if found not in known:
-            where = f"{path}: well.images[{i}].acquisition"
+            where = f"well.images[{i}].acquisition"
             message = f"expected one of {shown(known)}, found {shown(found)}"
             opened.report.error(where, rules.FIELD_ACQUISITION, message)
+            opened.report.issues.append(replace(opened.report.issues.pop(), group=path))
 
 
 async def _open_well(opened: _Opened) -> Nodes:
@@ -345,15 +378,15 @@ async def _open_collection(opened: _Opened) -> Nodes:
     below: dict[str, Nodes] = {}
     paths: tuple[str, ...] | None = None
     if listing is not None and spec.detect_kind(listing.attributes) == "series":
-        below = await opened.children(["OME"], rules.SERIES, "OME")
-        paths = tuple(below["OME"][""].attrs["ome"]["series"]) if below else None
+        below = await opened.children(["OME"], rules.SERIES, "OME", groups={"OME": listing})
+        quiet = Report(opened.source.url)
+        paths = read_series(below["OME"][""].attrs["ome"], quiet).paths if below else None
     elif listing is not None:
         below = {"OME": {"": xr.Dataset(attrs=dict(listing.attributes))}}
     if paths is None:
         children = await _numbered(opened)
     else:
-        good = [path.strip("/") for path in paths if isinstance(path, str) and is_relative(path)]
-        children = await opened.children(list(dict.fromkeys(good)), rules.SERIES_MISSING, "series")
+        children = await opened.children(paths, rules.SERIES_MISSING, "series")
     document = {k: v for k, v in opened.content.document.items() if k != "version"}
     return _merged(opened.node(document), below | children)
 
@@ -398,12 +431,28 @@ async def _open_scene(opened: _Opened) -> Nodes:
     scene: Scene = opened.content
     images, parameters = await asyncio.gather(
         opened.children(scene.paths, rules.SCENE_MISSING, "scene"),
-        _open_parameters(opened, scene.document["coordinateTransformations"]),
+        _open_parameters(
+            opened,
+            scene.document["coordinateTransformations"],
+            "scene.coordinateTransformations",
+        ),
     )
     links = scene.document["coordinateTransformations"]
-    _check_references(links, images, "scene.coordinateTransformations", opened.report)
+    there = [link for link in links if _paths_of(link) <= set(images)]
+    _check_references(there, images, "scene.coordinateTransformations", opened.report)
+    sizes = _sizes(scene.document)
+    for path, nodes in images.items():
+        sizes |= _sizes(nodes[""].attrs["ome"], path)
+    _check_parameters(links, "scene.coordinateTransformations", parameters, sizes, opened.report)
     said = _with_extra({"scene": dict(scene.document)}, scene.extra)
     return _merged(opened.node(said), parameters | images)
+
+
+def _paths_of(link: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the images at the ends of a transformation."""
+    ends = [link.get(key) for key in ("input", "output")]
+    paths = [end.get("path") for end in ends if isinstance(end, dict)]
+    return {path.strip("/") for path in paths if isinstance(path, str)}
 
 
 def _check_references(
@@ -414,8 +463,12 @@ def _check_references(
         for key in ("input", "output"):
             end = link.get(key)
             path = end.get("path") if isinstance(end, dict) else None
-            below = nodes.get(path.strip("/")) if isinstance(path, str) else None
-            if below is None or not isinstance(end, dict):
+            if not isinstance(path, str) or not isinstance(end, dict):
+                continue
+            below = nodes.get(path.strip("/"))
+            if below is None:
+                found = f"there is no image at {shown(path)}"
+                report.error(f"{where}[{i}].{key}", rules.SYSTEM_UNKNOWN, found)
                 continue
             systems = below[""].attrs["ome"].get("coordinateSystems", [])
             names = [system.get("name") for system in systems]
@@ -429,9 +482,16 @@ async def _open_image(opened: _Opened) -> Nodes:
     labels, documents, parameters, others = await asyncio.gather(
         _open_labels(opened) if opened.opening.labels else _nothing(),
         _fetch_arrays(opened, image),
-        _open_parameters(opened, list(image.multiscale.transformations)),
+        _open_parameters(
+            opened,
+            list(image.multiscale.transformations),
+            "multiscales[0].coordinateTransformations",
+        ),
         _open_others(opened, image),
     )
+    if _is_flat(opened, documents):
+        opened = replace(opened, version="0.1")
+        opened.report.version = "0.1"
     image, arrays = _open_arrays(opened, image, documents)
     is_label = opened.opening.is_label or image.image_label is not None
     _check_arrays(image, arrays, is_label, opened.report)
@@ -444,6 +504,13 @@ async def _open_image(opened: _Opened) -> Nodes:
         opened.report,
     )
     ome = ome_attrs(image)
+    _check_parameters(
+        image.multiscale.transformations,
+        "multiscales[0].coordinateTransformations",
+        parameters,
+        _sizes(ome),
+        opened.report,
+    )
     nodes: dict[str, Nodes] = {}
     for level, array in arrays:
         dataset = level_dataset(
@@ -453,6 +520,7 @@ async def _open_image(opened: _Opened) -> Nodes:
             name="labels" if is_label else "image",
             ome=ome,
             coordinates=opened.opening.coordinates,
+            indexed=opened.opening.indexed,
         )
         url = opened.source.child(level.path).url
         dataset.encoding = {"source": url, "ome_version": opened.version}
@@ -466,6 +534,14 @@ async def _open_image(opened: _Opened) -> Nodes:
     return merged
 
 
+def _is_flat(opened: _Opened, documents: list[Document | None]) -> bool:
+    """Tell whether an image is of version 0.1: no version, no axes, and flat chunk keys."""
+    entries = opened.group.attributes.get("multiscales")
+    stated = entries and isinstance(entries[0], dict) and "version" in entries[0]
+    separators = {(doc or {}).get("dimension_separator", ".") for doc in documents}
+    return opened.version == "0.2" and not stated and separators == {"."}
+
+
 async def _nothing() -> Nodes:
     return {}
 
@@ -477,10 +553,12 @@ async def _open_labels(opened: _Opened) -> Nodes:
         group = await fetch_child_group(source, opened.group, "labels")
         if group is None or not _labels_listed(group.attributes):
             return {}
-        opening = replace(opened.opening, multiscale=0)
-        return await open_nodes(
+        opening = replace(opened.opening, multiscale=0, version=opened.version)
+        nodes = await open_nodes(
             source.child("labels"), _namespaced(group, report), opening, kind="labels group"
         )
+        opened.check_child("labels", nodes[""])
+        return nodes
     except NgffError as error:
         report.error("labels", rules.LABELS_LIST, f"cannot be read: {error}")
         return {}
@@ -522,8 +600,9 @@ async def _open_others(opened: _Opened, image: Image) -> dict[str, Nodes]:
             if not isinstance(other, Image):
                 continue
             documents = await _fetch_arrays(opened, other)
-            beside = replace(opened, report=quiet)
-            other, arrays = _open_arrays(beside, other, documents)
+            beside = replace(opened, report=Report(opened.source.url, opened.version))
+            other, arrays = _open_arrays(beside, other, documents, number)
+            opened.report.issues += beside.report.issues
         except NgffError as error:
             opened.report.error(f"multiscales[{number}]", rules.MULTISCALES, str(error))
             continue
@@ -535,16 +614,20 @@ async def _open_others(opened: _Opened, image: Image) -> dict[str, Nodes]:
                 name="array",
                 ome=ome_attrs(other),
                 coordinates=opened.opening.coordinates,
+                indexed=opened.opening.indexed,
             )
             found.setdefault(level.path, {"": dataset})
     return found
 
 
-async def _open_parameters(opened: _Opened, links: list[Any]) -> dict[str, Nodes]:
+async def _open_parameters(opened: _Opened, links: list[Any], where: str) -> dict[str, Nodes]:
     """Return the arrays and fields in which transformations keep their parameters."""
-    paths = sorted(
-        path.strip("/") for path in parameter_paths(links) if is_relative(path.strip("/"))
-    )
+    wanted: dict[str, str] = {}
+    for i, link in enumerate(links):
+        for path in sorted(parameter_paths(link)):
+            if is_relative(path.strip("/")):
+                wanted.setdefault(path.strip("/"), f"{where}[{i}]")
+    paths = list(wanted)
     found = await asyncio.gather(
         *(_open_parameter(opened, path) for path in paths), return_exceptions=True
     )
@@ -553,8 +636,57 @@ async def _open_parameters(opened: _Opened, links: list[Any]) -> dict[str, Nodes
         if isinstance(nodes, dict):
             opened_nodes[path] = nodes
         else:
-            opened.note(path, nodes, rules.FIELD, "coordinateTransformations")
+            opened.note(path, nodes, rules.FIELD, wanted[path])
     return opened_nodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Stands for the arrays of parameters: only their shapes are known, and nothing is read."""
+
+    nodes: Mapping[str, Nodes]
+
+    def matrix(self, path: str) -> Any:
+        node = self.nodes.get(path.strip("/"), {}).get("")
+        array = None if node is None else node.data_vars.get(PARAMETERS)
+        if array is None or array.ndim != 2 or array.dtype.kind not in "iuf":
+            found = "no array" if array is None else f"{array.dtype} {array.shape}"
+            raise TransformationError(f"{shown(path)}: expected a matrix of numbers, found {found}")
+        if max(array.shape) > _MOST_AXES + 1:
+            raise TransformationError(f"{shown(path)}: the matrix is too large: {array.shape}")
+        rows, columns = array.shape
+        return np.eye(rows, columns)
+
+    def field(self, path: str, interpolation: str) -> None:
+        return None
+
+
+def _sizes(said: Mapping[str, Any], path: str = "") -> dict[tuple[str, str], int]:
+    """Return the number of axes of each coordinate system of a group, by its path and name."""
+    parsed = [parse_system(s) for s in said.get("coordinateSystems", []) if isinstance(s, dict)]
+    return {(path, system.name): len(system.axes) for system in parsed if system is not None}
+
+
+def _check_parameters(
+    links: Sequence[Any],
+    where: str,
+    nodes: Mapping[str, Nodes],
+    sizes: Mapping[tuple[str, str], int],
+    report: Report,
+) -> None:
+    """Note matrices that stand in arrays and do not fit the systems that they lead to."""
+    reading = transformations.Reading(report.error, _Shapes(nodes))
+    for i, link in enumerate(links):
+        paths = {path.strip("/") for path in parameter_paths(link)}
+        if paths and paths <= set(nodes):
+            ends = [link.get(key) for key in ("input", "output")]
+            counts = [
+                sizes.get((str(end.get("path") or "").strip("/"), str(end.get("name"))))
+                if isinstance(end, dict)
+                else None
+                for end in ends
+            ]
+            transformations.read(link, f"{where}[{i}]", counts[0], counts[1], reading)
 
 
 async def _open_parameter(opened: _Opened, path: str) -> Nodes:
@@ -582,7 +714,7 @@ Arrays = list[tuple[Level, "zarr.Array[Any]"]]
 
 
 def _open_arrays(
-    opened: _Opened, image: Image, documents: list[Document | None]
+    opened: _Opened, image: Image, documents: list[Document | None], number: int = 0
 ) -> tuple[Image, Arrays]:
     """Return the image and the array of each level that is there, or raise if they do not fit."""
     report = opened.report
@@ -591,7 +723,7 @@ def _open_arrays(
     ndim = len(axes)
     missing = []
     for i, (level, document) in enumerate(zip(image.multiscale.levels, documents, strict=True)):
-        where = f"multiscales[0].datasets[{i}].path"
+        where = f"multiscales[{number}].datasets[{i}].path"
         if document is None:
             missing.append((where, f"there is no array at {shown(level.path)}"))
             continue
@@ -674,7 +806,7 @@ def _check_names(image: Image, documents: list[Document | None], report: Report)
         where = f"multiscales[0].datasets[{i}].path"
         stored = document.get("dimension_names")
         if stored is None and report.version == "0.5" and document.get("zarr_format") == 3:
-            report.warn(where, rules.DIMENSION_NAMES, f"has no dimension_names, expected {names}")
+            report.error(where, rules.DIMENSION_NAMES, f"has no dimension_names, expected {names}")
         elif stored is not None and stored != names:
             found = f"dimension_names {shown(stored)} differ from the axes {names}, which win"
             report.error(where, rules.DIMENSION_NAMES, found)

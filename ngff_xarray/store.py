@@ -8,12 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, StorePath
@@ -190,9 +190,9 @@ def fetch_bytes(source: Source, name: str, most: int = MAX_METADATA_BYTES) -> by
     StoreError
         If the store cannot be read.
     """
-    found = run(_fetch(source, name))
+    found = run(_fetch(source, name, RangeByteRequest(0, most + 1)))
     if found is not None and len(found) > most:
-        raise _malformed(source, name, f"is {len(found)} bytes long, more than {most}")
+        raise _malformed(source, name, f"is at least {len(found)} bytes long, more than {most}")
     return None if found is None else found.to_bytes()
 
 
@@ -297,7 +297,11 @@ async def fetch_array(source: Source, parent: Group, path: str) -> Document | No
     document = parent.documents.get(key)
     if document is None:
         name = "zarr.json" if parent.zarr_format == 3 else ".zarray"
-        document = await fetch_json(source.child(path), name)
+        try:
+            document = await fetch_json(source.child(path), name)
+        except MetadataError as error:
+            issues = [replace(issue, path=f"{path}/{issue.path}") for issue in error.issues]
+            raise MetadataError(error.source, issues) from error
     if document is not None and document.get("node_type", "array") != "array":
         return None
     return document
@@ -327,10 +331,10 @@ async def fetch_json(source: Source, name: str) -> Document | None:
     return document
 
 
-async def _fetch(source: Source, name: str) -> Buffer | None:
+async def _fetch(source: Source, name: str, part: ByteRequest | None = None) -> Buffer | None:
     key = _join(source.path, name)
     try:
-        return await source.store.get(key, prototype=default_buffer_prototype())
+        return await source.store.get(key, default_buffer_prototype(), part)
     except Exception as error:
         where = printable(source.url, MAX_SHOWN)
         raise StoreError(f"{where}: cannot read {name}: {_reason(error)}") from error

@@ -82,6 +82,14 @@ class Validation:
         """Return it as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
 
+    def _first(self) -> tuple[Issue, ...]:
+        """Return the issues that are printed: errors first."""
+        return (*self.errors, *self.warnings)[:_SHOWN]
+
+    def _beyond(self) -> str:
+        more = len(self.issues) - _SHOWN
+        return f"… and {more} more: see .errors and .warnings" if more > 0 else ""
+
     def _title(self) -> str:
         what = f"OME-Zarr {self.version} {self.kind}".strip() if self.version else "document"
         verdict = "valid" if self.valid else "invalid"
@@ -90,7 +98,7 @@ class Validation:
 
     def __str__(self) -> str:
         lines = [self._title(), printable(self.source, 200)]
-        for issue in (*self.errors, *self.warnings):
+        for issue in self._first():
             where = f"{issue.group}: {issue.path}" if issue.group else issue.path
             lines.append("")
             lines.append(f"{issue.severity}: {printable(where, 200)}")
@@ -99,20 +107,24 @@ class Validation:
                 lines.append(f"  rule:  {issue.rule}")
                 lines.append(f"         ({issue.section})")
                 lines.append(f"  mend:  {issue.mend}")
+        if self._beyond():
+            lines += ["", self._beyond()]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = "".join(_row(issue) for issue in (*self.errors, *self.warnings))
+        rows = "".join(_row(issue) for issue in self._first())
         heads = "".join(
             f"<th style='{_CELL}'>{head}</th>" for head in ("", "where", "found", "rule", "mend")
         )
         table = f"<table style='{_TABLE}'><tr>{heads}</tr>{rows}</table>" if rows else ""
         source = f"<span style='color:gray'>{html.escape(printable(self.source, 200))}</span>"
-        return f"<div><strong>{html.escape(self._title())}</strong><br>{source}{table}</div>"
+        title = f"<strong>{html.escape(self._title())}</strong>"
+        return f"<div>{title}<br>{source}{table}{self._beyond()}</div>"
 
 
+_SHOWN = 100  # issues that are printed
 _TABLE = "border-collapse:collapse;margin-top:0.5em"
 _CELL = "text-align:left;vertical-align:top;padding:0.2em 0.8em 0.2em 0"
 _COLORS = {"error": "#c62828", "warning": "#b26a00"}
@@ -197,8 +209,9 @@ def validate_group(place: store.Source, found: store.Group, kind: str | None = N
         nodes = store.run(
             read.open_nodes(place, found, read.Opening(wells="all"), kind=known, report=report)
         )
-    except MetadataError:
-        issues = (*report.issues, *report.faults)
+    except MetadataError as error:
+        more = [issue for issue in error.issues if issue not in report.faults]
+        issues = (*report.issues, *report.faults, *more)
     except NotOmeError as error:
         report.error("", None, str(error).removeprefix(f"{place.url}: "))
         issues = tuple(report.issues)

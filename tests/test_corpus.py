@@ -330,9 +330,13 @@ def nested(depth: int, key: str | None) -> Any:
     return thing
 
 
-@pytest.mark.parametrize("key", [None, "transformations", "forward"])
-@pytest.mark.parametrize("depth", [900, 100_000])
-@pytest.mark.parametrize(("kind", "version"), GROUPS)
+@pytest.mark.parametrize(
+    ("depth", "key"),
+    [(900, "transformations"), *((100_000, key) for key in (None, "transformations", "forward"))],
+)
+@pytest.mark.parametrize(
+    ("kind", "version"), [group for group in GROUPS if group[1] in ("0.3", "0.4", "0.6")]
+)
 def test_deep_documents(kind: str, version: str, depth: int, key: str | None) -> None:
     make, _ = MAKERS[kind]
     deep = nested(depth, key)
@@ -537,7 +541,7 @@ def test_noise_in_groups_of_every_kind_and_version(kind: str, version: str) -> N
 def test_noise_in_the_documents_of_the_specification(case: Json) -> None:
     noise = random.Random(case["id"])
     text = json.dumps(load(case))
-    for _ in range(25):
+    for _ in range(60):
         attempt(json.loads(text), noise)
 
 

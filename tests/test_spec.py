@@ -84,8 +84,10 @@ def _canonical(image: Image, systems: bool) -> str:
 UNUSED = "coordinateTransformations"
 
 
-def _unused(by_type: Json) -> list[Any]:
+def _unused(by_type: Any) -> list[Any]:
     """Return the unused keys of transformations; all but a translation become those of a scale."""
+    if not isinstance(by_type, dict):  # before 0.4 nothing is meant to stand there
+        return []
     found = [
         [kind == "translation", key, value]
         for kind, keys in by_type.items()
@@ -1183,6 +1185,14 @@ def test_rotations_of_any_numbers(matrix: list[list[float]]) -> None:
     assert not validate_document(linked({"type": "rotation", "rotation": matrix})).valid
 
 
+@pytest.mark.parametrize("target", WRITTEN)
+def test_what_is_written_as_a_scale_holds_no_parameters_of_others(target: str) -> None:
+    affine = {"type": "affine", "affine": [[2, 0, 1], [0, 3, 1]], **ENDS}
+    _, image, _ = read(put(minimal("0.6"), LEVEL, affine))
+    assert placed(image) == ((2, 3), (1, 1))
+    assert "affine" not in json.dumps(spec.writer(target)(image))
+
+
 def test_what_only_0_6_can_say() -> None:
     _, image, _ = read(linked(MIRROR))
     for target in ("0.4", "0.5"):
@@ -1501,7 +1511,7 @@ def test_below_ome_a_version_is_enough() -> None:
         ([], (), 0),
         (["a", "b/c", "a", "a/"], ("a", "b/c"), 0),
         (["..", "/a", "a//b", "", "good"], ("good",), 1),
-        ([1, None, ["a"], "good"], ("good",), 1),
+        ([1, None, ["a"], True, -1, 1.5, "good"], ("1", "good"), 1),
         ({"a": 1}, (), 1),
         ("nuclei", (), 1),
         (7, (), 1),

@@ -7,7 +7,7 @@ from typing import Any
 from ngff_xarray.model import Collection, Json
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
-from ngff_xarray.spec.values import is_number, is_relative
+from ngff_xarray.spec.values import is_integer, is_number, is_relative
 
 LAYOUT = "bioformats2raw.layout"
 
@@ -36,7 +36,8 @@ def _read_paths(value: Any, where: str, rule: rules.Rule, report: Report) -> tup
     if not isinstance(value, list):
         report.error(where, rule, f"expected a list of paths, found {shown(value)}; ignored")
         return ()
-    good = [path for path in value if isinstance(path, str) and is_relative(path)]
-    if len(good) < len(value):
+    paths = [str(path) if is_integer(path, 0) else path for path in value]
+    good = [path for path in paths if isinstance(path, str) and is_relative(path)]
+    if good != value:
         report.error(where, rule, f"expected paths below the group, found {shown(value)}")
     return tuple(dict.fromkeys(path.strip("/") for path in good))

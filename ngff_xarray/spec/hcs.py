@@ -81,15 +81,14 @@ def write_plate(plate: Plate) -> dict[str, Any]:
     UnsupportedError
         If a well has a path that these versions do not allow.
     """
-    rows, columns = list(plate.rows), list(plate.columns)
+    rows = list(dict.fromkeys([*plate.rows, *(well.row for well in plate.wells)]))
+    columns = list(dict.fromkeys([*plate.columns, *(well.column for well in plate.wells)]))
     for well in plate.wells:
         if not _WELL_PATH.fullmatch(well.path):
             raise UnsupportedError(
                 f"the well {printable(well.path)!r} cannot be written: from version 0.4 on its "
                 "path is row/column, of letters and digits"
             )
-        rows += [] if well.row in rows else [well.row]
-        columns += [] if well.column in columns else [well.column]
     row_places = {name: i for i, name in enumerate(rows)}
     column_places = {name: i for i, name in enumerate(columns)}
     places = {

@@ -8,6 +8,9 @@ from typing import Literal, NoReturn
 
 from ngff_xarray.errors import Issue, MetadataError
 from ngff_xarray.spec.rules import Rule
+from ngff_xarray.text import printable
+
+_MOST = 1000  # characters of a message
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Report:
     def _issue(
         self, path: str, rule: Rule | None, message: str, severity: Literal["error", "warning"]
     ) -> Issue:
+        message = printable(message, _MOST)
         if rule is None:
             return Issue(path, message, severity)
         section = f"OME-Zarr {self.version}, {rule.section}" if self.version else rule.section

@@ -18,7 +18,10 @@ Node = tuple[str, str]  # the path of a group and the name of a coordinate syste
 
 _LEVEL_TYPES = ("identity", "scale", "sequence")
 _LABEL_TYPES = ("identity", "scale", "translation")
-_PARAMETERS = frozenset({"type", "input", "output", "scale", "translation", "transformations"})
+_PARAMETERS = frozenset(
+    {"type", "input", "output", "path", "transformations", "forward", "inverse", "interpolation"}
+    | {"scale", "translation", "affine", "rotation", "mapAxis", "droppedInputs", "createdOutputs"}
+)
 
 
 def read_multiscale(entry: Json, where: str, report: Report, *, draft: bool) -> Multiscale:

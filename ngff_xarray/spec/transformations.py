@@ -18,7 +18,7 @@ from ngff_xarray.spec.values import is_integer, is_number
 from ngff_xarray.transforms import Field, Transformation
 
 _MOST_AXES = 5
-_FIELDS = frozenset({"displacements", "coordinates"})
+_SAME = frozenset({"scale", "translation", "rotation", "mapAxis"})  # as many axes as before
 INTERPOLATIONS = {
     "nearest": "nearest",
     "linear": "linear",
@@ -37,8 +37,8 @@ class Loader(Protocol):
         """Return the two-dimensional array at a path."""
         ...
 
-    def field(self, path: str, interpolation: str) -> Field:
-        """Return the vector field at a path."""
+    def field(self, path: str, interpolation: str) -> Field | None:
+        """Return the vector field at a path, None where its vectors are not at hand."""
         ...
 
 
@@ -84,15 +84,18 @@ def read(
         found = f"expected text, found {shown(entry['name'])}"
         reading.complain(f"{where}.name", rules.TRANSFORMATION_NAME, found)
     result = reader(entry, where, ndim, ndim_out, reading)
+    if ndim is None and kind in _SAME:
+        ndim = ndim_out
     if result is not None and ndim is not None:
+        rule = rules.MATRIX if kind in ("affine", "rotation") else rules.VECTOR
         try:
             made = result.ndim_out(ndim)
         except TransformationError as error:
-            reading.complain(where, rules.VECTOR, str(error))
+            reading.complain(where, rule, str(error))
             return None
         if ndim_out is not None and made != ndim_out:
             found = f"{kind} gives {made} axes, the output has {ndim_out}"
-            reading.complain(where, rules.VECTOR, found)
+            reading.complain(where, rule, found)
             return None
     return result
 
@@ -197,7 +200,11 @@ def _matrix(
             return None
         if reading.load is None:
             return None
-        value = np.asarray(reading.load.matrix(path), dtype=float).tolist()
+        try:
+            value = np.asarray(reading.load.matrix(path), dtype=float).tolist()
+        except TransformationError as error:
+            reading.complain(f"{where}.path", rules.MATRIX, str(error))
+            return None
     rows = value if isinstance(value, list) else []
     lengths = {len(row) if isinstance(row, list) else -1 for row in rows}
     if len(lengths) != 1 or lengths <= {-1, 0} or not all(is_number(v) for r in rows for v in r):
@@ -354,6 +361,8 @@ def _read_field(
     if reading.load is None:
         return None
     field = reading.load.field(path, method or "linear")
+    if field is None:
+        return None
     return transforms.Displacements(field) if displaces else transforms.Coordinates(field)
 
 
@@ -481,6 +490,10 @@ def _normalised(
     if kind == "inverseOf":
         found = "inverseOf was dropped: write the inverse itself"
         complain(f"{where}.type", rules.TRANSFORMATION, found)
+        inner = entry.get("transformation")
+        back = inverted(inner) if isinstance(inner, dict) else None
+        if back is not None:
+            return _normalised(back, where, inputs, outputs, complain)
     if kind == "mapAxis" and isinstance(entry.get("mapAxis"), dict):
         complain(f"{where}.mapAxis", rules.MAP_AXIS, "expected a list of indices, found names")
         order = _places([entry["mapAxis"].get(name) for name in outputs or ()], inputs)
@@ -506,6 +519,37 @@ def _normalised(
             ends = (outputs, inputs) if key == "inverse" else (inputs, outputs)
             result[key] = _normalised(entry[key], f"{where}.{key}", *ends, complain)
     return result
+
+
+def inverted(entry: Json) -> dict[str, Any] | None:
+    """Return the inverse of a transformation, None where 0.6 has no form for it."""
+    found = read(entry, "", None, None, Reading(lambda path, rule, message: None))
+    try:
+        back = None if found is None else transforms.simplify(found.inverse(), _count(found))
+    except TransformationError:
+        return None
+    match back:
+        case transforms.Identity():
+            return {"type": "identity"}
+        case transforms.Scale(factors):
+            return {"type": "scale", "scale": list(factors)}
+        case transforms.Translation(offsets):
+            return {"type": "translation", "translation": list(offsets)}
+        case transforms.MapAxis(order):
+            return {"type": "mapAxis", "mapAxis": list(order)}
+    rows = None if back is None else transforms.matrix(back, _count(back))
+    return None if rows is None else {"type": "affine", "affine": rows.tolist()}
+
+
+def _count(transformation: Transformation) -> int:
+    """Return the number of axes that a transformation takes, as far as its parameters tell."""
+    for ndim in range(1, _MOST_AXES + 1):
+        try:
+            transformation.ndim_out(ndim)
+        except TransformationError:
+            continue
+        return ndim
+    raise TransformationError("it takes no number of axes")
 
 
 def _normalised_part(
