@@ -85,7 +85,7 @@ def _plate_map(plate: Plate) -> list[Row]:
     return [
         (
             printable(row).ljust(width),
-            "".join("●" if (row, column) in listed else "·" for column in plate.columns),
+            "".join("●" if (row, column) in listed else "○" for column in plate.columns),
         )
         for row in plate.rows
     ]
