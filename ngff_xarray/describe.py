@@ -100,10 +100,13 @@ def _channels(obj: Obj, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the ``omero`` document with the channels that the object still has."""
     stored = said.get("omero")
     finest = image.levels(obj)[0]
-    dim = image.channel_dim(finest)
-    if not isinstance(stored, dict) or dim is None or dim not in finest.coords:
+    names = image.channel_names(finest)
+    if names is None:
         return stored
-    return omero.select(stored, [str(name) for name in finest.coords[dim].values.tolist()])
+    if isinstance(stored, dict):
+        return omero.select(stored, names)
+    numbered = names == [str(i) for i in range(len(names))]
+    return stored if numbered else omero.made(names, finest.dtype)
 
 
 def other_attributes(obj: xr.DataTree | xr.Dataset | xr.DataArray) -> dict[str, Any]:

@@ -61,12 +61,21 @@ def level_paths(obj: Obj) -> tuple[str, ...]:
 
 
 def level_nodes(tree: xr.DataTree) -> list[tuple[xr.DataTree, str]]:
-    """Return the nodes that are levels, and the name of their variable; not those of labels."""
+    """Return the nodes that are levels, and the name of their variable; not those of labels.
+
+    They come in the order of the store, where that is known: nodes have that of their depth.
+    """
+    found = _level_nodes(tree)
+    order = {path: i for i, path in enumerate(tree.encoding.get("level_paths", ()))}
+    return sorted(found, key=lambda pair: order.get(_below(tree, pair[0]), len(order)))
+
+
+def _level_nodes(tree: xr.DataTree) -> list[tuple[xr.DataTree, str]]:
     own = variable_name(tree.data_vars)
     found = [(tree, own)] if own else []
     for child in tree.children.values():
         if "ome" not in child.attrs:  # another image begins there
-            found += level_nodes(child)
+            found += _level_nodes(child)
     return found
 
 
@@ -218,16 +227,24 @@ def channels(obj: Obj) -> tuple[Channel, ...]:
     """
     array = levels(obj)[0]
     stored = ome(obj).get("omero")
+    names = channel_names(array)
+    if names is not None:
+        return _by_name(names, stored)
     dim = channel_dim(array)
-    if dim is not None:
-        if dim not in array.coords:  # dropped: which ones are left cannot be told
-            return omero.channels(None, array.sizes[dim])
-        return _by_name([str(name) for name in array.coords[dim].values.tolist()], stored)
-    selected = [str(c.item()) for c in array.coords.values() if _is_channel(c)]
-    if selected:
-        return _by_name(selected, stored)
+    if dim is not None:  # its names were dropped: which ones are left cannot be told
+        return omero.channels(None, array.sizes[dim])
     alone = len(omero.by_name(stored)) <= 1  # otherwise they were mixed, or one lost its name
     return omero.channels(stored if alone else None, 1)
+
+
+def channel_names(array: xr.DataArray) -> list[str] | None:
+    """Return the names of the channels: on their axis, or of one that was selected."""
+    dim = channel_dim(array)
+    if dim is not None:
+        found = array.coords.get(dim)
+        return None if found is None else [str(name) for name in found.values.tolist()]
+    selected = [str(c.item()) for c in array.coords.values() if _is_channel(c)]
+    return selected or None
 
 
 def _is_channel(coordinate: xr.DataArray) -> bool:

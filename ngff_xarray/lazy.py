@@ -121,6 +121,7 @@ def encoding(array: zarr.Array[Any], dims: tuple[str, ...]) -> dict[str, Any]:
         "compressors": array.compressors,
         "filters": array.filters,
         "fill_value": array.fill_value,
+        "dtype": array.dtype,
     }
     if array.metadata.zarr_format == 3:
         said["serializer"] = array.serializer

@@ -48,15 +48,19 @@ class Source:
         The group in it, ``""`` for the root.
     url
         What people know it by.
+    reopens
+        Whether the store was made here, of a path or URL, and may be opened again for writing;
+        one that a user gives is taken as it is.
     """
 
     store: Store
     path: str
     url: str
+    reopens: bool = False
 
     def child(self, path: str) -> Source:
         """Return a place below this one."""
-        return Source(self.store, _join(self.path, path), _join(self.url, path))
+        return Source(self.store, _join(self.path, path), _join(self.url, path), self.reopens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +124,13 @@ def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
         path = Path(text).expanduser().absolute()
         if not path.exists():
             raise StoreNotFoundError(f"no such file or directory: {text}")
-        return Source(LocalStore(path, read_only=True), "", str(path))
+        return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
     url = text.rstrip("/")
     try:
         store = FsspecStore.from_url(url, storage_options=storage_options, read_only=True)
     except (ImportError, ValueError, OSError) as error:
         raise StoreError(f"cannot open {url}: {error}") from error
-    return Source(store, "", url)
+    return Source(store, "", url, reopens=True)
 
 
 def open_target(target: Any, *, storage_options: Mapping[str, Any] | None = None) -> Source:
@@ -162,7 +166,7 @@ def open_target(target: Any, *, storage_options: Mapping[str, Any] | None = None
 
 
 def is_taken(place: Source) -> bool:
-    """Tell whether there is an array, or a group with attributes, or other files at a place."""
+    """Tell whether there is anything at a place."""
     root = getattr(place.store, "root", None)
     if isinstance(root, Path):
         found = root / place.path
@@ -170,12 +174,14 @@ def is_taken(place: Source) -> bool:
             return True
 
     async def has_metadata() -> bool:
-        array = await fetch_json(place, ".zarray")
-        document = await fetch_json(place, "zarr.json")
-        if document is not None and document.get("node_type") == "array":
-            return True
         group = await fetch_group(place)
-        return array is not None or (group is not None and bool(group.attributes))
+        if group is not None and group.attributes:
+            return True
+        if not place.store.supports_listing:
+            return group is not None
+        names = {name async for name in place.store.list_dir(place.path)}
+        empty = names <= {"zarr.json", ".zgroup", ".zattrs"}
+        return not empty or (group is None and "zarr.json" in names)  # that of an array
 
     return run(has_metadata())
 
@@ -322,8 +328,19 @@ async def fetch_json(source: Source, name: str) -> Document | None:
         return None
     if len(found) > MAX_METADATA_BYTES:
         raise _malformed(source, name, f"is {len(found)} bytes long; metadata should be short")
+    return parse_json(source, name, found.to_bytes())
+
+
+def parse_json(source: Source, name: str, content: bytes) -> Document:
+    """Return the JSON object that stands under a key.
+
+    Raises
+    ------
+    MetadataError
+        If it is none.
+    """
     try:
-        document = json.loads(found.to_bytes())
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _malformed(source, name, f"is no JSON: {error}") from error
     if not isinstance(document, dict):

@@ -27,6 +27,7 @@ from ngff_xarray.spec.documents import Content
 from ngff_xarray.text import printable
 
 _CHUNK = 256  # the longest side of a chunk along y and x, where nothing else is known
+_REPEATED = ("compressors", "filters", "serializer", "fill_value")
 _BLOCK_BYTES = 2**26  # written at once
 
 
@@ -107,10 +108,23 @@ class _Writing:
 
 def _check(obj: Obj, writing: _Writing) -> None:
     """Describe everything that is to be written once, so that what cannot be said raises first."""
-    writing.attributes(described(obj, lossy=writing.lossy))
-    for child in _children(obj).values():
-        if not _is_unopened(child):
-            _check(child, writing)
+    content = described(obj, lossy=writing.lossy)
+    if isinstance(content, Image):
+        content = _with_writable_others(content, image.version(obj), writing)
+    writing.attributes(content)
+    if isinstance(obj, xr.DataTree) and image.group_kind(obj) in ("collection", "plate"):
+        groups.xml_bytes(obj)
+    for name, child in _children(obj).items():
+        opened = _opened(obj, name, child)
+        if opened is not None:
+            _check(opened, writing)
+
+
+def _opened(obj: Obj, name: str, child: xr.DataTree) -> xr.DataTree | None:
+    """Return a group below, read from the store if it is a well that was not opened."""
+    if isinstance(obj, xr.DataTree) and _is_unopened(child):
+        return groups.read_well(obj, name)
+    return child
 
 
 def _children(obj: Obj) -> dict[str, xr.DataTree]:
@@ -135,9 +149,7 @@ def _write_node(obj: Obj, target: Store, path: str, writing: _Writing) -> None:
     content = described(obj, lossy=writing.lossy)
     children = _children(obj)
     for name, child in children.items():
-        opened: xr.DataTree | None = child
-        if isinstance(obj, xr.DataTree) and _is_unopened(child):
-            opened = groups.read_well(obj, name)
+        opened = _opened(obj, name, child)
         if opened is not None:
             _write_node(opened, target, _join(path, name), writing)
     if isinstance(obj, xr.DataTree):
@@ -242,13 +254,10 @@ def _storage(array: xr.DataArray, names: Sequence[str] | None, zarr_format: int)
     chunks = said.get("chunks")
     if not (isinstance(chunks, tuple) and len(chunks) == array.ndim and _are_sizes(chunks)):
         chunks = _chunks(array.shape)
-    same = said.get("filters") is not None and ("serializer" in said) == (zarr_format == 3)
+    same = ("serializer" in said) == (zarr_format == 3) and said.get("dtype") == array.dtype
     options: dict[str, Any] = {"zarr_format": zarr_format, "chunks": chunks}
-    fill_value = said.get("fill_value")
-    if fill_value is not None:
-        options["fill_value"] = fill_value
     if same:
-        options["compressors"] = said["compressors"]
+        options |= {key: said[key] for key in _REPEATED if key in said}
     if zarr_format == 2:
         return options | {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     shards = said.get("shards")

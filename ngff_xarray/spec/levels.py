@@ -211,7 +211,7 @@ def described(
     parts: list[dict[str, Any]] = [
         {**unused.get("scale", {}), "type": "scale", "scale": list(scale)}
     ]
-    if any(translation) or "translation" in unused:
+    if any(translation) or {"translation", "sequence"} & set(unused):
         more = unused.get("translation", {})
         parts.append({**more, "type": "translation", "translation": list(translation)})
     others = [more for kind, more in unused.items() if kind not in ("scale", "translation")]

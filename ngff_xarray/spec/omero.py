@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ngff_xarray.model import Channel, Json, Window
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
@@ -61,11 +63,36 @@ def select(omero: Json, names: Sequence[str]) -> Json:
     {'channels': [{'label': 'GFP'}], 'rdefs': {}}
     """
     stored = _as_list(omero.get("channels"))
+    if len(names) >= len(stored) and list(names) == [c.name for c in channels(omero, len(names))]:
+        return omero  # all that there were, though perhaps fewer are described
+    if list(names) == [str(i) for i in range(len(names))]:
+        return omero  # the names of none of them
     known = dict(zip(by_name(omero), stored, strict=True))
-    found = [known.get(name, {"label": name}) for name in names]
-    if found == stored or not any(name in known for name in names):
-        return omero
-    return {**omero, "channels": found}
+    return {**omero, "channels": [known.get(name, {"label": name}) for name in names]}
+
+
+_COLORS = ("FF00FF", "00FF00", "00FFFF", "FFFF00", "FF0000", "0000FF")
+
+
+def made(names: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return a document for channels of which nothing but the names is known.
+
+    Examples
+    --------
+    >>> made(["DAPI"], np.dtype("uint8"))["channels"][0]["window"]
+    {'min': 0, 'max': 255, 'start': 0, 'end': 255}
+    """
+    least, most = 0, 1
+    if dtype.kind in "iu":
+        least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    window = {"min": least, "max": most, "start": least, "end": most}
+    colors = ("FFFFFF",) if len(names) == 1 else _COLORS
+    return {
+        "channels": [
+            {"label": name, "color": colors[i % len(colors)], "window": dict(window)}
+            for i, name in enumerate(names)
+        ]
+    }
 
 
 def default_index(omero: Json | None, axis_type: str | None, name: str) -> int | None:

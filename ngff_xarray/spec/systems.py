@@ -420,6 +420,9 @@ def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
 def _write_level(level: Level, system: str, ndim: int) -> dict[str, Any]:
     kept, parts, around = levels.described(level, ndim)
     said = {"type": "sequence", "transformations": parts} if len(parts) > 1 else parts[0]
+    stored = level.extra.get("coordinateTransformations")
+    if "identity" in (stored or {}) and said.get("scale") == [1.0] * ndim:
+        said = {"type": "identity"}
     ends = {"input": {"path": level.path}, "output": {"name": system}}
     return {
         **kept,
