@@ -195,7 +195,6 @@ def test_one_well_that_cannot_be_reached_does_not_break_the_others(
     assert all("403" in issue.message for issue in plate.ngff.issues)
 
 
-# PACKAGE: OME/zarr.json is asked for twice, which is a fifth round trip too
 def test_a_series_asks_for_its_order_once(tmp_path: Path) -> None:
     write_series(tmp_path / "s.ome.zarr", image={"axes": "yx", "shape": (16, 20)})
     with CountingServer(tmp_path, LATENCY) as server:

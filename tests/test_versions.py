@@ -167,6 +167,22 @@ def test_a_region_is_the_same_at_every_level(tmp_path: Path, version: str) -> No
         assert last - pixel < high <= last
 
 
+@pytest.mark.parametrize(
+    "paths",
+    [["path/to/0", "1", "2"], ["a/0", "b/0", "a/1"], ["2", "10", "1"], ["s0", "x/s1", "s2"]],
+)
+@pytest.mark.parametrize("version", ["0.1", "0.5"])
+def test_levels_come_as_they_are_listed_whatever_their_paths(
+    tmp_path: Path, version: str, paths: list[str]
+) -> None:
+    path = _small(tmp_path, version, paths=paths)
+    levels = xr.open_datatree(path).ngff.levels
+    assert [level.shape[-2:] for level in levels] == [(20, 25), (10, 13), (5, 7)]
+    for i, (level, name) in enumerate(zip(levels, paths, strict=True)):
+        np.testing.assert_array_equal(level, _read_by_tensorstore(path / name))
+        assert xr.open_dataset(path, level=i)["image"].shape == level.shape
+
+
 @version
 def test_levels_show_the_same_at_the_same_place(tmp_path: Path, version: str) -> None:
     data = np.add.outer(np.arange(64.0), 3 * np.arange(96.0))[None, None, None]

@@ -188,9 +188,10 @@ KINDS: dict[str, Callable[[Path, str], Path]] = {
 
 def _every_way() -> list[tuple[str, str, str]]:
     """Return kind, version and target: images all ways, the others from each and to each."""
-    fewer = [("0.1", "0.6"), ("0.2", "0.5"), ("0.3", "0.4"), *zip(WRITTEN, WRITTEN, strict=True)]
+    fewer = [("0.1", "0.6"), ("0.2", "0.5"), ("0.3", "0.4"), ("0.4", "0.6"), ("0.5", "0.5")]
+    fewer += [("0.6", "0.4")]
     all_ways = [("image", version, target) for version in VERSIONS for target in WRITTEN]
-    return all_ways + [(kind, *way) for kind in ("plate", "series") for way in [*fewer, *PAIRS]]
+    return all_ways + [(kind, *way) for kind in ("plate", "series") for way in fewer]
 
 
 @pytest.mark.parametrize(("kind", "version", "target"), _every_way())
