@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ngff_xarray.errors import NgffError
+from ngff_xarray.text import printable
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def repair(source: str, group: str | None, *, apply: bool) -> int:
     if found.changes and not apply:
         print("nothing was changed: add --apply to make these changes")
     for backup in found.apply() if apply else ():
-        print(f"kept {backup}")
+        print(f"kept {printable(backup, 200)}")
     return 0
 
 

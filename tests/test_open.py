@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from stores import edit_attributes, write_group, write_image, write_plain
+from stores import edit_attributes, write_image, write_plain
 
 from ngff_xarray import NgffError
 from ngff_xarray.errors import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ def test_what_is_written_is_read_in_every_version(tmp_path: Path, version: str) 
         **(systems if version == "0.6" else {}),
     }
     path = tmp_path / "a.ome.zarr"
-    assert type(open_ome_zarr(zarr.open_group(path, mode="r"))).__name__ == "Image"
+    if version != "0.6" or find_spec("ome_zarr_models.v06"):  # which Python 3.11 does not get
+        assert type(open_ome_zarr(zarr.open_group(path, mode="r"))).__name__ == "Image"
     if version != "0.6":  # which yaozarrs does not know yet
         yaozarrs.validate_zarr_store(str(path))

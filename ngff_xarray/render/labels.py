@@ -300,7 +300,7 @@ def _as_stored(
     ids = sorted(id_ for id_ in colors if bounds.min <= id_ <= bounds.max)
     values = np.fromiter(chain.from_iterable(colors[id_] for id_ in ids), np.int64)
     rgba = np.clip(values, 0, 255).astype(np.uint8).reshape(-1, 4)
-    return _Stored(np.array(ids, dtype), rgba)
+    return _Stored(np.array(ids, dtype.newbyteorder("=")), rgba)  # numpy 2.3 compares no others
 
 
 def _integers(array: NDArray[Any], name: str) -> NDArray[Any]:

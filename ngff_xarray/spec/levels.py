@@ -187,6 +187,8 @@ def read_numbers(entry: Json, key: str, where: str, ndim: int, report: Report) -
 def write_level(level: Level, ndim: int) -> dict[str, Any]:
     """Return the object of a level for versions 0.4 and 0.5."""
     kept, parts, around = described(level, ndim)
+    if len(parts) > 1 and parts[1] == {"type": "translation", "translation": [0.0] * ndim}:
+        parts.pop()  # 0.6 needs it in a sequence
     parts[0] = {**around, **parts[0]}
     return {**kept, "path": level.path, "coordinateTransformations": parts}
 
