@@ -49,7 +49,7 @@ from ngff_xarray.store import (
 MAX_COORDINATES = 2**24  # of all levels of an image: every axis has one for each pixel
 MAX_CHANNELS = 2**17
 _MOST_AXES = 32  # of a matrix in an array
-MAX_CHILDREN = 2**14  # wells of a plate, images of a collection: each is a node
+MAX_CHILDREN = 2**12  # wells of a plate, images of a collection: each is a node
 
 Nodes = dict[str, xr.Dataset]  # by path below the group, "" for the group itself
 Wells = Sequence[str] | Literal["all"] | None
