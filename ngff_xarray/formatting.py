@@ -81,13 +81,14 @@ def _plate_map(plate: Plate) -> list[Row]:
     listed = {(well.row, well.column) for well in plate.wells}
     if len(plate.rows) > 64 or len(plate.columns) > 96:
         return []
-    width = max(map(len, (*plate.rows, "")))
+    names = [printable(row, 12) for row in plate.rows]
+    width = max(map(len, (*names, "")))
     return [
         (
-            printable(row).ljust(width),
+            name.ljust(width),
             "".join("●" if (row, column) in listed else "○" for column in plate.columns),
         )
-        for row in plate.rows
+        for name, row in zip(names, plate.rows, strict=True)
     ]
 
 
@@ -105,7 +106,7 @@ def _image_row(path: str, tree: xr.DataTree) -> Row:
 
 def _systems(said: Mapping[str, Any]) -> list[Row]:
     """Return name and axes of every coordinate system."""
-    found = [system for system in said.get("coordinateSystems", []) if isinstance(system, dict)]
+    found = _dicts(said.get("coordinateSystems"))
     return [
         (
             printable(system.get("name") or ""),

@@ -66,6 +66,8 @@ def are_distinct(size: int, step: float, start: float) -> bool:
     >>> are_distinct(100, 0.1, 1e6), are_distinct(100, 1e-3, 1e15), are_distinct(9, 1e308, 0.0)
     (True, False, False)
     """
+    if size > 2**62:
+        return False
     with np.errstate(over="ignore"):
         farthest = max(abs(start), abs(start + np.float64(step) * max(size - 1, 0)))
     return bool(np.isfinite(farthest) and (size < 2 or abs(step) > 4 * np.spacing(farthest)))

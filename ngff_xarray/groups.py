@@ -20,6 +20,7 @@ from ngff_xarray.errors import (
 )
 from ngff_xarray.model import Image, Plate
 from ngff_xarray.spec import hcs
+from ngff_xarray.spec.collections import read_series
 from ngff_xarray.spec.report import Report, shown
 
 if TYPE_CHECKING:
@@ -52,15 +53,16 @@ def images(tree: xr.DataTree) -> dict[str, xr.DataTree]:
 
 def _is_image(node: xr.DataTree) -> bool:
     """Tell whether a node is an image; not the vector field of a transformation."""
-    return image.group_kind(node) is None and not any(
-        axis.type in ("displacement", "coordinate") for axis in image.axes(node)
-    )
+    if image.group_kind(node) is not None or not image.level_nodes(node):
+        return False
+    return not any(axis.type in ("displacement", "coordinate") for axis in image.axes(node))
 
 
 def _series(tree: xr.DataTree) -> list[str]:
     said = tree["OME"].attrs.get("ome", {}) if "OME" in tree.children else {}
-    paths = said.get("series", []) if isinstance(said, dict) else []
-    return [path.strip("/") for path in paths if isinstance(path, str)]
+    if not isinstance(said, dict) or "series" not in said:
+        return []
+    return list(read_series(said, Report("series")).paths or ())
 
 
 def multiscales(tree: xr.DataTree) -> tuple[xr.DataTree, ...]:
@@ -124,7 +126,8 @@ def plate(tree: xr.DataTree) -> Plate:
 def acquisitions(tree: xr.DataTree) -> list[dict[str, Any]]:
     """Return the acquisitions of a plate, as stored."""
     found = tree.attrs["ome"]["plate"].get("acquisitions")
-    return [dict(entry) for entry in found or [] if isinstance(entry, dict)]
+    entries = found if isinstance(found, list) else []
+    return [dict(entry) for entry in entries if isinstance(entry, dict)]
 
 
 def well(tree: xr.DataTree, path: str) -> xr.DataTree:

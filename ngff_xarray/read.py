@@ -48,6 +48,8 @@ from ngff_xarray.store import (
 
 MAX_COORDINATES = 2**24  # of all levels of an image: every axis has one for each pixel
 MAX_CHANNELS = 2**17
+MAX_LEVELS = 500  # of an image: each is a node
+MAX_IMAGES = 64  # described in one group
 _MOST_AXES = 32  # of a matrix in an array
 MAX_CHILDREN = 2**12  # wells of a plate, images of a collection: each is a node
 
@@ -470,8 +472,7 @@ def _check_references(
                 found = f"there is no image at {shown(path)}"
                 report.error(f"{where}[{i}].{key}", rules.SYSTEM_UNKNOWN, found)
                 continue
-            systems = below[""].attrs["ome"].get("coordinateSystems", [])
-            names = [system.get("name") for system in systems]
+            names = [name for _, name in _sizes(below[""].attrs["ome"])]
             if names and end.get("name") not in names:
                 found = f"{shown(path)} has no system {shown(end.get('name'))}, only {shown(names)}"
                 report.error(f"{where}[{i}].{key}", rules.SYSTEM_UNKNOWN, found)
@@ -479,6 +480,10 @@ def _check_references(
 
 async def _open_image(opened: _Opened) -> Nodes:
     image: Image = opened.content
+    count = len(image.multiscale.levels)
+    if count > MAX_LEVELS:
+        found = f"lists {count} levels, more than {MAX_LEVELS}"
+        opened.report.stop("multiscales[0].datasets", rules.DATASETS, found)
     labels, documents, parameters, others = await asyncio.gather(
         _open_labels(opened) if opened.opening.labels else _nothing(),
         _fetch_arrays(opened, image),
@@ -538,8 +543,8 @@ def _is_flat(opened: _Opened, documents: list[Document | None]) -> bool:
     """Tell whether an image is of version 0.1: no version, no axes, and flat chunk keys."""
     entries = opened.group.attributes.get("multiscales")
     stated = entries and isinstance(entries[0], dict) and "version" in entries[0]
-    separators = {(doc or {}).get("dimension_separator", ".") for doc in documents}
-    return opened.version == "0.2" and not stated and separators == {"."}
+    flat = [(doc or {}).get("dimension_separator", ".") == "." for doc in documents]
+    return opened.version == "0.2" and not stated and all(flat)
 
 
 async def _nothing() -> Nodes:
@@ -586,17 +591,28 @@ async def _fetch_arrays(opened: _Opened, image: Image) -> list[Document | None]:
     )
 
 
+def _alone(attributes: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the attributes of a group as if it held one of its images only."""
+    said = attributes.get("ome")
+    if isinstance(said, dict) and "multiscales" in said:
+        return {**attributes, "ome": {**said, "multiscales": [said["multiscales"][number]]}}
+    return {**attributes, "multiscales": [attributes["multiscales"][number]]}
+
+
 async def _open_others(opened: _Opened, image: Image) -> dict[str, Nodes]:
     """Return the levels of the group's other images: their variable is called ``array``."""
     wanted = _number(opened.group, opened.opening.multiscale, opened.source)
     count = 1 + len(image.extra.get("multiscales", []))
     found: dict[str, Nodes] = {}
-    for number in range(count):
+    if count > MAX_IMAGES:
+        message = f"holds {count} images: besides the opened one the first {MAX_IMAGES} can be had"
+        opened.report.warn("multiscales", rules.MULTISCALES, message)
+    for number in range(min(count, MAX_IMAGES)):
         if number == wanted % count:
             continue
         quiet = Report(opened.source.url)
         try:
-            other = spec.read(opened.group.attributes, quiet, number=number)[2]
+            other = spec.read(_alone(opened.group.attributes, number), quiet)[2]
             if not isinstance(other, Image):
                 continue
             documents = await _fetch_arrays(opened, other)
@@ -663,7 +679,9 @@ class _Shapes:
 
 def _sizes(said: Mapping[str, Any], path: str = "") -> dict[tuple[str, str], int]:
     """Return the number of axes of each coordinate system of a group, by its path and name."""
-    parsed = [parse_system(s) for s in said.get("coordinateSystems", []) if isinstance(s, dict)]
+    stored = said.get("coordinateSystems")
+    systems = stored if isinstance(stored, list) else []
+    parsed = [parse_system(system) for system in systems if isinstance(system, dict)]
     return {(path, system.name): len(system.axes) for system in parsed if system is not None}
 
 

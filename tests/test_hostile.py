@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import os
 import random
 import signal
 import subprocess
 import sys
-import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
+from stores import AXES, write_image, write_plate, write_scene, write_series
+from test_corpus import spoil
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
-
-from test_corpus import spoil
 
 import ngff_xarray
 from ngff_xarray import spec
@@ -297,7 +294,7 @@ def test_what_is_valid_opens(case: Json) -> None:
 # ---- noise -------------------------------------------------------------------------------------
 
 
-def survive(store: MemoryStore) -> str:
+def survive(store: MemoryStore, *, pixels: bool = False) -> str:
     """Do with a store all that may end in an error of ours; return what became of it."""
     outcome = "opened"
     try:
@@ -312,8 +309,8 @@ def survive(store: MemoryStore) -> str:
         tree._repr_html_()
         for node in tree.subtree:
             for array in node.data_vars.values():
-                if array.size:
-                    read_pixel(array)
+                if array.size and pixels:
+                    array[(0,) * array.ndim].load()
     for look in (ngff_xarray.validate, ngff_xarray.repair):
         try:
             found: Any = look(store)
@@ -327,13 +324,6 @@ def survive(store: MemoryStore) -> str:
     return outcome
 
 
-def read_pixel(array: xr.DataArray) -> None:
-    try:
-        array[(0,) * array.ndim].values
-    except NgffError:
-        pass
-
-
 @needs_corpus
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_in_documents(seed: int) -> None:
@@ -345,5 +335,461 @@ def test_noise_in_documents(seed: int) -> None:
         attributes = load(case)
         for _ in range(noise.choice([1, 1, 2, 3, 8])):
             spoil(attributes, noise)
-        outcomes.add(survive(store_of(case, attributes)))
+        outcomes.add(survive(store_of(case, attributes), pixels=True))
     assert outcomes >= {"opened", "MetadataError"}
+
+
+def write_hierarchies(folder: Path) -> list[Path]:
+    """Write stores with everything that the specification has, some consolidated."""
+    small: dict[str, Any] = {"axes": "cyx", "shape": (2, 8, 8), "levels": 2, "labels": {"a/b": {}}}
+    omero = {"channels": [{"label": name, "color": "FF0000"} for name in "ab"]}
+    systems = [{"name": "world", "axes": [AXES[name] for name in "cyx"]}]
+    ends = {"input": {"path": "a", "name": "physical"}, "output": {"name": "world"}}
+    links = [
+        {"type": "affine", "path": "matrix", **ends},
+        {"type": "displacements", "path": "field", **ends},
+    ]
+    written = [
+        write_scene(
+            folder / "scene",
+            images={"a": small},
+            systems=systems,
+            transformations=links,
+            parameters={"matrix": np.eye(3, 4), "field": {"field": np.zeros((3, 2, 4, 4))}},
+        )
+    ]
+    for version in ("0.1", "0.4", "0.5", "0.6"):
+        image: Json = {**small, "axes": "tczyx", "shape": (1, 2, 1, 8, 8)}
+        for consolidated in (False, True):
+            keywords: Json = {"version": version, "consolidated": consolidated}
+            name = f"{version} {consolidated}"
+            written += [
+                write_image(folder / f"image {name}", omero=omero, **image, **keywords),
+                write_plate(
+                    folder / f"plate {name}", wells=["A/1"], fields=1, image=image, **keywords
+                ),
+            ]
+        written.append(write_series(folder / f"series {version}", version=version, image=image))
+    return written
+
+
+@pytest.fixture(scope="module")
+def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
+    return [
+        {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+        for path in write_hierarchies(tmp_path_factory.mktemp("hierarchies"))
+        if (files := [file for file in path.rglob("*") if file.is_file()])
+    ]
+
+
+METADATA = ("zarr.json", ".zattrs", ".zarray", ".zmetadata", ".zgroup")
+
+
+def spoil_files(files: dict[str, bytes], noise: random.Random) -> MemoryStore:
+    """Return a store in which some of the metadata of groups and arrays are changed."""
+    spoilt = dict(files)
+    names = [name for name in files if name.endswith(METADATA)]
+    for _ in range(noise.choice([1, 1, 2, 4])):
+        name = noise.choice(names)
+        edit = noise.randrange(12)
+        if edit == 0:
+            spoilt.pop(name, None)
+        elif edit == 1:
+            cut = noise.randrange(len(files[name]))
+            spoilt[name] = files[name][:cut] + noise.choice([b"", b"\xff", b"[", b"NaN"])
+        elif name in spoilt and edit > 1:
+            try:
+                document = json.loads(spoilt[name])
+            except ValueError:
+                continue
+            if not isinstance(document, dict):
+                continue
+            for _ in range(noise.choice([1, 1, 3])):
+                spoil(document, noise)
+            spoilt[name] = json.dumps(document).encode()
+    prototype = default_buffer_prototype().buffer
+    return MemoryStore({key: prototype.from_bytes(content) for key, content in spoilt.items()})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_in_hierarchies(hierarchies: list[dict[str, bytes]], seed: int) -> None:
+    noise = random.Random(seed)
+    outcomes = {survive(spoil_files(noise.choice(hierarchies), noise)) for _ in range(50)}
+    assert outcomes >= {"opened", "MetadataError"}
+
+
+# ---- what noise has found ----------------------------------------------------------------------
+
+
+def a_plate(**changed: Any) -> Json:
+    wells = [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}]
+    plate: Json = {"rows": [{"name": "A"}], "columns": [{"name": "1"}], "wells": wells}
+    return {"ome": {"version": "0.5", "plate": {**plate, **changed}}}
+
+
+def a_scene(**changed: Any) -> Json:
+    ends = {"input": {"path": "a", "name": "physical"}, "output": {"name": "world"}}
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    scene: Json = {
+        "coordinateSystems": [{"name": "world", "axes": axes}],
+        "coordinateTransformations": [{"type": "identity", **ends}],
+    }
+    return {"ome": {"version": "0.6", "scene": {**scene, **changed}}}
+
+
+NO_LISTS: list[Any] = [3, 0.5, True, None, "text", {}, {"a": 1}, [], [3], [None], [[]], [{}]]
+
+
+@pytest.mark.parametrize("key", ["acquisitions", "rows", "columns", "wells", "name", "field_count"])
+def test_plates_whose_parts_are_something_else(key: str) -> None:
+    for value in NO_LISTS:
+        survive(store_around(a_plate(**{key: value}), "0.5", 3))
+
+
+@pytest.mark.parametrize("key", ["coordinateSystems", "coordinateTransformations"])
+def test_scenes_whose_parts_are_something_else(key: str) -> None:
+    for value in NO_LISTS:
+        survive(store_around(a_scene(**{key: value}), "0.6", 3))
+
+
+@pytest.mark.parametrize("key", ["series", "labels", "bioformats2raw.layout", "images"])
+def test_lists_of_images_that_are_something_else(key: str) -> None:
+    for value in NO_LISTS:
+        files = Files(3)
+        layout = value if key == "bioformats2raw.layout" else 3
+        root = {"well": {"images": value}} if key == "images" else {"bioformats2raw.layout": layout}
+        series = value if key == "series" else ["0"]
+        files.group("", {"ome": {"version": "0.5", **root}})
+        files.group("OME", {"ome": {"version": "0.5", "series": series}})
+        files.image("0", plain_image("0.5"))
+        files.group("0/labels", {"ome": {"version": "0.5", "labels": value}})
+        survive(files.store())
+
+
+@pytest.mark.parametrize("said", [{"version": "0.5"}, {}, {"": {}}, {"other": [1]}])
+def test_an_ome_group_without_series(said: Json) -> None:
+    files = Files(3)
+    files.group("", {"ome": {"version": "0.5", "bioformats2raw.layout": 3}})
+    files.group("OME", {"ome": said})
+    files.image("0", plain_image("0.5"))
+    survive(files.store())
+    tree = xr.open_datatree(files.store(), engine="ngff")
+    assert list(tree.ngff.images) == ["0"]
+
+
+def test_separators_of_chunks_that_are_none() -> None:
+    for separator in (*NO_LISTS, "", "\ud800", "."):
+        files = Files(2)
+        files.image("", plain_image("0.2"))
+        files.documents["0/.zarray"]["dimension_separator"] = separator
+        survive(files.store())
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.4", "0.5", "0.6"])
+def test_sizes_that_no_array_has(version: str) -> None:
+    for size in (2**31, 2**63, 2**64, -1, 0, 1.5, True, "8", None, 10**400):
+        files = Files(3 if version >= "0.5" else 2)
+        files.image("", plain_image(version))
+        document = files.documents["0/zarr.json" if version >= "0.5" else "0/.zarray"]
+        document["shape"][-1] = size
+        survive(files.store())
+
+
+@pytest.mark.parametrize("key", ["rows", "columns"])
+def test_rows_and_columns_with_long_names(key: str) -> None:
+    names = [{"name": "A" * 200_000}, *({"name": f"B{i}"} for i in range(60))]
+    assert survive(store_around(a_plate(**{key: names}), "0.5", 3)) == "opened"
+
+
+# ---- huge documents ----------------------------------------------------------------------------
+
+LONG = "µ" * 200_000
+
+
+def _scale(path: str) -> Json:
+    return {"path": path, "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0]}]}
+
+
+def _image(datasets: list[Json], axes: list[Json] | None = None, **more: Any) -> Json:
+    space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    multiscale = {"axes": space if axes is None else axes, "datasets": datasets}
+    return {"ome": {"version": "0.5", "multiscales": [multiscale], **more}}
+
+
+def many_levels() -> Files:
+    files = Files(3)
+    files.image("", _image([_scale(f"{i}") for i in range(10_000)]))
+    return files
+
+
+def many_levels_that_are_not_there() -> Files:
+    files = Files(3)
+    files.image("", _image([_scale(f"{i}") for i in range(10_000)]))
+    names = ("zarr.json", "0/zarr.json", "1/zarr.json")
+    files.documents = {name: files.documents[name] for name in names}
+    return files
+
+
+def many_channels() -> Files:
+    window = {"min": 0, "max": 255, "start": 0, "end": 255}
+    channels = [
+        {"label": f"channel {i}", "color": "00FF00", "active": True, "window": window}
+        for i in range(100_000)
+    ]
+    axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}]
+    axes.append({"name": "x", "type": "space"})
+    scale = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
+    dataset = {"path": "0", "coordinateTransformations": scale}
+    files = Files(3)
+    files.image("", _image([dataset], axes, omero={"channels": channels}))
+    array = files.documents["0/zarr.json"]
+    array["shape"] = [100_000, 2, 2]
+    array["chunk_grid"]["configuration"]["chunk_shape"] = [1, 2, 2]
+    return files
+
+
+def many_channels_that_are_not_there() -> Files:
+    channels = [{"label": "the same"} for _ in range(100_000)]
+    files = Files(3)
+    files.image("", _image([_scale("0")], omero={"channels": channels}))
+    return files
+
+
+def long_texts() -> Files:
+    axes = [
+        {"name": LONG, "type": "space", "unit": LONG, "longName": LONG},
+        {"name": "x", "type": LONG, "unit": "kilo" * 50_000},
+    ]
+    channels = [{"label": LONG, "color": LONG, "family": LONG}]
+    files = Files(3)
+    files.image("", _image([_scale("0")], axes, omero={"channels": channels, "name": LONG}))
+    said = files.documents["zarr.json"]["attributes"]["ome"]
+    said["multiscales"][0] |= {"name": LONG, "type": LONG, "metadata": {LONG: LONG}}
+    files.documents["0/zarr.json"]["dimension_names"] = [LONG, LONG]
+    files.group("labels", {"ome": {"version": LONG, "labels": [LONG, f"a/{LONG}", "nuclei"]}})
+    files.image("labels/nuclei", _image([_scale("0")], **{"image-label": {"source": {LONG: LONG}}}))
+    return files
+
+
+def long_names_of_groups() -> Files:
+    names = [LONG, f"b{LONG}"]
+    wells = [{"path": f"{LONG}/{name}", "rowIndex": 0, "columnIndex": 0} for name in names]
+    files = Files(3)
+    plate = {
+        "name": LONG,
+        "rows": [{"name": LONG}],
+        "columns": [{"name": name} for name in names],
+        "wells": wells,
+        "acquisitions": [{"id": 1, "name": LONG, "description": LONG}],
+    }
+    files.group("", {"ome": {"version": "0.5", "plate": plate}})
+    return files
+
+
+def many_wells() -> Files:
+    rows, columns = ([{"name": f"{letter}{i}"} for i in range(128)] for letter in "RC")
+    wells = [
+        {"path": f"R{i}/C{j}", "rowIndex": i, "columnIndex": j}
+        for i in range(128)
+        for j in range(125)
+    ]
+    files = Files(3)
+    said = {"plate": {"rows": rows, "columns": columns, "wells": wells}}
+    files.group("", {"ome": {"version": "0.5", **said}})
+    return files
+
+
+def many_fields_that_are_not_there() -> Files:
+    files = Files(3)
+    fields = [{"path": f"{i}"} for i in range(20_000)]
+    files.group("", {"ome": {"version": "0.5", "well": {"images": fields}}})
+    files.image("7", plain_image("0.5"))
+    return files
+
+
+def many_labels_that_are_not_there() -> Files:
+    files = Files(3)
+    files.image("", _image([_scale("0")]))
+    labels = [f"cells {i}" for i in range(20_000)]
+    files.group("labels", {"ome": {"version": "0.5", "labels": labels}})
+    return files
+
+
+def many_labels() -> Files:
+    files = many_labels_that_are_not_there()
+    for i in range(1000):
+        files.image(f"labels/cells {i}", _image([_scale("0")], **{"image-label": {}}))
+    return files
+
+
+def many_colors_of_labels() -> Files:
+    values = [{"label-value": i, "rgba": [1, 2, 3, 4]} for i in range(100_000)]
+    files = Files(3)
+    said = {"image-label": {"colors": values, "properties": values}}
+    files.image("", _image([_scale("0")], **said))
+    return files
+
+
+def many_series_that_are_not_there() -> Files:
+    files = Files(3)
+    files.group("", {"ome": {"version": "0.5", "bioformats2raw.layout": 3}})
+    series = [f"{i}" for i in range(20_000)]
+    files.group("OME", {"ome": {"version": "0.5", "series": series}})
+    files.image("7", plain_image("0.5"))
+    return files
+
+
+def many_series() -> Files:
+    files = many_series_that_are_not_there()
+    for i in range(1000):
+        files.image(f"{i}", plain_image("0.5"))
+    return files
+
+
+def many_images_in_a_group() -> Files:
+    entry = ome(_image([_scale("0")]))["multiscales"][0]
+    files = Files(3)
+    attributes = _image([])
+    ome(attributes)["multiscales"] = [{**entry, "name": f"{i}"} for i in range(1000)]
+    files.image("", attributes)
+    return files
+
+
+def many_transformations() -> Files:
+    """Return a scene in which 5,000 systems hang on each other, one by one."""
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    systems = [{"name": f"s{i}", "axes": axes} for i in range(5000)]
+    ends = [{"path": "a", "name": "physical"}, *({"name": f"s{i}"} for i in range(5000))]
+    links = [
+        {"type": "scale", "scale": [1.0, 2.0], "input": ends[i], "output": ends[i + 1]}
+        for i in range(5000)
+    ]
+    files = Files(3)
+    scene = {"coordinateSystems": systems, "coordinateTransformations": links}
+    files.group("", {"ome": {"version": "0.6", "scene": scene}})
+    files.image("a", plain_image("0.6"))
+    return files
+
+
+def many_steps() -> Files:
+    """Return a scene with one transformation of 50,000 steps."""
+    steps = [{"type": "translation", "translation": [1.0, 1.0]}] * 50_000
+    attributes = a_scene()
+    ome(attributes)["scene"]["coordinateTransformations"][0] |= {
+        "type": "sequence",
+        "transformations": steps,
+    }
+    files = Files(3)
+    files.group("", attributes)
+    files.image("a", plain_image("0.6"))
+    return files
+
+
+def large_array() -> Files:
+    """Return an image of 10^13 pixels in as many chunks, of which none is there."""
+    files = Files(3)
+    files.image("", _image([_scale("0"), _scale("1")]))
+    for level, size in (("0", 3_000_000), ("1", 1_500_000)):
+        array = files.documents[f"{level}/zarr.json"]
+        array["shape"] = [size, size]
+        array["chunk_grid"]["configuration"]["chunk_shape"] = [1, 1]
+    return files
+
+
+def nested(depth: int, where: str) -> Files:
+    deep: Any = "the end"
+    for i in range(depth):
+        deep = [deep] if i % 2 else {"a": deep}
+    files = Files(3)
+    files.image("", _image([_scale("0")], own=1))
+    attributes = files.documents["zarr.json"]["attributes"]
+    entry = attributes["ome"]["multiscales"][0]
+    places = {
+        "beside": attributes,
+        "axes": entry["axes"][0],
+        "level": entry["datasets"][0],
+        "metadata": entry,
+        "array": files.documents["0/zarr.json"]["attributes"],
+    }
+    key = {"level": "coordinateTransformations", "axes": "name"}.get(where, "metadata")
+    places[where][key] = deep
+    return files
+
+
+HUGE = {
+    made.__name__: made
+    for made in (
+        *(many_levels, many_levels_that_are_not_there),
+        *(many_channels, many_channels_that_are_not_there, long_texts, long_names_of_groups),
+        *(many_wells, many_fields_that_are_not_there),
+        *(many_labels, many_labels_that_are_not_there, many_colors_of_labels),
+        *(many_series, many_series_that_are_not_there, many_images_in_a_group),
+        *(many_transformations, many_steps, large_array),
+    )
+}
+
+
+def measure(name: str) -> None:
+    """Open a huge store and show it; print what became of it, how long it took, and how large."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+    resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+    survive(store_around(a_plate(), "0.5", 3))  # what is imported late is imported now
+    store = HUGE[name]().store()
+    before, start = peak_memory(), time.perf_counter()
+    outcome, texts = "opened", []
+    try:
+        tree = xr.open_datatree(store, engine="ngff")
+        texts = [repr(tree.ngff), repr(tree), tree.ngff._repr_html_()]
+    except NgffError as error:
+        outcome, texts = type(error).__name__, [str(error)]
+    seconds = time.perf_counter() - start
+    found = {"outcome": outcome, "seconds": seconds, "bytes": peak_memory() - before}
+    print(json.dumps({**found, "characters": max(map(len, texts))}))
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had, in bytes (0 where it is not told)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().split("\n") if status.exists() else []
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="resource limits are POSIX's")
+@pytest.mark.parametrize("name", HUGE)
+def test_huge_documents(name: str) -> None:
+    code = f"from test_hostile import measure; measure({name!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["outcome"] in ("opened", "MetadataError")
+    assert found["bytes"] < 500 * 2**20
+    assert found["characters"] < 100_000
+    # 5 seconds, on a machine that has nothing else to do
+    assert found["seconds"] < (20 if "CI" in os.environ else 10)
+
+
+@pytest.mark.parametrize("where", ["beside", "axes", "level", "metadata", "array"])
+@pytest.mark.parametrize("depth", [50, 300, 900])
+def test_deep_documents(depth: int, where: str) -> None:
+    survive(nested(depth, where).store())
+
+
+@pytest.mark.parametrize("name", ["zarr.json", ".zattrs", "0/zarr.json", "labels/zarr.json"])
+@pytest.mark.parametrize("depth", [10_000, 100_000])
+def test_documents_that_are_too_deep_to_read(name: str, depth: int) -> None:
+    files = Files(2 if name.startswith(".") else 3)
+    files.image("", plain_image("0.4" if name.startswith(".") else "0.5"))
+    store = files.store()
+    for opening, end in (("[", "]"), ('{"multiscales":', "}"), ("[", "")):
+        text = '{"attributes":' + opening * depth + "1" + end * depth + "}"
+        store._store_dict[name] = default_buffer_prototype().buffer.from_bytes(text.encode())
+        survive(store)

@@ -15,6 +15,7 @@ from ngff_xarray.units import SPACE_UNITS, TIME_UNITS, unit_name
 
 MOST = 5  # axes that the specification allows
 _LIMIT = 32  # axes that an array can have
+_LONGEST = 200  # characters of the name of a dimension
 _NAMES = "tczyx"
 _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 _NO_UNIT = frozenset({"", "null", "none", "unit"})
@@ -129,7 +130,7 @@ def write_axis(axis: Axis) -> dict[str, Any]:
 
 def _safe(name: str) -> str:
     """Return a name that xarray can give to a dimension."""
-    return name.replace("/", "_")
+    return name.replace("/", "_")[:_LONGEST]
 
 
 def _apart(axes: list[Axis]) -> tuple[Axis, ...]:
@@ -146,7 +147,7 @@ def _apart(axes: list[Axis]) -> tuple[Axis, ...]:
 
 
 def _renamed(name: str) -> dict[str, Any]:
-    return {"name": name} if "/" in name else {}
+    return {"name": name} if _safe(name) != name else {}
 
 
 def _read_axis(entry: Any, where: str, report: Report) -> Axis:

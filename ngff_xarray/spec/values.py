@@ -57,8 +57,13 @@ def parse_color(text: object) -> RGB | None:
     return red, green, blue
 
 
+_LONGEST = 1024  # bytes of a key, in any store
+
+
 def is_relative(path: str) -> bool:
-    """Tell whether a path stays below its group."""
+    """Tell whether a path stays below its group, and can be a key of a store."""
+    if len(path) > _LONGEST:
+        return False
     parts = path.strip("/").split("/")
     return not path.startswith("/") and all(part not in ("", ".", "..") for part in parts)
 
