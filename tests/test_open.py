@@ -505,13 +505,13 @@ def test_thousands_of_faults_are_counted(tmp_path: Path) -> None:
 
     def edit(ome: dict) -> None:
         (level,) = ome["multiscales"][0]["datasets"]
-        missing = [{**level, "path": f"missing{i}"} for i in range(1000)]
+        missing = [{**level, "path": f"missing{i}"} for i in range(400)]
         ome["multiscales"][0]["datasets"] = missing
 
     edit_attributes(path, edit)
-    with pytest.raises(MetadataError, match="and 980 more") as caught:
+    with pytest.raises(MetadataError, match="and 380 more") as caught:
         xr.open_datatree(path)
-    assert len(caught.value.issues) == 1000
+    assert len(caught.value.issues) == 400
     assert len(str(caught.value)) < 5000
 
 
