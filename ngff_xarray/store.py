@@ -376,6 +376,8 @@ def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]
         If zarr cannot make an array of the document.
     """
     place = source.child(path)
+    if not isinstance(document.get("attributes"), dict | None):  # older zarr takes anything
+        raise _malformed(source, path, "attributes: expected a JSON object")
     try:
         store_path = StorePath(place.store, place.path)
         return zarr.Array(zarr.AsyncArray.from_dict(store_path, document))

@@ -378,7 +378,8 @@ def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, byte
     return [
         {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
         for path in write_hierarchies(tmp_path_factory.mktemp("hierarchies"))
-        if (files := [file for file in path.rglob("*") if file.is_file()])
+        # sorted: the order that a file system lists them in is not the same everywhere
+        if (files := sorted(file for file in path.rglob("*") if file.is_file()))
     ]
 
 
