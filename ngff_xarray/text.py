@@ -12,5 +12,7 @@ def printable(text: object, most: int = 60) -> str:
     ('GFP�[31m', 'aaaa…')
     """
     cut = str(text)[: most + 1]
-    clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
+    clean = cut
+    if not cut.isprintable():  # rare: reports of a hundred thousand faults come through here
+        clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
