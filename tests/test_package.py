@@ -15,7 +15,17 @@ from PIL import Image
 import ngff_xarray
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("zarr", "dask", "pint", "matplotlib", "ipywidgets", "fsspec", "aiohttp", "PIL")
+HEAVY = (
+    "zarr",
+    "dask",
+    "pint",
+    "matplotlib",
+    "anywidget",
+    "ipywidgets",
+    "fsspec",
+    "aiohttp",
+    "PIL",
+)
 
 
 def _run(code: str, **options: object) -> str:

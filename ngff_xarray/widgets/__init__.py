@@ -1,0 +1,1 @@
+"""Widgets for notebooks: the canvas that draws what the kernel renders."""
