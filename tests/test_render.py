@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,13 +18,16 @@ from PIL import Image
 
 from ngff_xarray.model import RGB
 from ngff_xarray.render import (
+    COLORMAPS,
     auto_window,
     channel_colors,
+    colormap,
     composite,
     hex_color,
     label_colors,
     overlay_labels,
     png,
+    project,
 )
 from ngff_xarray.spec.values import parse_color
 
@@ -225,18 +229,27 @@ def test_a_window_needs_real_numbers(plane: NDArray[Any]) -> None:
 # ---- channels --------------------------------------------------------------------------------
 
 
+def shares(
+    plane: NDArray[Any], window: Window, gamma: float = 1, inverted: bool = False
+) -> NDArray[np.float64]:
+    """How much of its colour a channel adds, as it is defined."""
+    start, end = window
+    with np.errstate(all="ignore"):
+        values = plane.astype(np.float64)
+        width = float(end) - float(start)
+        share = (values - float(start)) / width if width else 1.0 * (values > start)
+        share = np.clip(share, 0, 1) ** gamma
+    share = 1 - share if inverted else share
+    return np.where(np.isnan(share) | np.isnan(values), 0, share)
+
+
 def mixed(
     planes: Sequence[NDArray[Any]], colors: Sequence[RGB], windows: Sequence[Window]
 ) -> NDArray[np.float64]:
     """The composite as it is defined, not rounded."""
     total = np.zeros((*planes[0].shape, 3))
-    for plane, color, (start, end) in zip(planes, colors, windows, strict=True):
-        with np.errstate(all="ignore"):
-            values = plane.astype(np.float64)
-            width = float(end) - float(start)
-            share = (values - float(start)) / width if width else 1.0 * (values > start)
-        share = np.where(np.isnan(share), 0, np.clip(share, 0, 1))
-        total += share[..., np.newaxis] * np.array(color)
+    for plane, color, window in zip(planes, colors, windows, strict=True):
+        total += shares(plane, window)[..., np.newaxis] * np.array(color)
     return np.clip(total, 0, 255)
 
 
@@ -290,6 +303,139 @@ def test_any_number_of_channels(number: int) -> None:
     windows = [(index, 1000 - index) for index in range(number)]
     assert_close(composite(planes, colors, windows), mixed(planes, colors, windows))
 
+
+gammas = st.one_of(st.just(1.0), st.floats(0.1, 5))
+
+
+@untimed
+@given(channels(), st.data())
+def test_gammas_inversion_and_visibility(
+    drawn: tuple[list[NDArray[Any]], list[RGB], list[Window]], data: st.DataObject
+) -> None:
+    planes, colors, windows = drawn
+    each = [data.draw(st.tuples(gammas, st.booleans(), st.booleans())) for _ in planes]
+    powers, turned, visible = ([entry[i] for entry in each] for i in range(3))
+    picture = composite(planes, colors, windows, gammas=powers, inverted=turned, visible=visible)
+    exact = np.zeros(picture.shape)
+    for plane, color, window, (power, turn, shown) in zip(
+        planes, colors, windows, each, strict=True
+    ):
+        if shown:
+            exact += shares(plane, window, power, turn)[..., np.newaxis] * np.array(color)
+    np.testing.assert_allclose(picture, np.clip(exact, 0, 255), rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "<u2", ">u2", ">i2", "i4", "f2", ">f4", "f8"])
+def test_gamma_of_planes_that_are_larger_than_their_range(dtype: str) -> None:
+    plane = np.random.default_rng(0).integers(-300, 3000, (301, 302)).astype(dtype)[::-1]
+    for inverted in (False, True):
+        picture = composite(
+            [plane], [(255, 0, 77)], [(-100, 2000)], gammas=[0.45], inverted=[inverted]
+        )
+        exact = shares(plane, (-100, 2000), 0.45, inverted)[..., np.newaxis] * [255, 0, 77]
+        np.testing.assert_allclose(picture, exact, rtol=0, atol=1)
+
+
+def test_a_picture_of_no_visible_channel_is_black() -> None:
+    picture = composite([np.ones((2, 3))], [WHITE], [(0, 1)], visible=[False])
+    assert picture.shape == (2, 3, 3)
+    assert not picture.any()
+
+
+def test_inverted_gaps_add_nothing() -> None:
+    plane = np.array([[np.nan, 0, 1, np.inf]])
+    for gamma in (1, 2):
+        for window in [(0, 1), (0, 0)]:
+            picture = composite([plane], [WHITE], [window], gammas=[gamma], inverted=[True])
+            assert picture[0, :, 0].tolist() == [0, 255, 0, 0]
+
+
+# ---- colormaps -------------------------------------------------------------------------------
+
+
+@untimed
+@given(channels(), st.data())
+def test_a_table_gives_the_color_of_each_place_in_the_window(
+    drawn: tuple[list[NDArray[Any]], list[RGB], list[Window]], data: st.DataObject
+) -> None:
+    planes, colors, windows = drawn
+    names = [data.draw(st.sampled_from([None, "viridis", "magma_r", "cyan"])) for _ in planes]
+    looks = [
+        color if name is None else colormap(name) for name, color in zip(names, colors, strict=True)
+    ]
+    exact = np.zeros((*planes[0].shape, 3))
+    doubt = 0.6
+    for plane, color, window, name in zip(planes, colors, windows, names, strict=True):
+        share = shares(plane, window)
+        if name is None:
+            exact += share[..., np.newaxis] * np.array(color)
+            continue
+        table = colormap(name).astype(float)
+        found = table[np.rint(share * 255).astype(int)]
+        found[np.isnan(plane.astype("f8"))] = 0
+        exact += found
+        # float32 may fall to the next entry
+        doubt += float(abs(np.diff(table, axis=0)).max())
+    picture = composite(planes, looks, windows)
+    np.testing.assert_allclose(picture, np.clip(exact, 0, 255), rtol=0, atol=doubt)
+
+
+@pytest.mark.parametrize("name", ["viridis", "plasma", "inferno", "magma", "cividis", "turbo"])
+def test_colormaps_look_like_those_of_matplotlib(name: str) -> None:
+    expected = matplotlib.colormaps[name](np.arange(256))[:, :3] * 255
+    assert abs(colormap(name) - expected).max() < 12
+    np.testing.assert_array_equal(colormap(f"{name}_r"), colormap(name)[::-1])
+
+
+def test_gray_is_white_and_grey_tables_are_read_only() -> None:
+    plane = np.arange(256, dtype="u1").reshape(16, 16)
+    white = composite([plane], [WHITE], [(3, 190)])
+    np.testing.assert_array_equal(composite([plane], [colormap("gray")], [(3, 190)]), white)
+    with pytest.raises(ValueError, match="read-only"):
+        colormap("gray")[0] = 1
+
+
+def test_all_colormaps_are_tables() -> None:
+    for name in COLORMAPS:
+        assert colormap(name).shape == (256, 3)
+    with pytest.raises(ValueError, match=r"no colormap 'jte'; expected one of gray, viridis"):
+        colormap("jte")
+
+
+# ---- projections -----------------------------------------------------------------------------
+
+
+@untimed
+@given(
+    st.sampled_from(["?", "u1", ">u2", "i4", "u8", "f4", ">f8"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, st.tuples(st.integers(1, 9), *[st.integers(1, 4)] * 2))
+    ),
+    st.integers(1, 9),
+    st.sampled_from(["max", "mean", "min"]),
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, of slices that are all NaN
+def test_a_projection_of_slabs_is_that_of_the_whole(
+    volume: NDArray[Any], step: int, how: Any
+) -> None:
+    slabs = (volume[i : i + step] for i in range(0, len(volume), step))
+    found = project(slabs, how)
+    with np.errstate(all="ignore"):
+        if how == "mean":
+            expected = np.nanmean(volume.astype("f8"), axis=0)
+        else:
+            expected = getattr(np, f"nan{how}")(volume, axis=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-300)
+    assert how == "mean" or found.dtype == volume.dtype.newbyteorder("=")
+
+
+def test_what_a_projection_refuses() -> None:
+    with pytest.raises(ValueError, match="no slabs"):
+        project([np.zeros((0, 2, 2))], "max")
+    with pytest.raises(ValueError, match="'median'; expected one of max, mean, min"):
+        project([np.zeros((1, 2, 2))], "median")  # type: ignore[arg-type]
+
+
+# ---- the edges of a composite ----------------------------------------------------------------
 
 RAMP = np.array([[-1, 0, 1, 2, 3, 4, 5]])
 
@@ -613,6 +759,30 @@ def test_pictures_and_labels_of_any_layout(layout: Any, outline: bool) -> None:
     labels = np.asfortranarray(random.integers(0, 4, rgb.shape[:2]))
     expected = overlay_labels(rgb.copy(), labels.copy(order="C"), outline=outline)
     np.testing.assert_array_equal(overlay_labels(rgb, labels, outline=outline), expected)
+
+
+@untimed
+@given(overlays(), st.booleans(), st.data())
+def test_selected_labels_stand_out(
+    drawn: tuple[NDArray[np.uint8], NDArray[Any], Stored], outline: bool, data: st.DataObject
+) -> None:
+    rgb, labels, stored = drawn
+    selected = data.draw(st.sets(st.sampled_from([*map(int, labels.ravel()), 77, -9, 2**70])))
+    plain = overlay_labels(rgb, labels, stored=stored, outline=outline)
+    picture = overlay_labels(rgb, labels, stored=stored, outline=outline, selected=selected)
+    marked = np.isin(labels.astype(object), [id_ for id_ in selected if id_])
+    np.testing.assert_array_equal(picture[~marked], plain[~marked])
+    ground = bordered(np.zeros_like(rgb), np.where(marked, labels, 0), {})
+    assert (picture[ground.any(axis=-1)] == 255).all()
+
+
+def test_a_selected_label_is_denser_in_a_white_line() -> None:
+    labels = np.pad(np.ones((3, 3), int), 1)
+    stored = {1: (200, 0, 0, 255)}
+    picture = overlay_labels(np.zeros((5, 5, 3), "u1"), labels, stored=stored, selected=[1])
+    assert picture[2, 2].tolist() == [150, 0, 0]
+    assert picture[1, 1:4].tolist() == [[255] * 3] * 3
+    assert not picture[0].any()
 
 
 PICTURE = np.zeros((2, 3, 3), "u1")

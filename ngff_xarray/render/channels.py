@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import colorsys
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ngff_xarray.render.blocks import GOLDEN, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from ngff_xarray.model import RGB
+
+Color = tuple[int, int, int] | NDArray[np.uint8]
+"""Red, green and blue, or a table of 256 of them."""
+
+T = TypeVar("T")
 
 _WHITE: RGB = (255, 255, 255)
 _MAGENTA: RGB = (255, 0, 255)
@@ -177,14 +181,19 @@ def _limit(value: Any) -> float:
     return min(max(float(value), -_LARGEST_LIMIT), _LARGEST_LIMIT)
 
 
-# 1 MB of float32: larger leaves the cache, and makes BLAS wake threads that it then keeps busy
-_BLOCK_VALUES = 2**18
+# half a MB of float32: a product of twice as many makes BLAS wake threads, which spin for longer
+# than all of the picture takes, the more so on busy cores
+_BLOCK_VALUES = 2**17
 
 
 def composite(
     planes: Sequence[NDArray[Any]],
-    colors: Sequence[RGB],
+    colors: Sequence[Color],
     windows: Sequence[tuple[float, float]],
+    *,
+    gammas: Sequence[float] | None = None,
+    inverted: Sequence[bool] | None = None,
+    visible: Sequence[bool] | None = None,
 ) -> NDArray[np.uint8]:
     """The channels as one picture: each scaled by its window, coloured, added and clipped.
 
@@ -194,11 +203,20 @@ def composite(
         One (y, x) array a channel: booleans, integers or floats. NaN adds nothing; infinities
         clip like other values.
     colors
-        What a channel adds at the end of its window: red, green and blue, 0 to 255.
+        What a channel adds at the end of its window: red, green and blue, 0 to 255. Or a table
+        of what it adds from the start of its window to the end, (256, 3) uint8, as `colormap`
+        gives them.
     windows
         (start, end) of a channel: start draws black and end its colour. A start above the end
         inverts the contrast; where they are equal, values above them get the full colour and
         the others none.
+    gammas
+        A positive number a channel: what lies at ``v`` of its window, 0 to 1, is drawn as
+        ``v**gamma``, so that gammas below 1 brighten the dark. By default 1 for all.
+    inverted
+        Which channels to turn round after that, ``1 - v**gamma``. By default none.
+    visible
+        Which channels to draw; by default all. Where none is, the picture is black.
 
     Returns
     -------
@@ -209,41 +227,116 @@ def composite(
     ------
     ValueError
         When there is no plane; when numbers or shapes differ; when a plane is not of real
-        numbers; when a colour or a window is out of range.
+        numbers; when a colour, a window or a gamma is out of range.
 
     Examples
     --------
     >>> dapi = np.array([[100, 150, 200, 900]], dtype="u2")
     >>> composite([dapi], [(0, 255, 0)], [(100, 200)])[0].tolist()
     [[0, 0, 0], [0, 128, 0], [0, 255, 0], [0, 255, 0]]
+    >>> composite([dapi], [(0, 255, 0)], [(100, 200)], gammas=[2], inverted=[True])[0, 1].tolist()
+    [0, 191, 0]
     """
     planes = _checked_planes(planes, colors, windows)
-    weights = _checked_colors(colors)
+    weights, tables = _checked_colors(colors)
     starts, scales, dtype = _checked_windows(windows)
+    powers = _checked_gammas(gammas, len(planes))
+    turned = _one_each(inverted, False, len(planes), "inverted")
+    drawn = [i for i, is_ in enumerate(_one_each(visible, True, len(planes), "visible")) if is_]
     height, width = planes[0].shape
+    gaps = [_NO_ENTRY if i in tables else 0.0 for i in range(len(planes))]
+    looks = [
+        _Look(planes[i], starts[i], scales[i], powers[i], turned[i], gaps[i], dtype) for i in drawn
+    ]
+    mixing = np.vstack([weights[drawn], np.ones(3)]).T.astype(dtype)
+    ramps = {row: _ramp(tables[i], dtype) for row, i in enumerate(drawn) if i in tables}
     out = np.empty((height, width, 3), np.uint8)
-    blocks = list(row_blocks(height, width, _BLOCK_VALUES // (len(planes) + 1)))
-    values = np.empty((len(planes) + 1, (blocks[0].stop if blocks else 0) * width), dtype)
+    blocks = list(row_blocks(height, width, _BLOCK_VALUES // (len(looks) + 1)))
+    values = np.empty((len(looks) + 1, (blocks[0].stop if blocks else 0) * width), dtype)
     values[-1] = 0.5  # the row that rounds: its weight is one
     sums = np.empty((3, values.shape[1]), dtype)
-    mixing = np.vstack([weights, np.ones(3)]).T.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows in blocks:
             part = values[:, : (rows.stop - rows.start) * width]
-            for plane, row, start, scale in zip(planes, part, starts, scales, strict=False):
-                _scale(plane[rows], row, start, scale)
-            _store(np.matmul(mixing, part, out=sums[:, : part.shape[1]]), out[rows])
+            for look, row in zip(looks, part, strict=False):
+                look.write(rows, row)
+            mixed = np.matmul(mixing, part, out=sums[:, : part.shape[1]])
+            for index, ramp in ramps.items():
+                _add_ramp(part[index], ramp, mixed)
+            _store(mixed, out[rows])
     return out
 
 
-def _scale(plane: NDArray[Any], out: NDArray[Any], start: float, scale: float) -> None:
-    """Write where each value lies in its window, 0 to 1 and NaN as 0, to `out`, flat."""
-    np.copyto(out.reshape(plane.shape), plane, casting="unsafe")
-    out -= start
-    out *= scale
-    if plane.dtype.kind == "f" or math.isinf(scale):
-        np.fmax(out, 0, out=out)  # of NaN and 0, fmax takes 0
-    np.clip(out, 0, 1, out=out)
+class _Look:
+    """How the values of one plane become shares of its colour, 0 to 1."""
+
+    def __init__(
+        self,
+        plane: NDArray[Any],
+        start: float,
+        scale: float,
+        gamma: float,
+        inverted: bool,
+        gap: float,
+        dtype: type[np.floating[Any]],
+    ) -> None:
+        self._plane = plane
+        self._start, self._scale, self._gamma = start, scale, gamma
+        self._inverted, self._gap = inverted, gap
+        self._table = self._tabled(dtype) if gamma != 1 else None
+
+    def write(self, rows: slice, out: NDArray[Any]) -> None:
+        """Write the shares of some rows to `out`, flat, and the gap's for NaN."""
+        values = self._plane[rows]
+        if self._table is not None:
+            native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+            np.take(self._table, native.view(f"u{values.itemsize}").reshape(-1), out=out)
+            return
+        np.copyto(out.reshape(values.shape), values, casting="unsafe")
+        self._scaled(out, may_be_nan=values.dtype.kind == "f")
+
+    def _tabled(self, dtype: type[np.floating[Any]]) -> NDArray[Any] | None:
+        """The shares of all values of a small dtype, by their bits: powers are slow."""
+        kind, bits = self._plane.dtype.kind, 8 * self._plane.itemsize
+        if kind not in "bui" or bits > 16 or self._plane.size < 2**bits:
+            return None
+        values = np.arange(2**bits, dtype=f"u{bits // 8}")
+        table = (values != 0 if kind == "b" else values.view(f"{kind}{bits // 8}")).astype(dtype)
+        self._scaled(table, may_be_nan=False)
+        return table
+
+    def _scaled(self, out: NDArray[Any], *, may_be_nan: bool) -> None:
+        """Turn values into shares in place."""
+        out -= self._start
+        if math.isinf(self._scale):
+            np.sign(out, out=out)
+        else:
+            out *= self._scale
+        gaps = np.isnan(out) if may_be_nan and (self._inverted or self._gap) else None
+        if may_be_nan:
+            np.fmax(out, 0, out=out)  # of NaN and 0, fmax takes 0
+        np.clip(out, 0, 1, out=out)
+        if self._gamma != 1:
+            np.power(out, self._gamma, out=out)
+        if self._inverted:
+            np.subtract(1, out, out=out)
+        if gaps is not None:
+            out[gaps] = self._gap
+
+
+_NO_ENTRY = -2 / 255  # the share that finds the last entry of a ramp, whatever the rounding
+
+
+def _ramp(table: NDArray[np.uint8], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """A table of colours as (3, 257) floats, the last of them black, for gaps."""
+    return np.append(table, [[0, 0, 0]], axis=0).T.astype(dtype, order="C")
+
+
+def _add_ramp(shares: NDArray[Any], ramp: NDArray[Any], out: NDArray[Any]) -> None:
+    """Add the colours of a ramp at (pixels,) shares to (3, pixels) sums."""
+    where = (shares * 255 + 0.5).astype(np.intp)
+    for component, sums in zip(ramp, out, strict=True):
+        sums += component.take(where)
 
 
 def _store(mixed: NDArray[Any], out: NDArray[np.uint8]) -> None:
@@ -256,7 +349,7 @@ def _store(mixed: NDArray[Any], out: NDArray[np.uint8]) -> None:
 
 def _checked_planes(
     planes: Sequence[NDArray[Any]],
-    colors: Sequence[RGB],
+    colors: Sequence[Color],
     windows: Sequence[tuple[float, float]],
 ) -> list[NDArray[Any]]:
     """The planes as arrays, all (y, x) of one shape and as many as colours and windows."""
@@ -274,12 +367,40 @@ def _checked_planes(
     return arrays
 
 
-def _checked_colors(colors: Sequence[RGB]) -> NDArray[np.float64]:
-    """The colours as (n, 3) floats, 0 to 255."""
-    weights = np.array(colors, np.float64)
+def _checked_colors(
+    colors: Sequence[Color],
+) -> tuple[NDArray[np.float64], dict[int, NDArray[np.uint8]]]:
+    """The colours as (n, 3) floats, 0 to 255; and the tables, whose floats are 0, by number."""
+    tables = {
+        i: color
+        for i, color in enumerate(colors)
+        if isinstance(color, np.ndarray) and color.ndim == 2
+    }
+    for table in tables.values():
+        if table.shape != (256, 3) or table.dtype != np.uint8:
+            found = f"{table.shape} {table.dtype}"
+            raise ValueError(f"a table of colors is {found}; expected (256, 3) uint8")
+    weights = np.array([(0, 0, 0) if i in tables else c for i, c in enumerate(colors)], np.float64)
     if weights.shape != (len(colors), 3) or not ((weights >= 0) & (weights <= 255)).all():
         raise ValueError(f"colors are {list(colors)}; expected (red, green, blue), each 0 to 255")
-    return weights
+    return weights, tables
+
+
+def _checked_gammas(gammas: Sequence[float] | None, count: int) -> list[float]:
+    """A gamma for each channel."""
+    powers = [float(gamma) for gamma in _one_each(gammas, 1.0, count, "gammas")]
+    if not all(0 < gamma < math.inf for gamma in powers):
+        raise ValueError(f"gammas are {powers}; expected positive numbers")
+    return powers
+
+
+def _one_each(values: Sequence[T] | None, default: T, count: int, name: str) -> list[T]:
+    """As many values as there are channels, the default for all where there are none."""
+    if values is None:
+        return [default] * count
+    if len(values) != count:
+        raise ValueError(f"{count} planes and {len(values)} {name}; expected one for each plane")
+    return list(values)
 
 
 def _checked_windows(

@@ -1,0 +1,195 @@
+"""Threads that do the most urgent work first, and a clock for what is to happen later."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+_log = logging.getLogger(__name__)
+
+URGENT, WANTED, AFTERWARDS, IDLE = range(4)
+"""Coarse tiles and probes; tiles of the view; label ids; what may be wanted next."""
+
+Work = Callable[[], None]
+
+
+@dataclass(order=True)
+class Job:
+    """One piece of work that waits for a thread."""
+
+    urgency: int
+    number: int
+    work: Work = field(compare=False)
+    about: Hashable = field(compare=False, default=None)
+
+
+class Workers:
+    """A few threads, and one more that does urgent work only.
+
+    So what is urgent is done even while all the others wait for a slow store.
+
+    Parameters
+    ----------
+    threads
+        How many do work of every kind.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._jobs: list[Job] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._running_idle = 0
+        limits = [IDLE] * threads + [URGENT]
+        self._threads = [
+            threading.Thread(target=self._run, args=(limit,), name=f"ngff-tiles-{i}", daemon=True)
+            for i, limit in enumerate(limits)
+        ]
+        self._started = False
+
+    def submit(self, urgency: int, work: Work, about: Hashable = None) -> None:
+        """Do something soon; what it is ``about`` lets it be dropped before it begins."""
+        with self._changed:
+            if self._closed:
+                return
+            if not self._started:  # threads start with the first work
+                self._started = True
+                for thread in self._threads:
+                    thread.start()
+            heapq.heappush(self._jobs, Job(urgency, next(self._numbers), work, about))
+            self._changed.notify_all()
+
+    def drop(self, unwanted: Callable[[Job], bool]) -> list[Job]:
+        """Forget the jobs that have not begun and are unwanted, and return them."""
+        with self._changed:
+            dropped = [job for job in self._jobs if unwanted(job)]
+            if dropped:
+                self._jobs = [job for job in self._jobs if not unwanted(job)]
+                heapq.heapify(self._jobs)
+            return dropped
+
+    def close(self) -> None:
+        """End the threads once they have done what they are doing."""
+        with self._changed:
+            self._closed = True
+            self._jobs.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout=10)
+
+    def _run(self, limit: int) -> None:
+        while (job := self._next(limit)) is not None:
+            try:
+                job.work()
+            except Exception:  # one bad job must not end the thread of all others
+                _log.exception("a job of the viewer failed")
+            if job.urgency == IDLE:
+                with self._changed:
+                    self._running_idle -= 1
+                    self._changed.notify_all()
+
+    def _next(self, limit: int) -> Job | None:
+        """Wait for a job; None when there will be no more."""
+        with self._changed:
+            while not self._closed:
+                if self._jobs and self._may_begin(self._jobs[0], limit):
+                    job = heapq.heappop(self._jobs)
+                    self._running_idle += job.urgency == IDLE
+                    return job
+                self._changed.wait()
+            return None
+
+    def _may_begin(self, job: Job, limit: int) -> bool:
+        # one at a time of what nobody asked for: the kernel is the user's
+        return job.urgency <= limit and not (job.urgency == IDLE and self._running_idle)
+
+
+class Handle(Protocol):
+    """Something that is to happen later."""
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+
+
+class Clock(Protocol):
+    """The time, and what is to happen then."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+
+    def later(self, delay: float, action: Work) -> Handle:
+        """Do something after so many seconds."""
+
+    def close(self) -> None:
+        """Let nothing more happen."""
+
+
+class _Appointment:
+    """An action at a time, until it is cancelled."""
+
+    def __init__(self, action: Work) -> None:
+        self.action: Work | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Timer:
+    """The clock on the wall, with one thread for all that is to happen."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, _Appointment]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return time.monotonic()
+
+    def later(self, delay: float, action: Work) -> Handle:
+        """Do something after so many seconds, in the timer's thread."""
+        appointment = _Appointment(action)
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="ngff-timer", daemon=True)
+                self._thread.start()
+            heapq.heappush(self._due, (self.now() + delay, next(self._numbers), appointment))
+            self._changed.notify()
+        return appointment
+
+    def close(self) -> None:
+        """End the thread; what was to happen does not."""
+        with self._changed:
+            self._closed = True
+            self._due.clear()
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while (action := self._next()) is not None:
+            try:
+                action()
+            except Exception:
+                _log.exception("a timed action of the viewer failed")
+
+    def _next(self) -> Work | None:
+        with self._changed:
+            while not self._closed:
+                while self._due and self._due[0][2].action is None:
+                    heapq.heappop(self._due)
+                wait = self._due[0][0] - self.now() if self._due else None
+                if wait is None or wait > 0:
+                    self._changed.wait(wait)
+                elif (action := heapq.heappop(self._due)[2].action) is not None:
+                    return action
+            return None
