@@ -1,0 +1,303 @@
+"""The controls around a canvas: ordinary ipywidgets, for keyboards and screen readers alike.
+
+Each is made of a name and a range, shows a state that it is given, and says what a person changed.
+None knows an image.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import numpy as np
+from numpy.typing import NDArray
+
+from ngff_xarray.render import hex_color
+from ngff_xarray.text import printable
+from ngff_xarray.viewing import ChannelView, Dimension, LabelView, LayerView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Changed = Callable[[dict[str, Any]], None]
+
+MOST_ROWS = 8  # channels whose controls are shown at once
+_BARS = 64  # of a histogram
+_NAME = "120px"
+
+
+class Quiet:
+    """Controls that are told a state, and must not take that for a person's change."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """While in here, changes are not a person's."""
+        before, self._is_told = self._is_told, True
+        try:
+            yield
+        finally:
+            self._is_told = before
+
+    def watch(self, widget: widgets.Widget, act: Callable[[Any], None]) -> None:
+        """Call a function with each new value that a person gave a widget."""
+
+        def on_change(change: Any) -> None:
+            if not self._is_told:
+                act(change["new"])
+
+        widget.observe(on_change, names="value")
+
+
+class AxisSlider(Quiet):
+    """A slider along an axis that is not drawn, with its value in units, and a player.
+
+    Parameters
+    ----------
+    dimension
+        The axis.
+    moved
+        Is called with the new position, in the axis's unit.
+    """
+
+    def __init__(self, dimension: Dimension, moved: Callable[[float], None]) -> None:
+        super().__init__()
+        self._dimension = dimension
+        last = dimension.count - 1
+        name = printable(dimension.long_name or dimension.name, 20)
+        self.slider = widgets.IntSlider(
+            0,
+            0,
+            last,
+            description=name,
+            readout=False,
+            tooltip=f"position along {name}",
+            layout=widgets.Layout(flex="1 1 120px", min_width="120px"),
+        )
+        self.text = widgets.Label(layout=widgets.Layout(min_width="90px"))
+        self.play = widgets.Play(
+            value=0,
+            min=0,
+            max=last,
+            interval=150,
+            show_repeat=False,
+            tooltip=f"play along {name}",
+            layout=widgets.Layout(flex="0 0 auto"),
+        )
+        # in the browser: the kernel hears of each position once
+        self._link = widgets.jslink((self.play, "value"), (self.slider, "value"))
+        self.watch(self.slider, lambda index: moved(dimension.at(index)))
+        self.slider.observe(self._describe, names="value")
+        self._describe()
+        self.widget = widgets.HBox(
+            [self.slider, self.text, self.play], layout=widgets.Layout(flex_flow="row wrap")
+        )
+
+    def show(self, position: float) -> None:
+        """Stand at a position."""
+        with self.told():
+            self.slider.value = self._dimension.index(position)
+
+    def _describe(self, change: Any = None) -> None:
+        self.text.value = self._dimension.text(self._dimension.at(self.slider.value))
+
+
+class ChannelRow(Quiet):
+    """A channel: on or off, its colour, and its window over a histogram.
+
+    Parameters
+    ----------
+    channel
+        What it is called and how it begins.
+    is_integer
+        Whether its values are integers.
+    changed
+        Is called with what a person changed: ``active``, ``color`` or ``window``.
+    """
+
+    def __init__(self, channel: ChannelView, *, is_integer: bool, changed: Changed) -> None:
+        super().__init__()
+        name = printable(channel.name, 30)
+        self._is_integer = is_integer
+        self.active = widgets.Checkbox(
+            channel.active,
+            description=name,
+            indent=False,
+            tooltip=f"show {name}",
+            layout=widgets.Layout(width=_NAME),
+        )
+        self.color = widgets.ColorPicker(
+            concise=True,
+            value=hex_color(channel.color),
+            tooltip=f"colour of {name}",
+            layout=widgets.Layout(width="32px"),
+        )
+        self.auto = widgets.Button(
+            description="auto",
+            tooltip=f"choose the window of {name} by its values",
+            layout=widgets.Layout(width="52px"),
+        )
+        self.histogram = widgets.HTML(layout=widgets.Layout(height="34px", margin="0"))
+        self.window = widgets.FloatRangeSlider(
+            value=(0, 1),
+            min=0,
+            max=1,
+            step=0.01,
+            readout_format=",d" if is_integer else ".4g",
+            tooltip=f"window of {name}: the values drawn from black to its colour",
+            layout=widgets.Layout(width="auto"),
+        )
+        self.watch(self.active, lambda value: changed({"active": value}))
+        self.watch(self.color, lambda value: changed({"color": rgb(value)}))
+        self.watch(self.window, lambda value: changed({"window": tuple(value)}))
+        self.auto.on_click(lambda _: changed({"window": None}))
+        row = widgets.HBox([self.active, self.color, self.auto])
+        self.widget = widgets.VBox([row, self.histogram, self.window])
+        self.show(channel, channel.window)
+
+    def show(self, channel: ChannelView, window: tuple[float, float] | None) -> None:
+        """Show how the channel is drawn, and with which window, where that is known."""
+        with self.told():
+            self.active.value = channel.active
+            self.color.value = hex_color(channel.color)
+            if window is not None:
+                start, end = sorted(window)
+                self._reach(start, end)
+                self.window.value = (start, end)
+
+    def describe(self, counts: NDArray[np.int64], edges: NDArray[np.float64]) -> None:
+        """Show how often values occur, and let the window reach over all of them."""
+        with self.told():
+            if counts.size:
+                self._reach(float(edges[0]), float(edges[-1]))
+            self.histogram.value = _bars(counts, edges, self.window.min, self.window.max)
+
+    def _reach(self, low: float, high: float) -> None:
+        """Let the slider reach from one value to another, and not less far than before."""
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return
+        fresh = (self.window.min, self.window.max, self.window.step) == (0, 1, 0.01)
+        low = low if fresh else min(low, self.window.min)
+        high = high if fresh else max(high, self.window.max)
+        if high <= low:
+            high = low + 1
+        # a slider refuses a smallest value above its largest
+        self.window.max = max(high, self.window.max)
+        self.window.min = low
+        self.window.max = high
+        self.window.step = 1 if self._is_integer else float(f"{(high - low) / 1000:.2g}")
+
+
+def rgb(text: str) -> tuple[int, int, int]:
+    """Return the colour that a browser's picker calls ``#rrggbb`` (or ``#rgb``)."""
+    digits = text.lstrip("#")
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
+
+
+def _bars(counts: NDArray[np.int64], edges: NDArray[np.float64], low: float, high: float) -> str:
+    """Return a histogram over a range as SVG: heights are logarithms, for most pixels are dark."""
+    if not counts.size or high <= low or not counts.any():
+        return ""
+    middles = (edges[:-1] + edges[1:]) / 2
+    bins = np.clip(((middles - low) / (high - low) * _BARS).astype(int), 0, _BARS - 1)
+    sums = np.bincount(bins, weights=counts, minlength=_BARS)
+    heights = np.log1p(sums) / np.log1p(sums.max())
+    points = " ".join(f"{i},{30 * (1 - h):.1f} {i + 1},{30 * (1 - h):.1f}" for i, h in enumerate(heights))
+    return (
+        f"<svg viewBox='0 0 {_BARS} 30' preserveAspectRatio='none' role='img' "
+        "aria-label='histogram' style='width:100%;height:30px;display:block'>"
+        f"<polygon points='0,30 {points} {_BARS},30' fill='currentColor' opacity='0.45'/></svg>"
+    )
+
+
+class LabelRow(Quiet):
+    """A label image: shown or not, how opaque, and whether as outlines."""
+
+    def __init__(self, label: LabelView, changed: Changed) -> None:
+        super().__init__()
+        name = printable(label.name, 30)
+        self.visible = widgets.Checkbox(
+            label.visible,
+            description=name,
+            indent=False,
+            tooltip=f"show the labels {name}",
+            layout=widgets.Layout(width=_NAME),
+        )
+        self.outline = widgets.Checkbox(
+            label.outline,
+            description="outline",
+            indent=False,
+            tooltip=f"draw {name} as outlines",
+            layout=widgets.Layout(width="90px"),
+        )
+        self.opacity = _opacity(label.opacity, f"opacity of {name}")
+        self.watch(self.visible, lambda value: changed({"visible": value}))
+        self.watch(self.outline, lambda value: changed({"outline": value}))
+        self.watch(self.opacity, lambda value: changed({"opacity": value}))
+        self.widget = widgets.VBox([widgets.HBox([self.visible, self.outline]), self.opacity])
+
+    def show(self, label: LabelView) -> None:
+        """Show how the label image is drawn."""
+        with self.told():
+            self.visible.value = label.visible
+            self.outline.value = label.outline
+            self.opacity.value = label.opacity
+
+
+class LayerRow(Quiet):
+    """A layer of several: shown or not, and how opaque."""
+
+    def __init__(self, layer: LayerView, changed: Changed) -> None:
+        super().__init__()
+        name = printable(layer.name, 30)
+        self.visible = widgets.Checkbox(
+            layer.visible, description=name, indent=False, tooltip=f"show {name}"
+        )
+        self.opacity = _opacity(layer.opacity, f"opacity of {name}")
+        self.watch(self.visible, lambda value: changed({"visible": value}))
+        self.watch(self.opacity, lambda value: changed({"opacity": value}))
+        self.widget = widgets.VBox([self.visible, self.opacity])
+
+    def show(self, layer: LayerView) -> None:
+        """Show how the layer is drawn."""
+        with self.told():
+            self.visible.value = layer.visible
+            self.opacity.value = layer.opacity
+
+
+def _opacity(value: float, tooltip: str) -> widgets.FloatSlider:
+    return widgets.FloatSlider(
+        value,
+        min=0,
+        max=1,
+        step=0.05,
+        readout_format=".0%",
+        tooltip=tooltip,
+        layout=widgets.Layout(width="auto"),
+    )
+
+
+def heading(text: str) -> widgets.HTML:
+    """Return a heading above some controls."""
+    return widgets.HTML(f"<strong>{html.escape(text)}</strong>")
+
+
+def chooser(names: Sequence[str], active: Sequence[str]) -> widgets.SelectMultiple:
+    """Return what chooses a few of many channels."""
+    options = [(printable(name, 40), name) for name in names]
+    return widgets.SelectMultiple(
+        options=options,
+        value=tuple(active),
+        rows=8,
+        tooltip=f"channels to show, {MOST_ROWS} at most",
+        layout=widgets.Layout(width="auto"),
+    )
