@@ -284,7 +284,7 @@ def _default_channels(layer: Layer) -> tuple[ChannelView, ...]:
             channel.name,
             active=i in drawn,
             color=channel.color or color,
-            window=channel.window and (channel.window.start, channel.window.end),
+            window=None if channel.window is None else (channel.window.start, channel.window.end),
         )
         for i, (channel, color) in enumerate(
             zip(layer.channels, render.channel_colors(len(layer.channels)), strict=True)

@@ -115,9 +115,8 @@ def drag(browser: Browser, move: Callable[[int], View]) -> None:
     sent = [each for each in browser.messages[before:] if each[1]["type"] == "frame"]
     seen = {message["frame"] for at, message, _ in sent if at <= last}
     settled = max(at for at, message, _ in sent if message["complete"])
-    print(
-        f"  40 moves: {len(seen)} frames seen, settled {1e3 * (settled - last):.0f} ms after the last"
-    )
+    after = 1e3 * (settled - last)
+    print(f"  40 moves: {len(seen)} frames seen, settled {after:.0f} ms after the last")
 
 
 def main(folder: Path) -> None:
@@ -146,9 +145,8 @@ def main(folder: Path) -> None:
     print(f"a browser that paints for {1e3 * PAINT:.0f} ms")
     drag(browser, lambda i: home.at(z=2.0 * (i % DEPTH)).with_layer(name, opacity=1 - i / 1000))
     drag(browser, lambda i: brighter[0].with_channel(name, "DAPI", window=(0.0, 900.0 + i)))
-    print(
-        f"caches: {server.chunks.cache.nbytes / 1e6:.0f} MB of chunks, {server.tiles.nbytes / 1e6:.1f} MB of tiles"
-    )
+    chunks, tiles = server.chunks.cache.nbytes / 1e6, server.tiles.nbytes / 1e6
+    print(f"caches: {chunks:.0f} MB of chunks, {tiles:.1f} MB of tiles")
     browser.frames.close()
     server.close()
 
