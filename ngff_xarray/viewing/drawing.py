@@ -22,6 +22,7 @@ from ngff_xarray.viewing.sources import Array, Reader, check_affordable
 RGBPixels = NDArray[np.uint8]
 Window = tuple[float, float]
 
+_NOISE = 1e-6  # of a pixel: so far from an edge floats are to be trusted
 _MOST_DEPTH = 2**28  # bytes of a volume that the projection in one tile reads
 _SAMPLE_WIDTH = 512  # pixels: coarser levels have lost their peaks
 _SAMPLE_BLOCKS = 3  # a side, of planes that are too large to be read
@@ -250,8 +251,8 @@ class Painter:
     ) -> Array | None:
         i = np.arange(tile.width) + 0.5
         j = (np.arange(tile.height) + 0.5)[:, np.newaxis]
-        columns = np.floor(there.a * i + there.c * j + there.e + 1e-6)
-        rows = np.floor(there.b * i + there.d * j + there.f + 1e-6)
+        columns = np.floor(there.a * i + there.c * j + there.e + _NOISE)
+        rows = np.floor(there.b * i + there.d * j + there.f + _NOISE)
         height, width = level.shape
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         if not inside.any():
@@ -309,6 +310,8 @@ class Painter:
         some blocks spread over it.
         """
         level = _level_to_sample(layer)
+        if layer.is_empty:
+            return np.zeros(0, layer.dtype)
         if place is None:
             place = {dim: along.at(layer.start[dim]) for dim, along in _positions(layer)}
         blocks = [
@@ -441,7 +444,8 @@ def _level_for(layer: Layer, tile: TileSpec) -> LayerLevel:
 
 def _nearest(step: float, start: float, count: int, size: int) -> NDArray[np.intp]:
     """Return which pixel of an axis of labels holds the centre of each of a tile; -1 beside it."""
-    found = np.floor((np.arange(count) + 0.5) * step + start + 1e-6)
+    # on the edge of two pixels it is of the one that is farther on in the world
+    found = np.floor((np.arange(count) + 0.5) * step + start + math.copysign(_NOISE, step))
     found[(found < 0) | (found >= size)] = -1
     return found.astype(np.intp)
 

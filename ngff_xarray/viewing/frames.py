@@ -26,6 +26,7 @@ _COARSE_AFTER = 0.025  # if tiles are not ready by then, a coarse picture is dra
 _PATIENCE = 0.060  # then what is ready is sent, and so on
 _HURRY = 0.030  # the same while a newer view waits
 _LOST = 1.0  # a browser that does not answer for so long will not
+_UNANSWERED = 0.150  # the same of a message that a better one is to follow
 _RETRY = 5.0  # tiles that could not be read are tried again
 
 _MOST_PROPERTIES = 500  # labels whose properties one message tells
@@ -155,6 +156,7 @@ class Frames:
         self._failed: dict[str, tuple[float, str]] = {}
         self._labelled: set[str] = set()
         self._told: set[int] = set()
+        self._is_slow = False
         self._state = ""
         self._note = ""
         self._probing = False
@@ -257,7 +259,7 @@ class Frames:
             self._failed.clear()
             self._labelled.clear()
             self._told.clear()
-        have = wanted.have - self._to_retry()
+        have = self._to_skip(wanted.have)
         self._number += 1
         frame = _Frame(self._number, wanted.view, plan, have, self._clock.now())
         self._frame = frame
@@ -268,15 +270,20 @@ class Frames:
             self._send_ready(frame)
             return
         arrived = partial(self._arrived, frame)
+        if self._is_slow:  # as the view before this one was
+            self._on_coarse_time(frame)
         for spec in missing:
             self._server.start(spec, arrived)
-        self._later(_COARSE_AFTER, partial(self._on_coarse_time, frame))
+        if not self._is_slow:
+            self._later(_COARSE_AFTER, partial(self._on_coarse_time, frame))
         for delay in (_HURRY, _PATIENCE, _LOST):
             self._later(delay, partial(self._on_time, frame))
 
-    def _to_retry(self) -> set[str]:
+    def _to_skip(self, have: set[str]) -> set[str]:
+        """Return the tiles not to send: those that the browser has, or that failed just now."""
         now = self._clock.now()
-        return {key for key, (when, _) in self._failed.items() if now - when > _RETRY}
+        lately = {key for key, (when, _) in self._failed.items() if now - when <= _RETRY}
+        return (have - set(self._failed)) | (lately & self._held)
 
     # ---- tiles -----------------------------------------------------------------------------
 
@@ -348,8 +355,13 @@ class Frames:
             self._put(message, [tile.data for tile in group])
         frame.messages += len(groups)
         self._sent(frame.number, {tile.spec.key for tile in ready})
-        self._later(_LOST, partial(self._on_lost, frame, frame.messages))
-        if not frame.is_sent:
+        lost = partial(self._on_lost, frame, frame.messages)
+        if frame.is_sent:
+            self._is_slow = self._age(frame) > _PATIENCE
+            self._later(_LOST, lost)
+        else:
+            self._is_slow = True
+            self._later(_UNANSWERED, lost)
             self._later(_PATIENCE, partial(self._on_later, frame))
 
     def _sent(self, number: int, keys: set[str]) -> None:

@@ -267,11 +267,6 @@ class Layer:
         return self.levels[0].source.dtype
 
     @property
-    def is_stored(self) -> bool:
-        """Whether its pixels are those of a store, and were not computed from them."""
-        return "chunks" in self.arrays[0].encoding
-
-    @property
     def is_empty(self) -> bool:
         """Whether there is no pixel to draw."""
         return 0 in self.levels[0].source.shape
@@ -481,7 +476,8 @@ def _named(objects: Any) -> list[tuple[str, Obj]]:
 def _name(obj: Obj) -> str:
     if image.kind(obj) not in ("image", "labels"):
         raise NotOmeError(f"this is a {image.kind(obj)}, no image: open one of its images")
-    return image.name(obj) or str(obj.name if not isinstance(obj, xr.Dataset) else "") or "image"
+    own = None if isinstance(obj, xr.Dataset) else obj.name
+    return image.name(obj) or str(own or image.kind(obj))
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -579,6 +575,9 @@ def _channels(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
     undescribed = not image.ome(obj).get("omero")
     if undescribed and array.dtype == np.uint8 and len(channels) == 3:
         return _TRUE_COLOR
+    if "chunks" not in array.encoding:
+        # of values that were computed, the window of those in the store says nothing
+        return tuple(replace(channel, window=None) for channel in channels)
     return channels
 
 

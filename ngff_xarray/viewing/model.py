@@ -25,7 +25,7 @@ _MOST_TILES = 96  # of a layer in a view
 _TOLERANCE = math.sqrt(2)  # a pixel of the level may be so much larger than one of the screen
 _COARSE = 256  # pixels that the coarse picture shown first has at least
 _MOST_COARSE = 4  # tiles of it
-_MOST_PROJECTED = 2**28  # bytes that a projection of a view may read
+_MOST_PROJECTED = 2**29  # bytes that a projection of a view may read
 _MARGIN = 1.0
 _MOST_STEP = 2**40
 
@@ -279,16 +279,12 @@ def _default_layer(layer: Layer) -> LayerView:
 def _default_channels(layer: Layer) -> tuple[ChannelView, ...]:
     wanted = [i for i, channel in enumerate(layer.channels) if channel.active]
     drawn = set((wanted or range(len(layer.channels)))[:MAX_CHANNELS])
-    # of values that were computed, the window of those in the store says nothing
-    stored = layer.is_stored
     return tuple(
         ChannelView(
             channel.name,
             active=i in drawn,
             color=channel.color or color,
-            window=(channel.window.start, channel.window.end)
-            if channel.window is not None and stored
-            else None,
+            window=None if channel.window is None else (channel.window.start, channel.window.end),
         )
         for i, (channel, color) in enumerate(
             zip(layer.channels, render.channel_colors(len(layer.channels)), strict=True)

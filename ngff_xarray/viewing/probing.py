@@ -155,7 +155,12 @@ def histogram(
     if values.dtype.kind in "bui":
         bins = int(min(bins, high - low + 1))
         low, high = low - 0.5, high + 0.5
-    if not low < high or not math.isfinite(high - low):
-        low, high = (low - 0.5, low + 0.5) if low == high else (low / 2, high / 2)
+    if not math.isfinite(high - low):
+        low, high = low / 2, high / 2
+    # bins must be wider than floats are apart
+    apart = float(np.spacing(max(abs(low), abs(high), 1e-300)))
+    if high - low < 4 * apart or low == high:
+        low, high = low - max(0.5, 2 * apart), high + max(0.5, 2 * apart)
+    bins = max(1, int(min(bins, (high - low) / (2 * apart))))
     counts, edges = np.histogram(values.astype(np.float64), bins, (low, high))
     return counts.astype(np.int64), edges
