@@ -851,7 +851,7 @@ class Pane {
     this.position = element("span", "position");
     this.label = element("span", "label");
     this.values = element("span", "values");
-    this.line.append(this.position, this.label, this.values);
+    this.line.append(this.position, this.values, this.label);
     this.note = element("div", "note", { role: "status" });
     this.live = element("div", "live", { "aria-live": "polite" });
     this.root.append(this.stage, this.line, this.note, this.live);
@@ -1328,7 +1328,7 @@ class Pane {
     const position = positionText(world, this.view()[2], this.units, this.axes);
     const about = id && this.scene.properties.get(id);
     const label = id ? `label ${id}${about ? `: ${about}` : ""}` : "";
-    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join("  ");
+    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join(", ");
     this.line.dataset.stale = String(!known);
     this.show(known?.position || position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
     this.canvas.title = fault;

@@ -173,7 +173,7 @@ def test_hovering_tells_label_and_properties_while_the_kernel_is_busy(seen: Seen
 def test_hovering_tells_intensities_and_all_of_the_position(seen: Seen) -> None:
     seen.page.mouse.move(*seen.at(400, 450))
     seen.wait_for_text("position", "x 400.0 µm, y 450.0 µm, z 3 µm")
-    assert seen.text("values") == "DAPI 400  GFP 450"
+    assert seen.text("values") == "DAPI 400, GFP 450"
     seen.kernel.run("server.blocked = 0.2; server.probes.clear()")
     for step in range(30):
         seen.page.mouse.move(*seen.at(400 + step, 450))
