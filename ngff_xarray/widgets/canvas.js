@@ -823,6 +823,8 @@ class Pane {
     this.said = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.sayTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.staleTimer = undefined;
     /** @type {(() => void)[]} */
     this.undo = [];
     this.root = element("div", "viewer");
@@ -849,7 +851,7 @@ class Pane {
     this.position = element("span", "position");
     this.label = element("span", "label");
     this.values = element("span", "values");
-    this.line.append(this.position, this.label, this.values);
+    this.line.append(this.position, this.values, this.label);
     this.note = element("div", "note", { role: "status" });
     this.live = element("div", "live", { "aria-live": "polite" });
     this.root.append(this.stage, this.line, this.note, this.live);
@@ -891,8 +893,16 @@ class Pane {
     this.on(canvas, "pointerleave", () => this.leave());
     this.on(canvas, "wheel", (event) => this.wheel(event));
     this.on(canvas, "dblclick", (event) => this.doubleClick(event));
-    this.on(canvas, "blur", () => this.leave());
-    this.on(/** @type {HTMLElement} */ (root), "keydown", (event) => this.key(event));
+    this.on(canvas, "blur", () => {
+      delete this.root.dataset.pointing;
+      this.leave();
+    });
+    // Notebook 7 takes keys on their way down from the document: we must be before it
+    const key = (/** @type {KeyboardEvent} */ event) => {
+      if (event.composedPath().includes(root)) this.key(event);
+    };
+    window.addEventListener("keydown", key, { capture: true });
+    this.undo.push(() => window.removeEventListener("keydown", key, { capture: true }));
     this.on(document, "fullscreenchange", () => this.resize());
     this.on(document, "visibilitychange", () => document.hidden || this.scene.ask());
     const configure = () => this.configure();
@@ -907,6 +917,7 @@ class Pane {
   close() {
     for (const undo of this.undo) undo();
     clearTimeout(this.sayTimer);
+    clearTimeout(this.staleTimer);
     cancelAnimationFrame(this.scheduled);
     this.scene.panes.delete(this);
     this.root.remove();
@@ -1018,6 +1029,7 @@ class Pane {
   down(event) {
     if (event.button !== 0 && event.button !== 1) return;
     event.preventDefault();
+    this.root.dataset.pointing = ""; // no ring for those who see where they point
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     const start = this.at(event);
@@ -1149,6 +1161,7 @@ class Pane {
   leave() {
     if (this.gesture) return;
     this.pointer = null;
+    this.answer = null;
     this.byKeys = false;
     this.schedule();
     this.read();
@@ -1173,8 +1186,9 @@ class Pane {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
-    const mine = event.target === this.canvas;
+    const mine = event.composedPath()[0] === this.canvas;
     if (event.key === "Escape" && !this.draft) return; // full screen, and the notebook's own
+    delete this.root.dataset.pointing;
     // a notebook takes letters for commands (dd deletes the cell) and arrows for its own
     event.stopPropagation();
     const act = this.actionOf(event);
@@ -1314,10 +1328,12 @@ class Pane {
     const position = positionText(world, this.view()[2], this.units, this.axes);
     const about = id && this.scene.properties.get(id);
     const label = id ? `label ${id}${about ? `: ${about}` : ""}` : "";
-    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join("  ");
+    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join(", ");
     this.line.dataset.stale = String(!known);
     this.show(known?.position || position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
     this.canvas.title = fault;
+    if (known) clearTimeout(this.staleTimer);
+    else if (this.answer) this.staleAfter();
     this.say(fault || [known?.position || position, label, values].filter(Boolean).join(", "));
     if (!known && !this.gesture) this.scene.probe(world, this);
   }
@@ -1335,6 +1351,15 @@ class Pane {
     const values = Array.isArray(message.values) ? message.values : [];
     this.answer = { at: [message.x, message.y], position: String(message.position ?? ""), values };
     if (this.pointer) this.read();
+  }
+
+  /** Intensities of another place are soon no longer shown. */
+  staleAfter() {
+    clearTimeout(this.staleTimer);
+    this.staleTimer = setTimeout(() => {
+      this.answer = null;
+      this.read();
+    }, BUSY_AFTER);
   }
 
   /** To screen readers: the newest text, not too often. @param {string} text */
