@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
     from ngff_xarray.overlay import Labels
-    from ngff_xarray.picture import Projection
+    from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)

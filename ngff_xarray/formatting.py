@@ -248,7 +248,9 @@ def _channel(channel: Channel) -> Row:
     window = "no window stored"
     if channel.window is not None:
         window = f"{channel.window.start:g} to {channel.window.end:g}"
-    return printable(channel.name), color, window, "" if channel.active else "not shown"
+    curve = "" if channel.gamma == 1 else f"gamma {channel.gamma:g}"
+    said = (curve, "inverted" * channel.inverted, "" if channel.active else "not shown")
+    return printable(channel.name), color, window, ", ".join(filter(None, said))
 
 
 def _chip(channel: Channel) -> str:

@@ -201,10 +201,26 @@ class Window:
 class Channel:
     """One channel: its name on the channel axis, and how the store asks to draw it.
 
-    ``color`` and ``window`` are None where the store says nothing usable.
+    Parameters
+    ----------
+    name
+        Its name on the channel axis.
+    color, window
+        None where the store says nothing usable.
+    active
+        Whether it is drawn unless another choice is made.
+    gamma
+        What lies at ``v`` of the window, 0 to 1, is drawn as ``v**gamma``.
+    inverted
+        Whether the colour stands for the start of the window instead of its end.
+    colormap
+        The name of a colormap to draw it in, instead of the one from black to its colour.
     """
 
     name: str
     color: RGB | None = None
     window: Window | None = None
     active: bool = True
+    gamma: float = 1.0
+    inverted: bool = False
+    colormap: str | None = None

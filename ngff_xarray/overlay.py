@@ -70,7 +70,7 @@ def label_plane(
         Of shape (y, x) and the labels' dtype.
     """
     arrays = image.levels(obj)
-    down, right = image.plane_dims(arrays[0])  # which may be called otherwise than the image's
+    down, right = _drawn_dims(arrays[0], y, x, like)
     number = _level_for(arrays, right, x)
     where = selection.positions_of_labels(
         arrays, {dim: place for dim, place in at.items() if dim not in (down, right)}, like
@@ -85,6 +85,22 @@ def label_plane(
         box = box.max(rest) if projected else box.isel(dict.fromkeys(rest, 0))
         pixels[inside] = box.transpose(down, right).values
     return pixels
+
+
+def _drawn_dims(
+    labels: xr.DataArray, y: xr.DataArray, x: xr.DataArray, like: xr.DataArray
+) -> tuple[str, str]:
+    """Return the axes of labels that are drawn, which may have other names than the image's."""
+    drawn = (str(y.name), str(x.name))
+    if drawn == image.plane_dims(like):
+        return image.plane_dims(labels)
+    missing = [dim for dim in drawn if dim not in labels.dims]
+    if missing:
+        raise SelectionError(
+            f"the labels have no axis {missing[0]!r} to draw; theirs are "
+            f"{', '.join(map(str, labels.dims))}"
+        )
+    return drawn
 
 
 def _box(array: xr.DataArray, indices: Mapping[str, NDArray[np.intp]]) -> xr.DataArray:

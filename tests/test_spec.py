@@ -1577,7 +1577,7 @@ def test_channels() -> None:
         Channel("a_2", (255, 0, 0)),
         Channel("a_3"),
         Channel("a_2_2"),
-        Channel("4", window=Window(5, 1)),
+        Channel("4", window=Window(1, 5), inverted=True),
         Channel("5"),
         Channel("6"),
         Channel("x" * omero.MAX_NAME),

@@ -41,7 +41,12 @@ def channels(omero: Json | None, count: int) -> tuple[Channel, ...]:
     names = _distinct(_name(entry, i) for i, entry in enumerate(entries))
     return tuple(
         Channel(
-            name, parse_color(entry.get("color")), _window(entry), entry.get("active") is not False
+            name,
+            parse_color(entry.get("color")),
+            _window(entry),
+            active=entry.get("active") is not False,
+            gamma=_gamma(entry),
+            inverted=entry.get("inverted") is True,
         )
         for name, entry in zip(names, entries, strict=True)
     )
@@ -136,7 +141,20 @@ def _window(entry: Json) -> Window | None:
     first, last = float(start), float(end)
     if first == last or not math.isfinite(last - first):
         return None
-    return Window(last, first) if entry.get("inverted") is True else Window(first, last)
+    return Window(first, last)
+
+
+def _gamma(entry: Json) -> float:
+    """Return the power that brightness is raised to: the coefficient of family "polynomial".
+
+    The coefficient of "linear" changes nothing. "exponential" and "logarithmic" depend on the
+    range of the pixels in OMERO, and are drawn as if they were linear.
+    """
+    coefficient = entry.get("coefficient")
+    if entry.get("family") != "polynomial" or not is_number(coefficient):
+        return 1.0
+    gamma = float(coefficient)
+    return gamma if 0 < gamma < math.inf else 1.0
 
 
 def check(value: Any, report: Report) -> Json | None:
