@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray import render
+from ngff_xarray.channels import table
 from ngff_xarray.model import RGBA
+from ngff_xarray.render import Projection
 from ngff_xarray.viewing.affine import Affine
 from ngff_xarray.viewing.cache import Loader, Lru
 from ngff_xarray.viewing.layers import Layer, LayerLevel
-from ngff_xarray.viewing.model import ChannelView, LabelView, Projection, TileSpec
+from ngff_xarray.viewing.model import ChannelView, LabelView, TileSpec
 from ngff_xarray.viewing.sources import Array, Reader, check_affordable
 
 RGBPixels = NDArray[np.uint8]
@@ -349,7 +351,7 @@ def _spread(count: int) -> list[int]:
 
 
 def _color(channel: ChannelView) -> render.Color:
-    return channel.color if channel.colormap is None else render.colormap(channel.colormap)
+    return channel.color if channel.colormap is None else table(channel.colormap)
 
 
 def _over(rgb: RGBPixels, labels: Array, layer: Layer, how: LabelView) -> RGBPixels:

@@ -82,6 +82,10 @@ class _Frame:
     began: float
     pending: set[str] = field(default_factory=set)
     ready: list[Tile] = field(default_factory=list)
+    coarse: set[str] | None = None
+    """Coarse tiles that are being drawn, once they were asked for."""
+    held_back: list[TileSpec] = field(default_factory=list)
+    """Tiles that nobody has begun to draw, until a coarse picture is sent."""
     messages: int = 0
     is_overdue: bool = False
     is_sent: bool = False
@@ -157,6 +161,7 @@ class Frames:
         self._labelled: set[str] = set()
         self._told: set[int] = set()
         self._is_slow = False
+        self._is_dragged = False
         self._state = ""
         self._note = ""
         self._probing = False
@@ -234,6 +239,7 @@ class Frames:
         if frame is not None and not self._is_over(frame):
             return
         self._frame = None
+        self._is_dragged = frame is not None and not frame.is_sent
         if self._waiting is not None:
             wanted, self._waiting = self._waiting, None
             self._begin(wanted)
@@ -269,15 +275,19 @@ class Frames:
         if not missing:
             self._send_ready(frame)
             return
-        arrived = partial(self._arrived, frame)
+        frame.held_back = missing
         if self._is_slow:  # as the view before this one was
-            self._on_coarse_time(frame)
-        for spec in missing:
-            self._server.start(spec, arrived)
-        if not self._is_slow:
-            self._later(_COARSE_AFTER, partial(self._on_coarse_time, frame))
+            self._start_coarse(frame)
+        if not (self._is_dragged and frame.coarse):  # the next view takes over from this one, too
+            self._start_held_back(frame)
+        self._later(_COARSE_AFTER, partial(self._start_coarse, frame))
         for delay in (_HURRY, _PATIENCE, _LOST):
             self._later(delay, partial(self._on_time, frame))
+
+    def _start_held_back(self, frame: _Frame) -> None:
+        specs, frame.held_back = frame.held_back, []
+        for spec in specs:
+            self._server.start(spec, partial(self._arrived, frame))
 
     def _to_skip(self, have: set[str]) -> set[str]:
         """Return the tiles not to send: those that the browser has, or that failed just now."""
@@ -302,21 +312,25 @@ class Frames:
         if not frame.pending or frame.is_overdue:
             self._send_ready(frame)
 
-    def _on_coarse_time(self, frame: _Frame) -> None:
-        if frame is not self._frame or frame.messages:
+    def _start_coarse(self, frame: _Frame) -> None:
+        """Draw a coarse picture, if there is one and nothing was sent yet."""
+        if frame is not self._frame or frame.messages or frame.coarse is not None:
             return
-        for spec in frame.plan.coarse:
-            if spec.key not in frame.have and spec.key not in frame.pending:
-                arrived = partial(self._post_coarse, frame)
-                self._server.start(spec, arrived, urgent=True)
+        specs = [spec for spec in frame.plan.coarse if spec.key not in frame.have | frame.pending]
+        frame.coarse = {spec.key for spec in specs}
+        for spec in specs:
+            self._server.start(spec, partial(self._post_coarse, frame), urgent=True)
 
     def _post_coarse(self, frame: _Frame, tile: Tile) -> None:
         self._post(partial(self._on_coarse, frame, tile))
 
     def _on_coarse(self, frame: _Frame, tile: Tile) -> None:
-        if frame is not self._frame or not frame.pending or tile.is_error:
+        if frame is not self._frame or not frame.pending:
             return
-        frame.ready.insert(0, tile)
+        frame.coarse = (frame.coarse or set()) - {tile.spec.key}
+        if not tile.is_error:
+            frame.ready.insert(0, tile)
+        frame.is_overdue |= bool(frame.held_back) and not frame.coarse
         self._on_time(frame)
 
     def _on_time(self, frame: _Frame) -> None:
@@ -328,6 +342,8 @@ class Frames:
             frame.is_overdue = True
             if frame.ready:
                 self._send_ready(frame)
+            if self._waiting is None or not frame.messages:
+                self._start_held_back(frame)
         self._advance()
 
     def _on_later(self, frame: _Frame) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import geometry, image, overlay, units
+from ngff_xarray import channels, geometry, image, overlay, units
 from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.image import Obj
-from ngff_xarray.model import RGBA, Channel, Json, Window
+from ngff_xarray.model import RGBA, Channel, Json
 from ngff_xarray.overlay import Labels
 from ngff_xarray.spec import image_label, omero
 from ngff_xarray.text import printable
@@ -27,11 +27,6 @@ Plane = tuple[str, str]
 """The world's axes that are drawn: downwards, and to the right."""
 
 _SHOWN_ENTRIES = 8  # properties of one label
-_TRUE_COLOR = (
-    Channel("0", (255, 0, 0), Window(0, 255)),
-    Channel("1", (0, 255, 0), Window(0, 255)),
-    Channel("2", (0, 0, 255), Window(0, 255)),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -570,15 +565,12 @@ def _layer(name: str, obj: Obj, frame: _Frame, over: Mapping[str, Obj]) -> Layer
 
 
 def _channels(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
-    """Return the channels as stored; three of bytes that nobody described are true colour."""
-    channels = image.channels(image.with_ome(array, image.ome(obj) or None))
-    undescribed = not image.ome(obj).get("omero")
-    if undescribed and array.dtype == np.uint8 and len(channels) == 3:
-        return _TRUE_COLOR
-    if "chunks" not in array.encoding:
+    """Return the channels as they are to be drawn."""
+    stored = channels.stored(image.with_ome(array, image.ome(obj) or None), obj)
+    if "chunks" not in array.encoding and image.ome(obj).get("omero"):
         # of values that were computed, the window of those in the store says nothing
-        return tuple(replace(channel, window=None) for channel in channels)
-    return channels
+        return tuple(replace(channel, window=None) for channel in stored)
+    return stored
 
 
 def _turned(layer: Layer, frame: _Frame) -> Layer | None:

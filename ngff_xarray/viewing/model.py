@@ -7,18 +7,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from ngff_xarray import render, units
+from ngff_xarray import channels, render, units
+from ngff_xarray.channels import MAX_CHANNELS
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.model import RGB
+from ngff_xarray.render import Projection
 from ngff_xarray.viewing.affine import Affine, Bounds
 from ngff_xarray.viewing.layers import Layer, LayerLevel, World
 
-Projection = Literal["max", "mean", "min"]
 Point = tuple[float, float]
 
-MAX_CHANNELS = 8  # that are drawn of a layer
 _TILE = 512  # pixels a side, about: what a browser decodes and a thread renders at once
 _SMALLEST_TILE, _LARGEST_TILE = 256, 1024
 _MOST_TILES = 96  # of a layer in a view
@@ -277,14 +277,16 @@ def _default_layer(layer: Layer) -> LayerView:
 
 
 def _default_channels(layer: Layer) -> tuple[ChannelView, ...]:
-    wanted = [i for i, channel in enumerate(layer.channels) if channel.active]
-    drawn = set((wanted or range(len(layer.channels)))[:MAX_CHANNELS])
+    drawn = set(channels.chosen(layer.channels, None)[0])
     return tuple(
         ChannelView(
             channel.name,
             active=i in drawn,
             color=channel.color or color,
             window=None if channel.window is None else (channel.window.start, channel.window.end),
+            gamma=channel.gamma,
+            inverted=channel.inverted,
+            colormap=channel.colormap,
         )
         for i, (channel, color) in enumerate(
             zip(layer.channels, render.channel_colors(len(layer.channels)), strict=True)

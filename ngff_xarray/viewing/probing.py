@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ngff_xarray.channels import MAX_CHANNELS
 from ngff_xarray.text import printable
 from ngff_xarray.viewing.drawing import Painter, Part
 from ngff_xarray.viewing.layers import Layer, LayerLevel, World, with_unit
-from ngff_xarray.viewing.model import MAX_CHANNELS, LayerView, View, resolution
+from ngff_xarray.viewing.model import LayerView, View, resolution
 
 _CHEAP_CHUNK = 2**24  # bytes of a chunk that is read for the value of one pixel
 
