@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,17 +83,29 @@ def _systems(said: Mapping[str, Any], axes: tuple[Axis, ...], lossy: bool) -> di
         axis.extra.get("name", axis.name) for axis in axes
     ]
     links = said.get("coordinateTransformations", [])
-    if not fits and (links or len(systems) > 1):
+    if own is not None and not fits and (links or len(systems) > 1):
         if not lossy:
-            names = ", ".join(axis.name for axis in axes)
-            raise UnsupportedError(
-                f"the coordinate systems of this image need the axes of {name!r}, which it no "
-                f"longer has (it has {names}): give lossy=True to leave them out"
-            )
+            raise UnsupportedError(_misfit(str(name), own, axes))
         return {"intrinsic": name}
     if not fits:
         return {"intrinsic": name}
     return {"intrinsic": name, "systems": tuple(systems), "transformations": tuple(links)}
+
+
+def _misfit(name: str, own: Mapping[str, Any], axes: Sequence[Axis]) -> str:
+    """Return why an image is not in the coordinate system that it should be in."""
+    wanted = [str(axis.get("name")) for axis in own["axes"]]
+    names = [axis.extra.get("name", axis.name) for axis in axes]
+    if sorted(wanted) == sorted(names):
+        return (
+            f"the axes of this image are in the order {', '.join(names)}, those of its coordinate "
+            f"system {name!r} in the order {', '.join(wanted)}: transpose it (a tree by "
+            "map_over_datasets), or give lossy=True to leave the coordinate systems out"
+        )
+    return (
+        f"the coordinate systems of this image need the axes of {name!r}, which it no "
+        f"longer has (it has {', '.join(names)}): give lossy=True to leave them out"
+    )
 
 
 def _channels(obj: Obj, said: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -1092,6 +1093,63 @@ def test_systems_that_no_longer_fit_are_refused(tmp_path: Path) -> None:
         _again(plane, tmp_path)
     assert not (tmp_path / "again.ome.zarr").exists()
     assert _again(plane, tmp_path, lossy=True)["0/image"].dims == ("y", "x")
+
+
+def _links(*kinds: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Links between systems, as 0.6 writes them."""
+    return [
+        {**said, "input": {"name": source}, "output": {"name": target}}
+        for source, target, said in kinds
+    ]
+
+
+def test_another_intrinsic_system_is_written_with_links_of_its_own(tmp_path: Path) -> None:
+    """The specification wants every link to start or end at the intrinsic system."""
+    turn = {"type": "rotation", "rotation": [[0.6, -0.8], [0.8, 0.6]]}
+    both = {"type": "bijection", "forward": turn, "inverse": {"type": "identity"}}
+    links = _links(
+        ("physical", "far", {"type": "scale", "scale": [1000, 500]}),
+        ("physical", "turned", turn),
+        ("mirrored", "physical", {"type": "affine", "affine": [[1, 0, 0], [0, -1, 4]]}),
+        ("physical", "both", both),
+        ("moved", "physical", {"type": "translation", "translation": [3, 4]}),
+        ("physical", "lifted", {"type": "projectAxis", "createdOutputs": [0]}),
+    )
+    names = ("far", "turned", "mirrored", "both", "moved")
+    systems = [{"name": name, "axes": [{"name": axis, **PLANE} for axis in "yx"]} for name in names]
+    systems.append({"name": "lifted", "axes": [{"name": axis, **PLANE} for axis in "zyx"]})
+    path = _image(
+        tmp_path, version="0.6", axes="yx", shape=(8, 10), systems=systems, transformations=links
+    )
+    tree = xr.open_datatree(path)
+    assert tree.ngff.issues == ()
+    points = np.array([[1.0, 2.0], [30.0, -4.0]])
+    for name in ("far", "moved"):
+        moved = tree.ngff.to_system(name)
+        again = _again(moved, tmp_path / name)
+        assert again.ngff.issues == ()
+        assert again.attrs["ome"]["intrinsic"] == name
+        np.testing.assert_allclose(again["0/x"], moved["0/x"])
+        for source, target in itertools.product((*names, "physical"), (*names, "lifted")):
+            there = [each.ngff.transform(points, from_=source, to=target) for each in (tree, again)]
+            np.testing.assert_allclose(there[1], there[0], atol=1e-9)
+
+
+def test_axes_in_another_order_than_those_of_their_system(tmp_path: Path) -> None:
+    links = _links(("physical", "swapped", {"type": "mapAxis", "mapAxis": [1, 0]}))
+    systems = [{"name": "swapped", "axes": [{"name": axis, **PLANE} for axis in "yx"]}]
+    path = _image(
+        tmp_path, version="0.6", axes="yx", shape=(8, 10), systems=systems, transformations=links
+    )
+    swapped = xr.open_datatree(path).ngff.to_system("swapped")
+    with pytest.raises(UnsupportedError, match=r"order x, y.* order y, x: transpose it"):
+        _again(swapped, tmp_path)
+    turned = swapped.map_over_datasets(
+        lambda level: level.transpose("y", "x", missing_dims="ignore")
+    )
+    again = _again(turned, tmp_path)
+    assert again.ngff.issues == ()
+    xr.testing.assert_equal(again["0/image"].load(), turned["0/image"].load())
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

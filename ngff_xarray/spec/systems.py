@@ -412,9 +412,66 @@ def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
         "datasets": [_write_level(level, name, ndim) for level in multiscale.levels],
     }
     if multiscale.transformations:
-        entry["coordinateTransformations"] = [dict(link) for link in multiscale.transformations]
+        sizes = {str(stored.get("name")): len(stored.get("axes") or ()) for stored in systems}
+        entry["coordinateTransformations"] = _around(name, multiscale.transformations, sizes)
     said = {"name": multiscale.name, "type": multiscale.type, "metadata": multiscale.metadata}
     return entry | {key: value for key, value in said.items() if value is not None}
+
+
+def _around(
+    intrinsic: str, links: Iterable[Json], sizes: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return links so that each has the intrinsic system at one end, where they can be said so.
+
+    The specification demands it. `to_system` makes another system the intrinsic one: those that
+    were next to the one before are a link further away from then on.
+    """
+    found = [dict(link) for link in links]
+    near = {
+        other: link
+        for link in found
+        for here, other in (_own_ends(link), _own_ends(link)[::-1])
+        if here == intrinsic and other is not None
+    }
+    return [_led_around(link, intrinsic, near, sizes) for link in found]
+
+
+def _own_ends(link: Json) -> tuple[str | None, str | None]:
+    """Return the names of the systems of this image that a link leads from and to."""
+    ends = [link.get(key) for key in ("input", "output")]
+    first, then = (None if _path(end) else _name(end) for end in ends)
+    return first, then
+
+
+def _led_around(
+    link: dict[str, Any], intrinsic: str, near: Mapping[str, Json], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a link between two other systems as one that has the intrinsic system at one end."""
+    source, target = _own_ends(link)
+    if intrinsic in (source, target):
+        return link
+    here = {"name": intrinsic}
+    if source is not None and source in near:
+        step = _directed(near[source], intrinsic, leaves=True)
+        steps, ends = [step, link], {"input": here, "output": link["output"]}
+        ndim = sizes.get(intrinsic)
+    elif target is not None and target in near:
+        step = _directed(near[target], intrinsic, leaves=False)
+        steps, ends = [link, step], {"input": link["input"], "output": here}
+        ndim = sizes.get(source or "")
+    else:
+        return link
+    known = [step for step in steps if step is not None]
+    if len(known) < len(steps):
+        return link
+    named = {"name": link["name"]} if "name" in link else {}
+    return {**transformations.chained(known, ndim), **named, **ends}
+
+
+def _directed(link: Json, intrinsic: str, *, leaves: bool) -> Json | None:
+    """Return what a link says from or to the intrinsic system, None where 0.6 cannot say it."""
+    forward = (_own_ends(link)[0] == intrinsic) == leaves
+    return link if forward else transformations.inverted(link)
 
 
 def _write_level(level: Level, system: str, ndim: int) -> dict[str, Any]:
