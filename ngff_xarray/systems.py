@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from ngff_xarray.text import printable
 from ngff_xarray.transforms import Identity, Transformation, compose, simplify
 
 _SHOWN = 12  # names in an error
+_REASONS = 4  # and why links could not be gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Graph:
         """
         for name in (from_, to):
             if name not in self.systems:
-                known = _listed(self.systems)
+                known = _named(self.systems) or "none"
                 raise TransformationError(
                     f"there is no coordinate system {name!r}; there are {known}"
                 )
@@ -135,11 +136,14 @@ class Graph:
         return found
 
     def _nothing_leads(self, from_: str, to: str, blocked: list[str]) -> str:
-        ends = []
-        for name in (from_, to):
-            others = self._connected(name)
-            ends.append(f"{name!r} is connected to {_listed(others) if others else 'no other'}")
-        why = f": {'; '.join(blocked)}" if blocked else ""
+        others = {name: self._connected(name) for name in (from_, to)}
+        ends = [
+            f"{name!r} is connected to {_named(some) or 'no other'}"
+            for name, some in others.items()
+        ]
+        # links that cannot be gone are the reason only where they would lead there
+        reasons = list(dict.fromkeys(blocked)) if to in others[from_] else []
+        why = f": {_listed(reasons, '; ', _REASONS)}" if reasons else ""
         return f"nothing leads from {from_!r} to {to!r}{why} ({'; '.join(ends)})"
 
     def _connected(self, name: str) -> list[str]:
@@ -182,7 +186,10 @@ def _backwards(name: str, done: Mapping[str, _Step | None]) -> Iterator[_Step]:
         name = step.link.target if step.backward else step.link.source
 
 
-def _listed(names: Iterable[str]) -> str:
-    shown = [printable(repr(name)) for name in names]
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more if shown else "none"
+def _named(names: Iterable[str]) -> str:
+    return _listed([printable(repr(name)) for name in names], ", ", _SHOWN)
+
+
+def _listed(texts: Sequence[str], separator: str, most: int) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more
