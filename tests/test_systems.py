@@ -144,6 +144,20 @@ def test_many_reasons_are_counted() -> None:
     assert len(str(error.value)) < 1000
 
 
+def test_a_way_round_a_link_that_cannot_be_read() -> None:
+    def missing() -> Transformation:
+        raise TransformationError("the array is missing")
+
+    broken = Link("a", "b", missing)
+    beside = graph("ab", broken, Link("a", "b", Scale((2.0, 3.0))))
+    assert at(beside.path("a", "b"), 1.0, 1.0) == [2.0, 3.0]
+    round_ = graph("abc", broken, Link("a", "c", Identity()), Link("c", "b", Scale((5.0, 5.0))))
+    assert at(round_.path("a", "b"), 1.0, 1.0) == [5.0, 5.0]
+    many = graph("ab", *(Link("a", "b", missing) for _ in range(3000)))
+    with pytest.raises(TransformationError, match="from 'a' to 'b': the array is missing"):
+        many.path("a", "b")
+
+
 def test_what_cannot_be_read() -> None:
     def missing() -> Transformation:
         raise NgffError("there is no array at 'm'")
