@@ -1519,6 +1519,7 @@ def test_scattered_points_read_little() -> None:
         ({"method": "cubic"}, "expected 'linear' or 'nearest', found 'cubic'"),
         ({"fill": math.nan}, "pixels of type uint16 cannot be nan"),
         ({"fill": -1}, "pixels of type uint16 cannot be -1"),
+        ({"fill": "black"}, "fill: expected a number, found 'black'"),
         ({"system": "moon"}, "no coordinate system 'moon'"),
         ({"level": 3}, "there is no level 3"),
     ],
