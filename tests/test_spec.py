@@ -788,6 +788,32 @@ def test_units_of_another_type_count_where_the_axes_of_space_are_counted(version
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "untyped", "rule"),
+    [
+        ("tcyx", "t", rules.AXES_OTHERS),
+        ("czyx", "z", rules.AXES_OTHERS),
+        ("tyx", "t", None),
+        ("cyx", "c", None),
+        ("zyx", "z", None),
+        ("yxz", "z", rules.AXES_ORDER),
+    ],
+)
+def test_axes_without_a_type_are_no_axes_of_time_or_space_whatever_their_name(
+    version: str, names: str, untyped: str, rule: rules.Rule | None
+) -> None:
+    kinds: list[str | None] = [{"t": "time", "c": "channel"}.get(name, "space") for name in names]
+    attributes = with_axes(kinds, version)
+    for name, axis in zip(names, ome(attributes)["multiscales"][0]["axes"], strict=True):
+        axis["name"] = name
+        if name == untyped:
+            del axis["type"]
+    _, image, issues = read(attributes)
+    assert [axis.type for axis in image.multiscale.axes] == kinds  # the name is good enough there
+    found = {issue.rule for issue in issues if issue.severity == "error"}
+    assert found == ({rule.text} if rule else set())
+
+
 @pytest.mark.parametrize(("count", "names"), [(5, "tczyx"), (2, "yx")])
 def test_axes_that_only_the_scale_tells(version: str, count: int, names: str) -> None:
     attributes = put(with_axes(["space"] * count, version), "multiscales[0].axes", DELETED)
