@@ -1084,6 +1084,22 @@ FAULTS: list[Fault] = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["displacement", "coordinate"])
+@pytest.mark.parametrize("discrete", [True, False, None, DELETED])
+def test_axes_of_vectors_are_discrete(kind: str, discrete: Any) -> None:
+    attributes = minimal("0.6")
+    axes = ome(attributes)["multiscales"][0]["coordinateSystems"][0]["axes"]
+    axes.insert(0, {"name": "d", "type": kind, "discrete": discrete})
+    if discrete is DELETED:
+        del axes[0]["discrete"]
+    for dataset in ome(attributes)["multiscales"][0]["datasets"]:
+        for part in dataset["coordinateTransformations"][0]["transformations"]:
+            part[part["type"]].insert(0, 1)
+    found = validate_document(attributes)
+    assert found.valid == (discrete is True)
+    assert {issue.path for issue in found.errors} <= {f"{SYSTEM}[0].axes[0].discrete"}
+
+
 def _named(fault: Fault) -> str:
     kind, path, value, *_ = fault
     return f"{kind}-{path}={'deleted' if value is DELETED else shown(value)}"

@@ -176,9 +176,10 @@ def _read_axis(entry: Any, where: str, report: Report) -> Axis:
     if "discrete" in entry and not isinstance(entry["discrete"], bool):
         found = f"expected true or false, found {shown(entry['discrete'])}"
         report.error(f"{where}.discrete", rules.AXIS_DISCRETE, found)
-    if kind in _VECTORS and entry.get("discrete") is not True:
+    # before 0.6 these are custom types like any other
+    if report.version == "0.6" and kind in _VECTORS and entry.get("discrete") is not True:
         found = f"expected true on an axis of type {kind}, found {shown(entry.get('discrete'))}"
-        report.warn(f"{where}.discrete", rules.VECTOR_AXIS, found)
+        report.error(f"{where}.discrete", rules.VECTOR_AXIS, found)
     long_name = entry.get("longName")
     if "longName" in entry and not isinstance(long_name, str):
         found = f"expected text, found {shown(long_name)}"
