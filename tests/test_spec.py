@@ -916,6 +916,20 @@ def test_the_names_of_axes_are_free(version: str) -> None:
     assert errors(issues) == []
 
 
+def test_levels_are_ordered_as_their_scales_tell() -> None:
+    for version in WRITTEN:
+        attributes = minimal(version)
+        ome(attributes)["multiscales"][0]["datasets"].reverse()
+        found = validate_document(attributes).errors
+        assert [(issue.path, issue.rule) for issue in found] == [
+            ("multiscales[0].datasets[1].path", rules.LEVEL_ORDER.text)
+        ]
+        scale = LEVEL_SCALE if version == "0.6" else SCALE
+        for factors, valid in (([2, 0.5], True), ([2, 1 + 1e-9], True), ([2.5, 0.5], False)):
+            attributes = put(minimal(version), scale, factors)
+            assert validate_document(attributes).valid == valid
+
+
 # ---- faults of other groups, and of 0.6 --------------------------------------------------------
 
 FLAT, INDEXED, NAMED = VERSIONS[:4], WRITTEN, VERSIONS[:5]

@@ -46,6 +46,7 @@ def read_multiscale(entry: Json, where: str, report: Report, *, draft: bool) -> 
         _read_level(path, item, link, f"{where}.datasets[{i}]", len(axes), report)
         for i, ((path, item), link) in enumerate(zip(found, links, strict=True))
     )
+    levels.check_order(read, f"{where}.datasets", len(axes), report)
     more = _read_beyond(entry, where, intrinsic, systems, report, complain)
     return Multiscale(
         axes=axes,
