@@ -992,7 +992,8 @@ FAULTS: list[Fault] = [
         ("plate", f"{ACQUISITION}.id", bad, None, "error", "expected an integer", VERSIONS)
         for bad in (DELETED, None, "1", True)
     ),
-    ("plate", f"{ACQUISITION}.id", -1, None, "error", "of at least 0", VERSIONS[1:]),
+    ("plate", f"{ACQUISITION}.id", -1, None, "error", "of at least 0", INDEXED),
+    ("plate", f"{ACQUISITION}.id", -1.5, None, "error", "expected an integer", VERSIONS[1:]),
     ("plate", f"{ACQUISITION}.name", DELETED, None, "warning", "is missing", VERSIONS),
     ("plate", f"{ACQUISITION}.name", 3, None, "error", "expected text", VERSIONS),
     ("plate", f"{ACQUISITION}.maximumfieldcount", 0, None, "error", "positive", VERSIONS[3:]),
@@ -1015,7 +1016,8 @@ FAULTS: list[Fault] = [
         for bad in ("a/b", "a b", "ä", "__a", "...")
     ),
     ("well", f"{FIELD}.path", "a_b.c-d", None, "error", "found 'a_b.c-d'", NAMED),
-    ("well", f"{FIELD}.path", "1", "well.images", "error", "'1' stands here twice", VERSIONS),
+    ("well", f"{FIELD}.path", "1", "well.images", "error", "'1' stands here twice", INDEXED),
+    ("well", f"{FIELD}.path", "1", "well.images", "warning", "stands here twice", VERSIONS[:3]),
     ("well", f"{FIELD}.acquisition", "1", None, "error", "expected an integer", VERSIONS),
     ("well", "well.version", "0.9", None, "error", "found '0.9'", FLAT),
     *(
@@ -1151,6 +1153,7 @@ def test_what_older_versions_allow() -> None:
         for path in ("A/1/2", "A", "x y/z"):
             attributes = put(plate(version), f"{WELL}.path", path)
             assert validate_document(attributes).issues == ()
+        assert validate_document(put(plate(version), f"{ACQUISITION}.id", -1)).issues == ()
     assert validate_document(put(well("0.6"), f"{FIELD}.path", "a_b.c-d")).issues == ()
     assert validate_document(put(plate("0.1"), f"{ACQUISITION}.id", -1.5)).issues == ()
 
