@@ -873,9 +873,20 @@ def test_transformations_before_there_were_any_are_kept() -> None:
 def test_colors_that_repeat(version: str) -> None:
     attributes = put(with_label(version), "image-label.colors[1].label-value", 1)
     found = [issue for issue in read(attributes)[2] if issue.path.endswith("label-value")]
-    # since 0.5 nothing is said of them
-    assert [issue.severity for issue in found] == ["error" if version == "0.4" else "warning"]
+    assert [issue.severity for issue in found] == ["error"]
     assert "1 stands here again; the last one wins" in found[0].message
+    records = [{"label-value": 1, "class": name} for name in "ab"]
+    attributes = put(with_label(version), "image-label.properties", records)
+    assert errors(read(attributes)[2]) == []
+
+
+def test_labels_state_their_version_as_text() -> None:
+    for version, valid in (("0.4", False), ("0.5", False), ("0.6", True)):
+        attributes = put(with_label(version), "image-label.version", 3)
+        found = validate_document(attributes)
+        assert found.valid == valid
+        assert [issue.path for issue in found.issues] == ["image-label.version"]
+    assert validate_document(put(with_label("0.5"), "image-label.version", "0.5")).issues == ()
 
 
 def test_whole_numbers_may_have_a_point(version: str) -> None:
