@@ -1076,6 +1076,7 @@ FAULTS: list[Fault] = [
     ("image", f"{LEVEL}.input", "0", None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.input", DELETED, None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.input.path", "1", None, "error", "expected '0', found '1'", ("0.6",)),
+    ("image", f"{LEVEL}.input.path", "/0", None, "error", "expected '0', found '/0'", ("0.6",)),
     ("image", f"{LEVEL}.input.name", "a", None, "error", "found 'a'", ("0.6",)),
     ("image", f"{LEVEL}.output", DELETED, None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.output.path", "a", None, "error", "found 'a'", ("0.6",)),

@@ -100,7 +100,7 @@ def _check_level_ends(link: Json, path: str, where: str, report: Report) -> None
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
         found = f"expected an object with a path, found {shown(source)}"
         report.error(f"{where}.input", rules.LEVEL_INPUT, found)
-    elif source["path"].strip("/") != path:
+    elif source["path"].rstrip("/") != path:
         found = f"expected {shown(path)}, found {shown(source['path'])}"
         report.error(f"{where}.input.path", rules.LEVEL_INPUT, found)
     elif source.get("name") is not None:
