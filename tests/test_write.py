@@ -1009,8 +1009,26 @@ def test_a_flipped_bit_is_told_from_a_pixel(tmp_path: Path) -> None:
     content = bytearray(chunk.read_bytes())
     content[-6] ^= 1
     chunk.write_bytes(content)
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(StoreError, match=r"again\.ome\.zarr/0: .*checksum"):
         xr.open_datatree(tmp_path / "again.ome.zarr")["0/image"].load()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.6"])
+def test_a_broken_chunk_is_named_however_it_is_read(tmp_path: Path, version: str) -> None:
+    path = _image(tmp_path, version=version)
+    for chunk in (path / "0").rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith((".z", "zarr.json")):
+            chunk.write_bytes(chunk.read_bytes()[:9])
+    tree = xr.open_datatree(path)
+    reads: tuple[Callable[[], Any], ...] = (
+        lambda: tree["0/image"].load(),
+        lambda: tree["0/image"].isel(y=[1, 3], x=[0, 2]).load(),
+        lambda: xr.open_datatree(path, chunks={})["0/image"].compute(),
+        lambda: _again(tree, tmp_path),
+    )
+    for read in reads:
+        with pytest.raises(StoreError, match=r"a\.ome\.zarr/0: pixels cannot be read"):
+            read()
 
 
 def test_large_chunks_of_small_parts(tmp_path: Path) -> None:
