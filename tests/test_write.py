@@ -1087,6 +1087,30 @@ def test_transformations_that_a_version_lacks_are_left_out_where_that_is_wanted(
     assert "coordinateTransformations" not in again.attrs["ome"]
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_transformations_of_spatialdata_are_of_their_versions_only(
+    tmp_path: Path, version: str
+) -> None:
+    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    ends = {"input": {"name": "yx", "axes": axes}, "output": {"name": "global", "axes": axes}}
+    links = [{"type": "affine", "affine": [[1, 0, 2], [0, 1, 3], [0, 0, 1]], **ends}]
+    path = write_image(
+        tmp_path / "a.ome.zarr",
+        version=version,
+        axes="yx",
+        multiscale={"coordinateTransformations": links},
+    )
+    tree = xr.open_datatree(path)
+    with pytest.raises(UnsupportedError, match=r"0\.6 cannot say these transformations .*'affine'"):
+        _again(tree, tmp_path, version="0.6")
+    assert not (tmp_path / "again.ome.zarr").exists()
+    assert _faults(_again(tree, tmp_path, version="0.6", lossy=True)) == []
+    for target in ("0.4", "0.5"):
+        tree.ngff.to_zarr(tmp_path / f"{target}.ome.zarr", version=target)
+        entry = document(tmp_path / f"{target}.ome.zarr")["multiscales"][0]
+        assert entry["coordinateTransformations"] == links
+
+
 def test_systems_without_transformations_are_named_too(tmp_path: Path) -> None:
     path = _image(tmp_path, version="0.6", **SHEARED)
     edit_attributes(path, lambda ome: _entry(ome).pop("coordinateTransformations"))

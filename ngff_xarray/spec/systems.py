@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ngff_xarray import transforms as t
+from ngff_xarray.errors import UnsupportedError
 from ngff_xarray.model import CoordinateSystem, Json, Level, Multiscale, Scene
 from ngff_xarray.spec import levels, rules, transformations
 from ngff_xarray.spec.axes import check_image_axes, read_axes, read_systems, write_axis
@@ -396,6 +397,25 @@ def parse_system(value: Json) -> CoordinateSystem | None:
     return CoordinateSystem(name, read_axes(value.get("axes"), "axes", Report("system")))
 
 
+def check_sayable(multiscale: Multiscale, version: str) -> None:
+    """Check that version 0.6 can say all of an image.
+
+    Raises
+    ------
+    UnsupportedError
+        If it has transformations of SpatialData's: their ends hold whole coordinate systems,
+        where 0.6 has the names of systems that the image describes.
+    """
+    foreign = multiscale.extra.get("coordinateTransformations")
+    if foreign is not None:
+        kinds = [shown(link.get("type")) for link in foreign if isinstance(link, dict)]
+        raise UnsupportedError(
+            f"OME-Zarr {version} cannot say these transformations to coordinate systems that are "
+            f"described inside them ({', '.join(kinds)}): write the version that they came from, "
+            "or give lossy=True to leave them out"
+        )
+
+
 def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
     """Return the object of ``multiscales`` that describes an image in version 0.6."""
     name = multiscale.intrinsic or "intrinsic"
@@ -407,8 +427,9 @@ def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
     if not any(stored.get("name") == name for stored in systems):
         systems.insert(0, own)
     ndim = len(multiscale.axes)
+    extra = {k: v for k, v in multiscale.extra.items() if k != "coordinateTransformations"}
     entry: dict[str, Any] = {
-        **multiscale.extra,
+        **extra,
         "coordinateSystems": systems,
         "datasets": [_write_level(level, name, ndim) for level in multiscale.levels],
     }
