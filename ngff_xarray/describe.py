@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from ngff_xarray import geometry, image, units
@@ -122,8 +123,13 @@ def _channels(obj: Obj, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def other_attributes(obj: xr.DataTree | xr.Dataset | xr.DataArray) -> dict[str, Any]:
-    """Return the attributes of a node that are not OME's."""
-    return {str(key): value for key, value in obj.attrs.items() if key != "ome"}
+    """Return the attributes of a node that are not OME's, numpy's numbers and arrays as lists."""
+    return {str(key): _plain(value) for key, value in obj.attrs.items() if key != "ome"}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value of numpy, as xarray writes it."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def ome_attrs(image: Image) -> dict[str, Any]:

@@ -687,6 +687,90 @@ def test_attributes_that_are_not_omes_survive(
     assert _attributes(written / "labels" / "cells" / "0", target) == {}
 
 
+def _put_attributes(path: Path, attributes: dict[str, Any], version: str) -> None:
+    """Write the attributes of a group that is none of OME's."""
+    if version == "0.4":
+        (path / ".zgroup").write_text('{"zarr_format": 2}')
+        (path / ".zattrs").write_text(json.dumps(attributes))
+    else:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        (path / "zarr.json").write_text(json.dumps(group))
+
+
+@pytest.mark.parametrize("wells", [None, "all"])
+@pytest.mark.parametrize(("version", "target"), [*PAIRS, ("0.4", "0.4")])
+def test_attributes_of_groups_on_the_way_down_survive(
+    tmp_path: Path, version: str, target: str, wells: str | None
+) -> None:
+    image = {**TINY, "levels": 2, "paths": ["scale0/image", "scale1/image"]}
+    image |= {"labels": {"sub/cells": {}}}
+    path = write_plate(
+        tmp_path / "p.ome.zarr", version=version, rows="A", columns="1", fields=1, image=image
+    )
+    between = ("A", "A/1/0/scale0", "A/1/0/labels/sub")
+    for name in between:
+        _put_attributes(path / name, {"mine": name}, version)
+    _again(xr.open_datatree(path, wells=wells), tmp_path, version=target)
+    for name in between:
+        assert _attributes(tmp_path / "again.ome.zarr" / name, target) == {"mine": name}
+
+
+@pytest.mark.parametrize(("version", "target"), [*PAIRS, ("0.4", "0.4")])
+def test_the_series_listed_beside_a_plate_survive(
+    tmp_path: Path, version: str, target: str
+) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", version=version, rows="A", image=TINY)
+    listed = {"series": ["A/1/0", "A/1/1"]}
+    (path / "OME").mkdir()
+    said = listed if version == "0.4" else {"ome": {"version": version, **listed}}
+    _put_attributes(path / "OME", {"mine": 1, **said}, version)
+    _again(xr.open_datatree(path), tmp_path, version=target)
+    again = tmp_path / "again.ome.zarr" / "OME"
+    expected = {} if target == "0.4" else {"version": target}
+    assert {**document(again), "mine": 1} == {**listed, **expected, "mine": 1}
+    assert _attributes(again, target) == {"mine": 1}
+
+
+@pytest.mark.parametrize("kind", [write_plate, write_series])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_attributes_beside_xml_survive(
+    tmp_path: Path, version: str, kind: Callable[..., Path]
+) -> None:
+    path = kind(tmp_path / "p.ome.zarr", version=version, image=TINY)
+    (path / "OME").mkdir(exist_ok=True)
+    _put_attributes(path / "OME", {"mine": 1}, version)
+    _again(xr.open_datatree(path), tmp_path)
+    assert _attributes(tmp_path / "again.ome.zarr" / "OME", version) == {"mine": 1}
+
+
+def test_a_version_beside_xml_without_series_survives(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "s.ome.zarr", image=TINY)
+    _put_attributes(path / "OME", {"ome": {"version": "0.5", "other": 1}}, "0.5")
+    again = _again(xr.open_datatree(path), tmp_path, version="0.6")
+    assert list(again.ngff.images) == ["0", "1", "2"]
+    assert document(tmp_path / "again.ome.zarr" / "OME") == {"version": "0.6", "other": 1}
+
+
+def test_attributes_of_numpy_are_written_as_json_has_them(tmp_path: Path) -> None:
+    tree = xr.open_datatree(_image(tmp_path))
+    for node in (tree, tree["0/image"]):
+        node.attrs |= {"count": np.int64(3), "offsets": np.arange(3)}
+    again = _again(tree, tmp_path)
+    for node in (again, again["0/image"]):
+        assert (node.attrs["count"], node.attrs["offsets"]) == (3, [0, 1, 2])
+
+
+@pytest.mark.parametrize("place", ["", "0/image"])
+def test_attributes_that_json_has_not_are_refused_before_anything_is_written(
+    tmp_path: Path, place: str
+) -> None:
+    tree = xr.open_datatree(_image(tmp_path))
+    (tree[place] if place else tree).attrs["when"] = np.datetime64("2026-01-01").item()
+    with pytest.raises(UnsupportedError, match="'when' is nothing that JSON has"):
+        _again(tree, tmp_path)
+    assert not (tmp_path / "again.ome.zarr").exists()
+
+
 @pytest.mark.parametrize("count", [1])
 @written_version
 def test_fewer_channels_than_the_image_has_survive(
@@ -1330,6 +1414,23 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     tree.ngff.to_zarr(tmp_path / "empty")
     xr.testing.assert_identical(xr.open_datatree(tmp_path / "empty").load(), tree.load())
+
+
+def test_labels_whose_list_is_none_are_listed(tmp_path: Path) -> None:
+    path = _image(tmp_path, labels={"cells": {}})
+    edit_attributes(path / "labels", lambda ome: ome.update(labels=True))
+    again = _again(xr.open_datatree(path), tmp_path)
+    assert document(tmp_path / "again.ome.zarr" / "labels")["labels"] == list(again.ngff.labels)
+
+
+def test_options_of_codecs_that_are_none(tmp_path: Path) -> None:
+    path = _image(tmp_path, version="0.4")
+    file = path / "0" / ".zarray"
+    stored = json.loads(file.read_text())
+    stored["compressor"] = {"id": "zstd", "level": "fast"}
+    file.write_text(json.dumps(stored))
+    with pytest.raises(ngff_xarray.NgffError, match=r"0: .*cannot be (written|read)"):
+        _again(xr.open_datatree(path), tmp_path)
 
 
 def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
