@@ -52,23 +52,28 @@ class NgffBackendEntrypoint(BackendEntrypoint):
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell whether there is an OME-Zarr group, by a look at its metadata.
 
-        What is not there or cannot be read is claimed by its name alone (``….ome.zarr``): the
-        error that follows is then this package's.
+        Where these leave a doubt, as those of early images without a version do, the name
+        (``….ome.zarr``) settles it. What is not there or cannot be read is claimed by its name
+        alone: the error that follows is then this package's.
         """
         if not _may_be_zarr(filename_or_obj):
             return False
         from ngff_xarray import spec, store
         from ngff_xarray.errors import MetadataError, NgffError
 
+        named = _named_ome(filename_or_obj)
+
+        def wanted(attributes: dict[str, Any]) -> bool:
+            kind = spec.detect_kind(attributes) if named else None
+            return kind not in (None, "label") or spec.is_claimed(attributes)
+
         try:
-            group = store.look_ahead(filename_or_obj, spec.is_claimed)
+            group = store.look_ahead(filename_or_obj, wanted)
         except MetadataError:
-            return _named_ome(filename_or_obj) or store.mentions_ome(filename_or_obj)
+            return named or store.mentions_ome(filename_or_obj)
         except NgffError:
-            return _named_ome(filename_or_obj)
-        if group is None:
-            return _named_ome(filename_or_obj)
-        return spec.is_claimed(group.attributes)
+            return named
+        return named if group is None else wanted(group.attributes)
 
     def open_datatree(
         self,

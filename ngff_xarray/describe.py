@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from ngff_xarray import geometry, image, units
@@ -83,17 +84,29 @@ def _systems(said: Mapping[str, Any], axes: tuple[Axis, ...], lossy: bool) -> di
         axis.extra.get("name", axis.name) for axis in axes
     ]
     links = said.get("coordinateTransformations", [])
-    if not fits and (links or len(systems) > 1):
+    if own is not None and not fits and (links or len(systems) > 1):
         if not lossy:
-            names = ", ".join(axis.name for axis in axes)
-            raise UnsupportedError(
-                f"the coordinate systems of this image need the axes of {name!r}, which it no "
-                f"longer has (it has {names}): give lossy=True to leave them out"
-            )
+            raise UnsupportedError(_misfit(str(name), own, axes))
         return {"intrinsic": name}
     if not fits:
         return {"intrinsic": name}
     return {"intrinsic": name, "systems": tuple(systems), "transformations": tuple(links)}
+
+
+def _misfit(name: str, own: Mapping[str, Any], axes: Sequence[Axis]) -> str:
+    """Return why an image is not in the coordinate system that it should be in."""
+    wanted = [str(axis.get("name")) for axis in own["axes"]]
+    names = [axis.extra.get("name", axis.name) for axis in axes]
+    if sorted(wanted) == sorted(names):
+        return (
+            f"the axes of this image are in the order {', '.join(names)}, those of its coordinate "
+            f"system {name!r} in the order {', '.join(wanted)}: transpose it (a tree by "
+            "map_over_datasets), or give lossy=True to leave the coordinate systems out"
+        )
+    return (
+        f"the coordinate systems of this image need the axes of {name!r}, which it no "
+        f"longer has (it has {', '.join(names)}): give lossy=True to leave them out"
+    )
 
 
 def _channels(obj: Obj, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -110,8 +123,13 @@ def _channels(obj: Obj, said: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def other_attributes(obj: xr.DataTree | xr.Dataset | xr.DataArray) -> dict[str, Any]:
-    """Return the attributes of a node that are not OME's."""
-    return {str(key): value for key, value in obj.attrs.items() if key != "ome"}
+    """Return the attributes of a node that are not OME's, numpy's numbers and arrays as lists."""
+    return {str(key): _plain(value) for key, value in obj.attrs.items() if key != "ome"}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value of numpy, as xarray writes it."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def ome_attrs(image: Image) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
@@ -14,6 +16,7 @@ from ngff_xarray.errors import (
     Issue,
     MetadataError,
     MissingDependencyError,
+    NgffError,
     NotOmeError,
     SelectionError,
     StoreError,
@@ -236,6 +239,44 @@ def field(
     if not -len(known) <= number < len(known):
         raise SelectionError(f"well {path!r} has {len(known)} fields; there is no field {number}")
     return known[number]
+
+
+def read_series_list(tree: xr.DataTree) -> xr.DataTree | None:
+    """Return the group ``OME`` beside a plate, which opening does not read, if it lists series."""
+    from ngff_xarray import read, store
+
+    if "place" not in tree.encoding:
+        return None
+    source, group = place(tree)
+    try:
+        found = store.run(store.fetch_child_group(source, group, "OME"))
+        is_list = found is not None and spec.detect_kind(found.attributes) == "series"
+        return read.open_below(source, group, "OME") if is_list else None
+    except NgffError:  # nobody can read it
+        return None
+
+
+def attributes_below(tree: xr.DataTree, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the attributes of groups below that are no groups of OME's, by path.
+
+    They are read now; those without any, and those that cannot be read, are left out.
+    """
+    from ngff_xarray import store
+
+    if "place" not in tree.encoding:
+        return {}
+    source, group = place(tree)
+
+    async def fetched() -> list[Group | BaseException | None]:
+        found = (store.fetch_child_group(source, group, path) for path in paths)
+        return await asyncio.gather(*found, return_exceptions=True)
+
+    attributes = {
+        path: {key: value for key, value in found.attributes.items() if key != "ome"}
+        for path, found in zip(paths, store.run(fetched()), strict=True)
+        if isinstance(found, store.Group) and spec.detect_kind(found.attributes) is None
+    }
+    return {path: found for path, found in attributes.items() if found}
 
 
 def place(obj: Obj) -> tuple[Source, Group]:

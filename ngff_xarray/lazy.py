@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import xarray as xr
@@ -11,8 +12,11 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray import geometry
+from ngff_xarray.errors import NgffError, StoreError
 from ngff_xarray.model import Image, Level
 from ngff_xarray.spec import omero
+from ngff_xarray.store import MAX_SHOWN, reason
+from ngff_xarray.text import printable
 from ngff_xarray.transforms import Transformation
 
 PARAMETERS = "parameters"  # the variable of an array that belongs to a transformation
@@ -136,6 +140,18 @@ def _chunk_sizes(array: zarr.Array[Any], regular: str, irregular: str) -> Any:
         return getattr(array, irregular)
 
 
+@contextmanager
+def _named(array: zarr.Array[Any]) -> Iterator[None]:
+    """Name the array whose pixels cannot be read; codecs and stores raise whatever they do."""
+    try:
+        yield
+    except (NgffError, IndexError, MemoryError):
+        raise
+    except Exception as error:
+        where = printable(array.store_path, MAX_SHOWN)
+        raise StoreError(f"{where}: pixels cannot be read: {reason(error)}") from error
+
+
 class _ZarrArray(BackendArray):
     """Lets xarray index a zarr array lazily."""
 
@@ -145,9 +161,10 @@ class _ZarrArray(BackendArray):
         self.dtype = array.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.VECTORIZED, self._method(key)
-        )
+        with _named(self._array):
+            return indexing.explicit_indexing_adapter(
+                key, self.shape, indexing.IndexingSupport.VECTORIZED, self._method(key)
+            )
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
         async_array = self._array.async_array
@@ -155,12 +172,13 @@ class _ZarrArray(BackendArray):
             indexing.VectorizedIndexer: async_array.vindex.getitem,
             indexing.OuterIndexer: async_array.oindex.getitem,
         }
-        return await indexing.async_explicit_indexing_adapter(
-            key,
-            self.shape,
-            indexing.IndexingSupport.VECTORIZED,
-            methods.get(type(key), async_array.getitem),
-        )
+        with _named(self._array):
+            return await indexing.async_explicit_indexing_adapter(
+                key,
+                self.shape,
+                indexing.IndexingSupport.VECTORIZED,
+                methods.get(type(key), async_array.getitem),
+            )
 
     def _method(self, key: indexing.ExplicitIndexer) -> Callable[[Any], Any]:
         methods: dict[type, Callable[[Any], Any]] = {

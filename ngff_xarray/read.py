@@ -826,15 +826,13 @@ def _check_coordinates(image: Image, level: Level, shape: tuple[int, ...], repor
 def _check_arrays(image: Image, arrays: Arrays, is_label: bool, report: Report) -> None:
     """Note what is odd about arrays that can be read."""
     first = arrays[0][1]
-    for i, (level, array) in enumerate(arrays):
+    for i, (_, array) in enumerate(arrays):
         where = f"multiscales[0].datasets[{i}].path"
         _check_separator(array, where, report)
-        before, previous = arrays[max(i - 1, 0)]
+        _, previous = arrays[max(i - 1, 0)]
         if any(np.greater(array.shape, previous.shape)):
             found = f"{array.shape} is larger than the level before it"
             report.error(where, rules.LEVEL_ORDER, found)
-        if _is_finer(level, before, array.ndim):
-            report.error(where, rules.LEVEL_ORDER, "has smaller pixels than the level before it")
         if array.dtype != first.dtype:
             found = f"has dtype {array.dtype}, the first level {first.dtype}"
             report.error(where, rules.LEVEL_DTYPE, found)
@@ -865,13 +863,6 @@ def _check_separator(array: zarr.Array[Any], where: str, report: Report) -> None
     if nested and separator == "." and array.ndim > 1:
         found = "chunks are separated by '.', expected '/'"
         report.warn(where, rules.CHUNK_KEYS, found)
-
-
-def _is_finer(level: Level, before: Level, ndim: int) -> bool:
-    this, last = (
-        transforms.scale_and_translation(placement(one), ndim)[0] for one in (level, before)
-    )
-    return bool(np.less(np.abs(this), np.abs(last) * (1 - 1e-6)).any())
 
 
 def _check_channels(image: Image, shape: tuple[int, ...], report: Report) -> None:

@@ -354,7 +354,7 @@ async def _fetch(source: Source, name: str, part: ByteRequest | None = None) -> 
         return await source.store.get(key, default_buffer_prototype(), part)
     except Exception as error:
         where = printable(source.url, MAX_SHOWN)
-        raise StoreError(f"{where}: cannot read {name}: {_reason(error)}") from error
+        raise StoreError(f"{where}: cannot read {name}: {reason(error)}") from error
 
 
 def _malformed(source: Source, name: str, message: str) -> MetadataError:
@@ -362,7 +362,8 @@ def _malformed(source: Source, name: str, message: str) -> MetadataError:
     return MetadataError(where, [Issue(printable(name, MAX_SHOWN), message, "error")])
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return what another library raised, in words fit to print."""
     text = printable(error, MAX_SHOWN)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -383,7 +384,7 @@ def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]
         return zarr.Array(zarr.AsyncArray.from_dict(store_path, document))
     except Exception as error:  # zarr's parsers raise whatever their Python code does
         raise _malformed(
-            source, path, f"is no array that zarr can open: {_reason(error)}"
+            source, path, f"is no array that zarr can open: {reason(error)}"
         ) from error
 
 

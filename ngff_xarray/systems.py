@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,8 @@ from ngff_xarray.text import printable
 from ngff_xarray.transforms import Identity, Transformation, compose, simplify
 
 _SHOWN = 12  # names in an error
+_REASONS = 4  # and why links could not be gone
+_WAYS = 8  # that are tried around links that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,21 @@ class _Step:
         return found.inverse() if self.backward else found
 
 
+class _UnreadableError(TransformationError):
+    """A link whose transformation is not there or makes no sense."""
+
+    def __init__(self, message: str, link: Link) -> None:
+        super().__init__(message)
+        self.link = link
+
+
+def _read(step: _Step) -> Transformation:
+    try:
+        return step.read()
+    except TransformationError as error:
+        raise _UnreadableError(str(error), step.link) from error
+
+
 @dataclass(frozen=True)
 class Graph:
     """Coordinate systems and what leads from one to another.
@@ -79,7 +96,8 @@ class Graph:
     def path(self, from_: str, to: str) -> Transformation:
         """Return what leads from one system to another, over the fewest links.
 
-        Of as many links, those count less that are gone backwards.
+        Of as many links, those count less that are gone backwards. Where one cannot be read, such
+        as one whose array is missing, another way is taken if there is one.
 
         Parameters
         ----------
@@ -93,17 +111,39 @@ class Graph:
         """
         for name in (from_, to):
             if name not in self.systems:
-                known = _listed(self.systems)
+                known = _named(self.systems) or "none"
                 raise TransformationError(
                     f"there is no coordinate system {name!r}; there are {known}"
                 )
         steps = self._route(from_, to)
-        system = self.systems[from_]
         try:
-            whole = compose([step.read() for step in steps]) if steps else Identity()
-            return whole if system is None else simplify(whole, len(system.axes))
+            return self._along(steps, from_)
+        except _UnreadableError as error:
+            around = self._around(error, from_, to)
+            if around is None:
+                raise TransformationError(f"from {from_!r} to {to!r}: {error}") from error
+            return around
         except TransformationError as error:
             raise TransformationError(f"from {from_!r} to {to!r}: {error}") from error
+
+    def _along(self, steps: Sequence[_Step], from_: str) -> Transformation:
+        """Return what steps from a system come to."""
+        system = self.systems[from_]
+        whole = compose([_read(step) for step in steps]) if steps else Identity()
+        return whole if system is None else simplify(whole, len(system.axes))
+
+    def _around(self, error: _UnreadableError, from_: str, to: str) -> Transformation | None:
+        """Return what leads there without links that cannot be read, None where nothing does."""
+        graph = self
+        for _ in range(_WAYS):
+            graph = Graph(self.systems, tuple(k for k in graph.links if k is not error.link))
+            try:
+                return graph._along(graph._route(from_, to), from_)
+            except _UnreadableError as another:
+                error = another
+            except TransformationError:
+                return None
+        return None
 
     def _route(self, from_: str, to: str) -> list[_Step]:
         blocked: list[str] = []
@@ -135,11 +175,14 @@ class Graph:
         return found
 
     def _nothing_leads(self, from_: str, to: str, blocked: list[str]) -> str:
-        ends = []
-        for name in (from_, to):
-            others = self._connected(name)
-            ends.append(f"{name!r} is connected to {_listed(others) if others else 'no other'}")
-        why = f": {'; '.join(blocked)}" if blocked else ""
+        others = {name: self._connected(name) for name in (from_, to)}
+        ends = [
+            f"{name!r} is connected to {_named(some) or 'no other'}"
+            for name, some in others.items()
+        ]
+        # links that cannot be gone are the reason only where they would lead there
+        reasons = list(dict.fromkeys(blocked)) if to in others[from_] else []
+        why = f": {_listed(reasons, '; ', _REASONS)}" if reasons else ""
         return f"nothing leads from {from_!r} to {to!r}{why} ({'; '.join(ends)})"
 
     def _connected(self, name: str) -> list[str]:
@@ -182,7 +225,10 @@ def _backwards(name: str, done: Mapping[str, _Step | None]) -> Iterator[_Step]:
         name = step.link.target if step.backward else step.link.source
 
 
-def _listed(names: Iterable[str]) -> str:
-    shown = [printable(repr(name)) for name in names]
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more if shown else "none"
+def _named(names: Iterable[str]) -> str:
+    return _listed([printable(repr(name)) for name in names], ", ", _SHOWN)
+
+
+def _listed(texts: Sequence[str], separator: str, most: int) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

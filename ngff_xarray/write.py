@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,10 +113,12 @@ def _check(obj: Obj, writing: _Writing) -> None:
     content = described(obj, lossy=writing.lossy)
     if isinstance(content, Image):
         content = _with_writable_others(content, image.version(obj), writing)
-    writing.attributes(content)
+        for array in image.levels(obj):
+            _check_json(other_attributes(array))
+    _check_json({**other_attributes(obj), **writing.attributes(content)})
     if isinstance(obj, xr.DataTree) and image.group_kind(obj) in ("collection", "plate"):
         groups.xml_bytes(obj)
-    for name, child in _children(obj).items():
+    for name, child in _below(obj).items():
         opened = _opened(obj, name, child)
         if opened is not None:
             _check(opened, writing)
@@ -127,17 +131,45 @@ def _opened(obj: Obj, name: str, child: xr.DataTree) -> xr.DataTree | None:
     return child
 
 
+def _check_json(attributes: Mapping[str, Any]) -> None:
+    """Check that attributes can stand in a store, before any pixel does."""
+    for key, value in attributes.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            found = printable(error, 200)
+            raise UnsupportedError(
+                f"the attribute {key!r} is nothing that JSON has ({found}): change or drop it"
+            ) from error
+
+
+def _below(obj: Obj) -> dict[str, xr.DataTree]:
+    """Return the groups of OME's to write below an object, by path, with what opening left out."""
+    found = _children(obj)
+    if isinstance(obj, xr.DataTree) and image.group_kind(obj) == "plate" and "OME" not in found:
+        listing = groups.read_series_list(obj)
+        return found if listing is None else {**found, "OME": listing}
+    return found
+
+
 def _children(obj: Obj) -> dict[str, xr.DataTree]:
     """Return the groups of OME's next below an object, by path."""
     if not isinstance(obj, xr.DataTree):
         return {}
     found: dict[str, xr.DataTree] = {}
     for name, child in obj.children.items():
-        if isinstance(child.attrs.get("ome"), dict):
+        if _is_ome(child):
             found[str(name)] = child
         else:
             found |= {f"{name}/{path}": node for path, node in _children(child).items()}
     return found
+
+
+def _is_ome(node: xr.DataTree) -> bool:
+    """Tell whether a node is a group of OME's; not a group ``OME`` that lists no series."""
+    if not isinstance(node.attrs.get("ome"), dict):
+        return False
+    return node.name != "OME" or image.group_kind(node) is not None or bool(image.level_nodes(node))
 
 
 def _is_unopened(node: xr.DataTree) -> bool:
@@ -147,12 +179,13 @@ def _is_unopened(node: xr.DataTree) -> bool:
 
 def _write_node(obj: Obj, target: Store, path: str, writing: _Writing) -> None:
     content = described(obj, lossy=writing.lossy)
-    children = _children(obj)
+    children = _below(obj)
     for name, child in children.items():
         opened = _opened(obj, name, child)
         if opened is not None:
             _write_node(opened, target, _join(path, name), writing)
     if isinstance(obj, xr.DataTree):
+        _write_between(obj, target, path, children, writing)
         _write_beside(obj, target, path, writing)
     if isinstance(content, Image):
         names = [axis.extra.get("name", axis.name) for axis in content.multiscale.axes]
@@ -186,16 +219,45 @@ def _with_present(content: Content, children: Mapping[str, xr.DataTree]) -> Cont
     if not isinstance(content, Collection) or "labels" not in content.document:
         return content
     listed = content.document["labels"]
+    listed = listed if isinstance(listed, list) else []
     kept = [p for p in listed if isinstance(p, str) and p.strip("/") in children]
     added = [path for path in children if path not in {p.strip("/") for p in kept}]
     return replace(content, document={**content.document, "labels": [*kept, *added]})
 
 
+def _write_between(
+    tree: xr.DataTree, target: Store, path: str, children: Iterable[str], writing: _Writing
+) -> None:
+    """Write the attributes of groups on the way down: rows of a plate, ``scale0`` of a level.
+
+    Nothing in them is OME's, and opening does not read them.
+    """
+    levels = image.level_paths(tree) if image.group_kind(tree) is None else ()
+    names = dict.fromkeys(name for below in (*children, *levels) for name in _above(below))
+    beside = ["OME"] if image.group_kind(tree) == "plate" else []
+    for name, attributes in groups.attributes_below(tree, [*names, *beside]).items():
+        _commit(target, _join(path, name), attributes, writing)
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths of the groups that lead to a path."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 def _write_beside(tree: xr.DataTree, target: Store, path: str, writing: _Writing) -> None:
-    """Write the arrays that are no levels: parameters, and levels of the group's other images."""
+    """Write what is no level and no group of OME's.
+
+    Parameters of transformations, levels of the group's other images, and attributes of groups.
+    """
     for name, child in tree.children.items():
-        if isinstance(child.attrs.get("ome"), dict):
+        if _is_ome(child):
             continue
+        if child.attrs and not child.data_vars:
+            said = child.attrs.get("ome")
+            ome = writing.attributes(Collection(None, said)) if isinstance(said, dict) else {}
+            _commit(target, _join(path, str(name)), {**other_attributes(child), **ome}, writing)
         for variable in ("array", PARAMETERS):
             if variable in child.data_vars:
                 array = child.data_vars[variable]
@@ -226,17 +288,32 @@ def _write_array(
     writing: _Writing,
 ) -> None:
     options = _storage(array, names, writing.zarr_format)
-    created = zarr.create_array(
-        target,
-        name=path,
-        shape=array.shape,
-        dtype=array.dtype,
-        attributes=other_attributes(array),
-        overwrite=True,  # what a run that was killed has left
-        **options,
-    )
+    with _named(path):
+        created = zarr.create_array(
+            target,
+            name=path,
+            shape=array.shape,
+            dtype=array.dtype,
+            attributes=other_attributes(array),
+            overwrite=True,  # what a run that was killed has left
+            **options,
+        )
     for block in _blocks(array.shape, created.shards or created.chunks, array.dtype.itemsize):
-        created[block] = np.asarray(array[block].values)
+        pixels = np.asarray(array[block].values)
+        with _named(path):
+            created[block] = pixels
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the array in whatever zarr and its codecs raise; they take any options of a store."""
+    try:
+        yield
+    except (OSError, zarr.errors.BaseZarrError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {printable(error, 500)}"
+        raise StoreError(f"{printable(path, 200)}: cannot be written: {found}") from error
 
 
 def _attributes_v2(obj: Obj, path: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 from stores import edit_attributes, write_image, write_plain
+from stores.layouts import Version
 
 from ngff_xarray import NgffError
 from ngff_xarray.errors import (
@@ -333,6 +334,18 @@ def test_words_that_ome_uses_too_are_left_to_xarray(
     xr.Dataset({"a": ("x", [1, 2])}, attrs=attrs).to_zarr(path, consolidated=False)
     guess = xr.backends.list_engines()["ngff"].guess_can_open
     assert not guess(path)
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_early_images_without_a_version_are_known_by_their_name(
+    tmp_path: Path, version: Version
+) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", version=version)
+    edit_attributes(path, lambda ome: ome["multiscales"][0].pop("version"))
+    assert xr.open_datatree(path).ngff.version == version
+    path.rename(tmp_path / "a.zarr")
+    guess = xr.backends.list_engines()["ngff"].guess_can_open
+    assert not guess(tmp_path / "a.zarr")
 
 
 def test_a_look_serves_the_opening_that_follows_and_no_other(tmp_path: Path) -> None:

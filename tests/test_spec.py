@@ -788,6 +788,32 @@ def test_units_of_another_type_count_where_the_axes_of_space_are_counted(version
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "untyped", "rule"),
+    [
+        ("tcyx", "t", rules.AXES_OTHERS),
+        ("czyx", "z", rules.AXES_OTHERS),
+        ("tyx", "t", None),
+        ("cyx", "c", None),
+        ("zyx", "z", None),
+        ("yxz", "z", rules.AXES_ORDER),
+    ],
+)
+def test_axes_without_a_type_are_no_axes_of_time_or_space_whatever_their_name(
+    version: str, names: str, untyped: str, rule: rules.Rule | None
+) -> None:
+    kinds: list[str | None] = [{"t": "time", "c": "channel"}.get(name, "space") for name in names]
+    attributes = with_axes(kinds, version)
+    for name, axis in zip(names, ome(attributes)["multiscales"][0]["axes"], strict=True):
+        axis["name"] = name
+        if name == untyped:
+            del axis["type"]
+    _, image, issues = read(attributes)
+    assert [axis.type for axis in image.multiscale.axes] == kinds  # the name is good enough there
+    found = {issue.rule for issue in issues if issue.severity == "error"}
+    assert found == ({rule.text} if rule else set())
+
+
 @pytest.mark.parametrize(("count", "names"), [(5, "tczyx"), (2, "yx")])
 def test_axes_that_only_the_scale_tells(version: str, count: int, names: str) -> None:
     attributes = put(with_axes(["space"] * count, version), "multiscales[0].axes", DELETED)
@@ -847,9 +873,20 @@ def test_transformations_before_there_were_any_are_kept() -> None:
 def test_colors_that_repeat(version: str) -> None:
     attributes = put(with_label(version), "image-label.colors[1].label-value", 1)
     found = [issue for issue in read(attributes)[2] if issue.path.endswith("label-value")]
-    # since 0.5 nothing is said of them
-    assert [issue.severity for issue in found] == ["error" if version == "0.4" else "warning"]
+    assert [issue.severity for issue in found] == ["error"]
     assert "1 stands here again; the last one wins" in found[0].message
+    records = [{"label-value": 1, "class": name} for name in "ab"]
+    attributes = put(with_label(version), "image-label.properties", records)
+    assert errors(read(attributes)[2]) == []
+
+
+def test_labels_state_their_version_as_text() -> None:
+    for version, valid in (("0.4", False), ("0.5", False), ("0.6", True)):
+        attributes = put(with_label(version), "image-label.version", 3)
+        found = validate_document(attributes)
+        assert found.valid == valid
+        assert [issue.path for issue in found.issues] == ["image-label.version"]
+    assert validate_document(put(with_label("0.5"), "image-label.version", "0.5")).issues == ()
 
 
 def test_whole_numbers_may_have_a_point(version: str) -> None:
@@ -888,6 +925,20 @@ def test_the_names_of_axes_are_free(version: str) -> None:
     _, image, issues = read(attributes)
     assert [axis.name for axis in image.multiscale.axes] == ["Ünï 1", "row.col"]
     assert errors(issues) == []
+
+
+def test_levels_are_ordered_as_their_scales_tell() -> None:
+    for version in WRITTEN:
+        attributes = minimal(version)
+        ome(attributes)["multiscales"][0]["datasets"].reverse()
+        found = validate_document(attributes).errors
+        assert [(issue.path, issue.rule) for issue in found] == [
+            ("multiscales[0].datasets[1].path", rules.LEVEL_ORDER.text)
+        ]
+        scale = LEVEL_SCALE if version == "0.6" else SCALE
+        for factors, valid in (([2, 0.5], True), ([2, 1 + 1e-9], True), ([2.5, 0.5], False)):
+            attributes = put(minimal(version), scale, factors)
+            assert validate_document(attributes).valid == valid
 
 
 # ---- faults of other groups, and of 0.6 --------------------------------------------------------
@@ -952,7 +1003,8 @@ FAULTS: list[Fault] = [
         ("plate", f"{ACQUISITION}.id", bad, None, "error", "expected an integer", VERSIONS)
         for bad in (DELETED, None, "1", True)
     ),
-    ("plate", f"{ACQUISITION}.id", -1, None, "error", "of at least 0", VERSIONS[1:]),
+    ("plate", f"{ACQUISITION}.id", -1, None, "error", "of at least 0", INDEXED),
+    ("plate", f"{ACQUISITION}.id", -1.5, None, "error", "expected an integer", VERSIONS[1:]),
     ("plate", f"{ACQUISITION}.name", DELETED, None, "warning", "is missing", VERSIONS),
     ("plate", f"{ACQUISITION}.name", 3, None, "error", "expected text", VERSIONS),
     ("plate", f"{ACQUISITION}.maximumfieldcount", 0, None, "error", "positive", VERSIONS[3:]),
@@ -975,7 +1027,8 @@ FAULTS: list[Fault] = [
         for bad in ("a/b", "a b", "ä", "__a", "...")
     ),
     ("well", f"{FIELD}.path", "a_b.c-d", None, "error", "found 'a_b.c-d'", NAMED),
-    ("well", f"{FIELD}.path", "1", "well.images", "error", "'1' stands here twice", VERSIONS),
+    ("well", f"{FIELD}.path", "1", "well.images", "error", "'1' stands here twice", INDEXED),
+    ("well", f"{FIELD}.path", "1", "well.images", "warning", "stands here twice", VERSIONS[:3]),
     ("well", f"{FIELD}.acquisition", "1", None, "error", "expected an integer", VERSIONS),
     ("well", "well.version", "0.9", None, "error", "found '0.9'", FLAT),
     *(
@@ -1023,6 +1076,7 @@ FAULTS: list[Fault] = [
     ("image", f"{LEVEL}.input", "0", None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.input", DELETED, None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.input.path", "1", None, "error", "expected '0', found '1'", ("0.6",)),
+    ("image", f"{LEVEL}.input.path", "/0", None, "error", "expected '0', found '/0'", ("0.6",)),
     ("image", f"{LEVEL}.input.name", "a", None, "error", "found 'a'", ("0.6",)),
     ("image", f"{LEVEL}.output", DELETED, None, "error", "expected an object", ("0.6",)),
     ("image", f"{LEVEL}.output.path", "a", None, "error", "found 'a'", ("0.6",)),
@@ -1056,6 +1110,22 @@ FAULTS: list[Fault] = [
     ("image", LEVEL_SCALE, [-1, 1], None, "error", "expected numbers above 0", ("0.6",)),
     ("image", f"{LEVEL}.name", 3, None, "error", "expected text", ("0.6",)),
 ]
+
+
+@pytest.mark.parametrize("kind", ["displacement", "coordinate"])
+@pytest.mark.parametrize("discrete", [True, False, None, DELETED])
+def test_axes_of_vectors_are_discrete(kind: str, discrete: Any) -> None:
+    attributes = minimal("0.6")
+    axes = ome(attributes)["multiscales"][0]["coordinateSystems"][0]["axes"]
+    axes.insert(0, {"name": "d", "type": kind, "discrete": discrete})
+    if discrete is DELETED:
+        del axes[0]["discrete"]
+    for dataset in ome(attributes)["multiscales"][0]["datasets"]:
+        for part in dataset["coordinateTransformations"][0]["transformations"]:
+            part[part["type"]].insert(0, 1)
+    found = validate_document(attributes)
+    assert found.valid == (discrete is True)
+    assert {issue.path for issue in found.errors} <= {f"{SYSTEM}[0].axes[0].discrete"}
 
 
 def _named(fault: Fault) -> str:
@@ -1095,6 +1165,7 @@ def test_what_older_versions_allow() -> None:
         for path in ("A/1/2", "A", "x y/z"):
             attributes = put(plate(version), f"{WELL}.path", path)
             assert validate_document(attributes).issues == ()
+        assert validate_document(put(plate(version), f"{ACQUISITION}.id", -1)).issues == ()
     assert validate_document(put(well("0.6"), f"{FIELD}.path", "a_b.c-d")).issues == ()
     assert validate_document(put(plate("0.1"), f"{ACQUISITION}.id", -1.5)).issues == ()
 

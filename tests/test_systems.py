@@ -126,6 +126,38 @@ def test_a_link_without_inverse() -> None:
         one_way.path("b", "a")
 
 
+def test_only_what_would_lead_there_is_the_reason() -> None:
+    """A link that cannot be gone is no reason why a system that nothing is linked to is far."""
+    flat = Affine(((1.0, 1.0, 0.0), (1.0, 1.0, 0.0)))
+    found = graph("abc", Link("a", "b", flat))
+    with pytest.raises(TransformationError) as error:
+        found.path("b", "c")
+    assert str(error.value) == (
+        "nothing leads from 'b' to 'c' ('b' is connected to 'a'; 'c' is connected to no other)"
+    )
+
+
+def test_many_reasons_are_counted() -> None:
+    links = [Link("a", "b", Affine(((1.0, 1.0, 0.0), (float(i), i, 0.0)))) for i in range(50)]
+    with pytest.raises(TransformationError, match=r"singular and 46 more \('b' is") as error:
+        graph("ab", *links).path("b", "a")
+    assert len(str(error.value)) < 1000
+
+
+def test_a_way_round_a_link_that_cannot_be_read() -> None:
+    def missing() -> Transformation:
+        raise TransformationError("the array is missing")
+
+    broken = Link("a", "b", missing)
+    beside = graph("ab", broken, Link("a", "b", Scale((2.0, 3.0))))
+    assert at(beside.path("a", "b"), 1.0, 1.0) == [2.0, 3.0]
+    round_ = graph("abc", broken, Link("a", "c", Identity()), Link("c", "b", Scale((5.0, 5.0))))
+    assert at(round_.path("a", "b"), 1.0, 1.0) == [5.0, 5.0]
+    many = graph("ab", *(Link("a", "b", missing) for _ in range(3000)))
+    with pytest.raises(TransformationError, match="from 'a' to 'b': the array is missing"):
+        many.path("a", "b")
+
+
 def test_what_cannot_be_read() -> None:
     def missing() -> Transformation:
         raise NgffError("there is no array at 'm'")

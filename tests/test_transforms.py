@@ -154,6 +154,28 @@ def test_one_transformation_is_not_wrapped() -> None:
     assert compose([]).apply([3]).tolist() == [3]
 
 
+@pytest.mark.parametrize(
+    "kind", [Identity(), Sequence((Identity(),)), Bijection(Identity(), Identity())]
+)
+def test_what_comes_back_is_not_what_was_given(kind: Transformation) -> None:
+    given = np.ones((2, 3))
+    kind.apply(given)[:] = 0
+    assert given.all()
+
+
+@pytest.mark.parametrize("power", range(3, 15))
+def test_nearly_singular_matrices_lead_back_or_have_no_inverse(power: int) -> None:
+    """What leads back does so to within 1e-6 of where the points are."""
+    shear = Affine(((1.0, 1.0, 0.0), (1.0, 1.0 + 10.0**-power, 0.0)))
+    try:
+        back = shear.inverse()
+    except TransformationError:
+        assert power > 8
+        return
+    given = points(2) / np.abs(points(2)).max()
+    np.testing.assert_allclose(back.apply(shear.apply(given)), given, atol=1e-6)
+
+
 def test_points_have_any_shape_and_become_floats() -> None:
     points = np.arange(12, dtype="u1").reshape(2, 3, 2)
     for transformation in (Identity(), Scale((100.0, -1.0)), Translation((1000.0, -0.5))):

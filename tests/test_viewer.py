@@ -24,7 +24,9 @@ def volume(name: str = "cells", unit: str = "micrometer", **sizes: int) -> xr.Da
     values = np.arange(np.prod(list(shape.values()))).reshape(list(shape.values()))
     space = {"axis_type": "space", "units": unit}
     coords = {
-        "t": xr.Variable("t", 2.0 * np.arange(shape["t"]), {"units": "second", "axis_type": "time"}),
+        "t": xr.Variable(
+            "t", 2.0 * np.arange(shape["t"]), {"units": "second", "axis_type": "time"}
+        ),
         "c": xr.Variable("c", [f"ch{i}" for i in range(shape["c"])], {"axis_type": "channel"}),
         "z": xr.Variable("z", np.arange(shape["z"]) * 1.0, space | {"pixel_size": 1.0}),
         "y": xr.Variable("y", np.arange(shape["y"]) * 0.5, space | {"pixel_size": 0.5}),
@@ -272,7 +274,12 @@ def test_a_polygon_masks_what_it_holds() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "points"),
-    [("rectangle", ()), ("polygon", ((0, 0), (1, 1))), ("circle", ((0, 0),)), ("rectangle", ((0, 0), (0, float("nan"))))],
+    [
+        ("rectangle", ()),
+        ("polygon", ((0, 0), (1, 1))),
+        ("circle", ((0, 0),)),
+        ("rectangle", ((0, 0), (0, float("nan")))),
+    ],
 )
 def test_what_is_no_region_is_said(kind: Any, points: Any) -> None:
     with pytest.raises(SelectionError):

@@ -17,7 +17,13 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray import world
-from ngff_xarray.errors import NgffError, NotOmeError, SelectionError, TransformationError
+from ngff_xarray.errors import (
+    NgffError,
+    NotOmeError,
+    SelectionError,
+    TransformationError,
+    UnitError,
+)
 from ngff_xarray.world import coordinate_systems, current_system, resample, to_system, transform
 
 TURN = math.radians(30)
@@ -233,6 +239,30 @@ def test_points_by_axis() -> None:
         transform(image, {"x": 1}, to="world")
     with pytest.raises(TransformationError, match="found z, y, x"):
         transform(image, {"z": 1, "y": 1, "x": 1}, to="world")
+
+
+def test_points_as_a_quantity() -> None:
+    """One quantity is for all axes that can have it: its unit is not lost."""
+    pint = pytest.importorskip("pint")
+    unit = pint.get_application_registry()
+    image = planar("translation", [0, 20])
+    found = transform(image, unit.Quantity([[1.0, 2.0]], "mm"), to="world")
+    np.testing.assert_allclose(found, [[1000, 2020]])
+    held = xr.DataArray(unit.Quantity([[1.0, 2.0]], "mm"), dims=("point", "axis"))
+    np.testing.assert_array_equal(transform(image, held, to="world"), found)
+    apart = {"y": held[:, 0], "x": held[:, 1]}
+    np.testing.assert_array_equal(transform(image, apart, to="world"), found)
+    with pytest.raises(UnitError, match="second"):
+        transform(image, unit.Quantity([[1.0, 2.0]], "s"), to="world")
+    volume = tree([level(random(2, 3, 4), "tyx")])
+    with pytest.raises(UnitError, match="second"):
+        transform(volume, unit.Quantity([[1.0, 2.0, 3.0]], "mm"), to="0")
+
+
+@pytest.mark.parametrize("points", [[["a", "b"]], [[1, 2], [1]], [[1j, 2]]])
+def test_points_that_are_no_numbers(points: Any) -> None:
+    with pytest.raises(TransformationError, match="expected numbers of shape"):
+        transform(planar(), points, to="world")
 
 
 def test_numbers_are_left_alone_where_units_differ() -> None:
@@ -819,6 +849,25 @@ def test_a_mosaic_with_channels_in_a_world_without() -> None:
     assert current_system(placed["tile_3"]) == "world"
     back = to_system(placed["tile_3"], "physical")
     assert back["0"].to_dataset().drop_attrs().identical(mosaic["tile_3/0"].ds.drop_attrs())
+
+
+def test_a_scene_in_a_scene() -> None:
+    """Its systems and links count, under its path."""
+    inner = tiles()
+    said = {
+        "coordinateSystems": [system("stage", "yx", "nanometer")],
+        "coordinateTransformations": [link("left/world", "stage", "scale", scale=[1000, 1000])],
+    }
+    nodes = {"/": xr.Dataset(attrs={"ome": {"scene": said}}), **below("left", inner)}
+    outer = xr.DataTree.from_dict(nodes)
+    assert {"stage", "left/world", "left/tile_1/physical"} <= set(coordinate_systems(outer))
+    there = transform(inner, [[1, 2]], from_="tile_1/physical", to="world")
+    found = transform(outer, [[1, 2]], from_="left/tile_1/physical", to="stage")
+    np.testing.assert_allclose(found, there * 1000)
+    placed = to_system(outer, "stage")["left/tile_1/0"]
+    expected = to_system(inner, "world")["tile_1/0"]
+    np.testing.assert_allclose(placed["x"], expected["x"] * 1000)
+    assert placed["x"].attrs["units"] == "nanometer"
 
 
 def test_a_scene_needs_to_be_told_where_points_are() -> None:
@@ -1470,6 +1519,7 @@ def test_scattered_points_read_little() -> None:
         ({"method": "cubic"}, "expected 'linear' or 'nearest', found 'cubic'"),
         ({"fill": math.nan}, "pixels of type uint16 cannot be nan"),
         ({"fill": -1}, "pixels of type uint16 cannot be -1"),
+        ({"fill": "black"}, "fill: expected a number, found 'black'"),
         ({"system": "moon"}, "no coordinate system 'moon'"),
         ({"level": 3}, "there is no level 3"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -686,6 +687,90 @@ def test_attributes_that_are_not_omes_survive(
     assert _attributes(written / "labels" / "cells" / "0", target) == {}
 
 
+def _put_attributes(path: Path, attributes: dict[str, Any], version: str) -> None:
+    """Write the attributes of a group that is none of OME's."""
+    if version == "0.4":
+        (path / ".zgroup").write_text('{"zarr_format": 2}')
+        (path / ".zattrs").write_text(json.dumps(attributes))
+    else:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        (path / "zarr.json").write_text(json.dumps(group))
+
+
+@pytest.mark.parametrize("wells", [None, "all"])
+@pytest.mark.parametrize(("version", "target"), [*PAIRS, ("0.4", "0.4")])
+def test_attributes_of_groups_on_the_way_down_survive(
+    tmp_path: Path, version: str, target: str, wells: str | None
+) -> None:
+    image = {**TINY, "levels": 2, "paths": ["scale0/image", "scale1/image"]}
+    image |= {"labels": {"sub/cells": {}}}
+    path = write_plate(
+        tmp_path / "p.ome.zarr", version=version, rows="A", columns="1", fields=1, image=image
+    )
+    between = ("A", "A/1/0/scale0", "A/1/0/labels/sub")
+    for name in between:
+        _put_attributes(path / name, {"mine": name}, version)
+    _again(xr.open_datatree(path, wells=wells), tmp_path, version=target)
+    for name in between:
+        assert _attributes(tmp_path / "again.ome.zarr" / name, target) == {"mine": name}
+
+
+@pytest.mark.parametrize(("version", "target"), [*PAIRS, ("0.4", "0.4")])
+def test_the_series_listed_beside_a_plate_survive(
+    tmp_path: Path, version: str, target: str
+) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", version=version, rows="A", image=TINY)
+    listed = {"series": ["A/1/0", "A/1/1"]}
+    (path / "OME").mkdir()
+    said = listed if version == "0.4" else {"ome": {"version": version, **listed}}
+    _put_attributes(path / "OME", {"mine": 1, **said}, version)
+    _again(xr.open_datatree(path), tmp_path, version=target)
+    again = tmp_path / "again.ome.zarr" / "OME"
+    expected = {} if target == "0.4" else {"version": target}
+    assert {**document(again), "mine": 1} == {**listed, **expected, "mine": 1}
+    assert _attributes(again, target) == {"mine": 1}
+
+
+@pytest.mark.parametrize("kind", [write_plate, write_series])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_attributes_beside_xml_survive(
+    tmp_path: Path, version: str, kind: Callable[..., Path]
+) -> None:
+    path = kind(tmp_path / "p.ome.zarr", version=version, image=TINY)
+    (path / "OME").mkdir(exist_ok=True)
+    _put_attributes(path / "OME", {"mine": 1}, version)
+    _again(xr.open_datatree(path), tmp_path)
+    assert _attributes(tmp_path / "again.ome.zarr" / "OME", version) == {"mine": 1}
+
+
+def test_a_version_beside_xml_without_series_survives(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "s.ome.zarr", image=TINY)
+    _put_attributes(path / "OME", {"ome": {"version": "0.5", "other": 1}}, "0.5")
+    again = _again(xr.open_datatree(path), tmp_path, version="0.6")
+    assert list(again.ngff.images) == ["0", "1", "2"]
+    assert document(tmp_path / "again.ome.zarr" / "OME") == {"version": "0.6", "other": 1}
+
+
+def test_attributes_of_numpy_are_written_as_json_has_them(tmp_path: Path) -> None:
+    tree = xr.open_datatree(_image(tmp_path))
+    for node in (tree, tree["0/image"]):
+        node.attrs |= {"count": np.int64(3), "offsets": np.arange(3)}
+    again = _again(tree, tmp_path)
+    for node in (again, again["0/image"]):
+        assert (node.attrs["count"], node.attrs["offsets"]) == (3, [0, 1, 2])
+
+
+@pytest.mark.parametrize("place", ["", "0/image"])
+def test_attributes_that_json_has_not_are_refused_before_anything_is_written(
+    tmp_path: Path, place: str
+) -> None:
+    tree = xr.open_datatree(_image(tmp_path))
+    (tree[place] if place else tree).attrs["when"] = np.datetime64("2026-01-01").item()
+    with pytest.raises(UnsupportedError, match="'when' is nothing that JSON has"):
+        _again(tree, tmp_path)
+    assert not (tmp_path / "again.ome.zarr").exists()
+
+
 @pytest.mark.parametrize("count", [1])
 @written_version
 def test_fewer_channels_than_the_image_has_survive(
@@ -1008,8 +1093,26 @@ def test_a_flipped_bit_is_told_from_a_pixel(tmp_path: Path) -> None:
     content = bytearray(chunk.read_bytes())
     content[-6] ^= 1
     chunk.write_bytes(content)
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(StoreError, match=r"again\.ome\.zarr/0: .*checksum"):
         xr.open_datatree(tmp_path / "again.ome.zarr")["0/image"].load()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.6"])
+def test_a_broken_chunk_is_named_however_it_is_read(tmp_path: Path, version: str) -> None:
+    path = _image(tmp_path, version=version)
+    for chunk in (path / "0").rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith((".z", "zarr.json")):
+            chunk.write_bytes(chunk.read_bytes()[:9])
+    tree = xr.open_datatree(path)
+    reads: tuple[Callable[[], Any], ...] = (
+        lambda: tree["0/image"].load(),
+        lambda: tree["0/image"].isel(y=[1, 3], x=[0, 2]).load(),
+        lambda: xr.open_datatree(path, chunks={})["0/image"].compute(),
+        lambda: _again(tree, tmp_path),
+    )
+    for read in reads:
+        with pytest.raises(StoreError, match=r"a\.ome\.zarr/0: pixels cannot be read"):
+            read()
 
 
 def test_large_chunks_of_small_parts(tmp_path: Path) -> None:
@@ -1068,6 +1171,30 @@ def test_transformations_that_a_version_lacks_are_left_out_where_that_is_wanted(
     assert "coordinateTransformations" not in again.attrs["ome"]
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_transformations_of_spatialdata_are_of_their_versions_only(
+    tmp_path: Path, version: str
+) -> None:
+    axes = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    ends = {"input": {"name": "yx", "axes": axes}, "output": {"name": "global", "axes": axes}}
+    links = [{"type": "affine", "affine": [[1, 0, 2], [0, 1, 3], [0, 0, 1]], **ends}]
+    path = write_image(
+        tmp_path / "a.ome.zarr",
+        version=version,
+        axes="yx",
+        multiscale={"coordinateTransformations": links},
+    )
+    tree = xr.open_datatree(path)
+    with pytest.raises(UnsupportedError, match=r"0\.6 cannot say these transformations .*'affine'"):
+        _again(tree, tmp_path, version="0.6")
+    assert not (tmp_path / "again.ome.zarr").exists()
+    assert _faults(_again(tree, tmp_path, version="0.6", lossy=True)) == []
+    for target in ("0.4", "0.5"):
+        tree.ngff.to_zarr(tmp_path / f"{target}.ome.zarr", version=target)
+        entry = document(tmp_path / f"{target}.ome.zarr")["multiscales"][0]
+        assert entry["coordinateTransformations"] == links
+
+
 def test_systems_without_transformations_are_named_too(tmp_path: Path) -> None:
     path = _image(tmp_path, version="0.6", **SHEARED)
     edit_attributes(path, lambda ome: _entry(ome).pop("coordinateTransformations"))
@@ -1092,6 +1219,63 @@ def test_systems_that_no_longer_fit_are_refused(tmp_path: Path) -> None:
         _again(plane, tmp_path)
     assert not (tmp_path / "again.ome.zarr").exists()
     assert _again(plane, tmp_path, lossy=True)["0/image"].dims == ("y", "x")
+
+
+def _links(*kinds: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Links between systems, as 0.6 writes them."""
+    return [
+        {**said, "input": {"name": source}, "output": {"name": target}}
+        for source, target, said in kinds
+    ]
+
+
+def test_another_intrinsic_system_is_written_with_links_of_its_own(tmp_path: Path) -> None:
+    """The specification wants every link to start or end at the intrinsic system."""
+    turn = {"type": "rotation", "rotation": [[0.6, -0.8], [0.8, 0.6]]}
+    both = {"type": "bijection", "forward": turn, "inverse": {"type": "identity"}}
+    links = _links(
+        ("physical", "far", {"type": "scale", "scale": [1000, 500]}),
+        ("physical", "turned", turn),
+        ("mirrored", "physical", {"type": "affine", "affine": [[1, 0, 0], [0, -1, 4]]}),
+        ("physical", "both", both),
+        ("moved", "physical", {"type": "translation", "translation": [3, 4]}),
+        ("physical", "lifted", {"type": "projectAxis", "createdOutputs": [0]}),
+    )
+    names = ("far", "turned", "mirrored", "both", "moved")
+    systems = [{"name": name, "axes": [{"name": axis, **PLANE} for axis in "yx"]} for name in names]
+    systems.append({"name": "lifted", "axes": [{"name": axis, **PLANE} for axis in "zyx"]})
+    path = _image(
+        tmp_path, version="0.6", axes="yx", shape=(8, 10), systems=systems, transformations=links
+    )
+    tree = xr.open_datatree(path)
+    assert tree.ngff.issues == ()
+    points = np.array([[1.0, 2.0], [30.0, -4.0]])
+    for name in ("far", "moved"):
+        moved = tree.ngff.to_system(name)
+        again = _again(moved, tmp_path / name)
+        assert again.ngff.issues == ()
+        assert again.attrs["ome"]["intrinsic"] == name
+        np.testing.assert_allclose(again["0/x"], moved["0/x"])
+        for source, target in itertools.product((*names, "physical"), (*names, "lifted")):
+            there = [each.ngff.transform(points, from_=source, to=target) for each in (tree, again)]
+            np.testing.assert_allclose(there[1], there[0], atol=1e-9)
+
+
+def test_axes_in_another_order_than_those_of_their_system(tmp_path: Path) -> None:
+    links = _links(("physical", "swapped", {"type": "mapAxis", "mapAxis": [1, 0]}))
+    systems = [{"name": "swapped", "axes": [{"name": axis, **PLANE} for axis in "yx"]}]
+    path = _image(
+        tmp_path, version="0.6", axes="yx", shape=(8, 10), systems=systems, transformations=links
+    )
+    swapped = xr.open_datatree(path).ngff.to_system("swapped")
+    with pytest.raises(UnsupportedError, match=r"order x, y.* order y, x: transpose it"):
+        _again(swapped, tmp_path)
+    turned = swapped.map_over_datasets(
+        lambda level: level.transpose("y", "x", missing_dims="ignore")
+    )
+    again = _again(turned, tmp_path)
+    assert again.ngff.issues == ()
+    xr.testing.assert_equal(again["0/image"].load(), turned["0/image"].load())
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
@@ -1230,6 +1414,23 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     tree.ngff.to_zarr(tmp_path / "empty")
     xr.testing.assert_identical(xr.open_datatree(tmp_path / "empty").load(), tree.load())
+
+
+def test_labels_whose_list_is_none_are_listed(tmp_path: Path) -> None:
+    path = _image(tmp_path, labels={"cells": {}})
+    edit_attributes(path / "labels", lambda ome: ome.update(labels=True))
+    again = _again(xr.open_datatree(path), tmp_path)
+    assert document(tmp_path / "again.ome.zarr" / "labels")["labels"] == list(again.ngff.labels)
+
+
+def test_options_of_codecs_that_are_none(tmp_path: Path) -> None:
+    path = _image(tmp_path, version="0.4")
+    file = path / "0" / ".zarray"
+    stored = json.loads(file.read_text())
+    stored["compressor"] = {"id": "zstd", "level": "fast"}
+    file.write_text(json.dumps(stored))
+    with pytest.raises(ngff_xarray.NgffError, match=r"0: .*cannot be (written|read)"):
+        _again(xr.open_datatree(path), tmp_path)
 
 
 def test_targets_that_cannot_be_written(tmp_path: Path) -> None:

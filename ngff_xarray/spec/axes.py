@@ -63,10 +63,10 @@ def read_axes(value: Any, where: str, report: Report) -> tuple[Axis, ...]:
 def check_image_axes(value: Any, axes: Sequence[Axis], where: str, report: Report) -> None:
     """Note where axes are not those of an image (0.4 and later).
 
-    ``value`` is the list that they were read from: only a type that is stated counts as one of
-    space.
+    ``value`` is the list that they were read from: only types that are stated count. An axis
+    without one stands where the channels do, whatever its name is.
     """
-    types = [axis.type for axis in axes]
+    types = _stated_types(value, axes)
     space = sum(map(_is_stated_space, value if isinstance(value, list) else ()))
     if not 2 <= len(axes) <= MOST:
         report.error(where, rules.AXES, f"expected 2 to {MOST} axes, found {len(axes)}")
@@ -81,6 +81,13 @@ def check_image_axes(value: Any, axes: Sequence[Axis], where: str, report: Repor
     if rank != sorted(rank):
         names = ", ".join(printable(axis.name) for axis in axes)
         report.error(where, rules.AXES_ORDER, f"expected time, channel, space; found {names}")
+
+
+def _stated_types(value: Any, axes: Sequence[Axis]) -> list[str | None]:
+    if not isinstance(value, list) or len(value) != len(axes):
+        return [axis.type for axis in axes]
+    unstated = [isinstance(entry, dict) and "type" not in entry for entry in value]
+    return [None if no else axis.type for no, axis in zip(unstated, axes, strict=True)]
 
 
 def _is_stated_space(entry: Any) -> bool:
@@ -169,9 +176,10 @@ def _read_axis(entry: Any, where: str, report: Report) -> Axis:
     if "discrete" in entry and not isinstance(entry["discrete"], bool):
         found = f"expected true or false, found {shown(entry['discrete'])}"
         report.error(f"{where}.discrete", rules.AXIS_DISCRETE, found)
-    if kind in _VECTORS and entry.get("discrete") is not True:
+    # before 0.6 these are custom types like any other
+    if report.version == "0.6" and kind in _VECTORS and entry.get("discrete") is not True:
         found = f"expected true on an axis of type {kind}, found {shown(entry.get('discrete'))}"
-        report.warn(f"{where}.discrete", rules.VECTOR_AXIS, found)
+        report.error(f"{where}.discrete", rules.VECTOR_AXIS, found)
     long_name = entry.get("longName")
     if "longName" in entry and not isinstance(long_name, str):
         found = f"expected text, found {shown(long_name)}"

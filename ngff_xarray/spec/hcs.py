@@ -32,7 +32,8 @@ class PlateForm:
     requires_version
         Whether it must.
     indexed
-        Whether wells have ``rowIndex`` and ``columnIndex``, and paths of row and column (0.4).
+        Whether wells have ``rowIndex`` and ``columnIndex``, and paths of row and column; ids and
+        counts are not negative (0.4).
     any_number
         Whether ids and times may be any number (0.1).
     """
@@ -189,6 +190,7 @@ def _check_acquisitions(value: Json, form: PlateForm, report: Report) -> None:
         return
     if not form.indexed and not entries:
         report.error("plate.acquisitions", rules.ACQUISITIONS, "expected at least one, found []")
+    least, limit = (0, " of at least 0") if form.indexed else (None, "")
     seen = set()
     for i, entry in enumerate(entries):
         where = f"plate.acquisitions[{i}]"
@@ -196,9 +198,9 @@ def _check_acquisitions(value: Json, form: PlateForm, report: Report) -> None:
             report.error(where, rules.ACQUISITIONS, f"expected an object, found {shown(entry)}")
             continue
         number = entry.get("id")
-        good = is_number(number) if form.any_number else is_integer(number, 0)
+        good = is_number(number) if form.any_number else is_integer(number, least)
         if not good:
-            found = f"expected an integer of at least 0, found {shown(number)}"
+            found = f"expected an integer{limit}, found {shown(number)}"
             report.error(f"{where}.id", rules.ACQUISITIONS, found)
         elif number in seen:
             report.error(f"{where}.id", rules.ACQUISITIONS, f"{number} stands here again")
@@ -317,7 +319,9 @@ def read_well(
     elif version is not None and value["version"] != version:
         found = f"expected {version!r}, found {shown(value['version'])}"
         report.error("well.version", rules.VERSION, found)
-    paths = _read_fields(value.get("images"), names, report)
+    # until 0.3 nothing says that a path may stand once only
+    repeats = version in ("0.1", "0.2", "0.3")
+    paths = _read_fields(value.get("images"), names, repeats, report)
     report.check()
     return Fields(
         tuple(dict.fromkeys(paths)),
@@ -326,7 +330,7 @@ def read_well(
     )
 
 
-def _read_fields(entries: Any, names: re.Pattern[str], report: Report) -> list[str]:
+def _read_fields(entries: Any, names: re.Pattern[str], repeats: bool, report: Report) -> list[str]:
     if not isinstance(entries, list):
         found = f"expected a list of fields, found {shown(entries)}"
         report.fail("well.images", rules.WELL, found)
@@ -352,7 +356,8 @@ def _read_fields(entries: Any, names: re.Pattern[str], report: Report) -> list[s
         paths.append(path.strip("/"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        report.error("well.images", rules.FIELD_PATH, f"{shown(twice[0])} stands here twice")
+        complain = report.warn if repeats and repeated(entries) is None else report.error
+        complain("well.images", rules.FIELD_PATH, f"{shown(twice[0])} stands here twice")
     if entries and not paths:
         report.fail("well.images", rules.WELL, "none has a path")
     return paths

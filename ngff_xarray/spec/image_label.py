@@ -64,6 +64,10 @@ def check(value: Any, version: str | None, report: Report) -> Json | None:
     elif version is not None and value["version"] != version:
         found = f"expected {version!r}, found {shown(value['version'])}"
         report.error("image-label.version", rules.VERSION, found)
+    elif not isinstance(value.get("version", ""), str):  # 0.5 still has it, as text
+        found = f"expected text, found {shown(value['version'])}"
+        complain = report.error if report.version == "0.5" else report.warn
+        complain("image-label.version", rules.LABEL_VERSION, found)
     return {key: item for key, item in value.items() if key != "version"}
 
 
@@ -74,9 +78,8 @@ def _check_entries(entries: Any, where: str, report: Report) -> None:
         return
     if repeated(entries) is not None:
         report.error(where, rules.LABEL_ENTRIES, f"{shown(repeated(entries))} stands here twice")
-    # the colours of a value stand once until 0.4; later nothing is said, and the last one wins
-    strict = where.endswith("colors") and report.version in ("0.1", "0.2", "0.3", "0.4")
-    complain = report.error if strict else report.warn
+    # there is one colour for each value; of properties nothing is said, and the last one wins
+    complain = report.error if where.endswith("colors") else report.warn
     seen = set()
     for i, entry in enumerate(entries):
         value = entry.get("label-value") if isinstance(entry, dict) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ngff_xarray import transforms
@@ -13,6 +14,7 @@ from ngff_xarray.spec.values import is_number, is_relative
 from ngff_xarray.transforms import Identity, Scale, Transformation, Translation
 
 _NO_PATH = "?"  # of a level whose path cannot be read: the fault is reported already
+_NEAR = 1e-6  # of a size: less is the rounding of whoever wrote it
 _KEYS = frozenset({"path", "coordinateTransformations"})
 Outer = tuple[list[Transformation], dict[str, Any]]
 
@@ -78,7 +80,25 @@ def read_levels(
         if unused:
             extra["coordinateTransformations"] = unused
         levels.append(Level(path, whole, extra))
+    check_order(levels, where, ndim, report)
     return tuple(levels)
+
+
+def check_order(found: Sequence[Level], where: str, ndim: int, report: Report) -> None:
+    """Note levels of a finer resolution than the one before them, as their scales tell it."""
+    if report.faults:  # what cannot be read has no scale to compare
+        return
+    sizes = [
+        transforms.scale_and_translation(level.transformation or Identity(), ndim)[0]
+        for level in found
+    ]
+    for i, (last, this) in enumerate(pairwise(sizes), start=1):
+        if any(abs(new) < abs(old) * (1 - _NEAR) for new, old in zip(this, last, strict=True)):
+            report.error(
+                f"{where}[{i}].path",
+                rules.LEVEL_ORDER,
+                "has smaller pixels than the level before it",
+            )
 
 
 def read_outer(entry: Json, where: str, ndim: int, extra: dict[str, Any], report: Report) -> Outer:

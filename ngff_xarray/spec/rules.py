@@ -371,6 +371,11 @@ LABEL_SOURCE = Rule(
     "'source' MUST be an object; its 'image' a string, the relative path of the image.",
     'Write {"image": "../../"}.',
 )
+LABEL_VERSION = Rule(
+    _LABELS,
+    "The value of 'version' MUST be a string, the version of the specification.",
+    "Write the version as text, or leave it out.",
+)
 LABEL_DTYPE = Rule(
     _LABELS,
     "The pixels of the label images MUST be integer data types.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ngff_xarray import transforms as t
+from ngff_xarray.errors import UnsupportedError
 from ngff_xarray.model import CoordinateSystem, Json, Level, Multiscale, Scene
 from ngff_xarray.spec import levels, rules, transformations
 from ngff_xarray.spec.axes import check_image_axes, read_axes, read_systems, write_axis
@@ -46,6 +47,7 @@ def read_multiscale(entry: Json, where: str, report: Report, *, draft: bool) -> 
         _read_level(path, item, link, f"{where}.datasets[{i}]", len(axes), report)
         for i, ((path, item), link) in enumerate(zip(found, links, strict=True))
     )
+    levels.check_order(read, f"{where}.datasets", len(axes), report)
     more = _read_beyond(entry, where, intrinsic, systems, report, complain)
     return Multiscale(
         axes=axes,
@@ -99,7 +101,7 @@ def _check_level_ends(link: Json, path: str, where: str, report: Report) -> None
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
         found = f"expected an object with a path, found {shown(source)}"
         report.error(f"{where}.input", rules.LEVEL_INPUT, found)
-    elif source["path"].strip("/") != path:
+    elif source["path"].rstrip("/") != path:
         found = f"expected {shown(path)}, found {shown(source['path'])}"
         report.error(f"{where}.input.path", rules.LEVEL_INPUT, found)
     elif source.get("name") is not None:
@@ -395,6 +397,25 @@ def parse_system(value: Json) -> CoordinateSystem | None:
     return CoordinateSystem(name, read_axes(value.get("axes"), "axes", Report("system")))
 
 
+def check_sayable(multiscale: Multiscale, version: str) -> None:
+    """Check that version 0.6 can say all of an image.
+
+    Raises
+    ------
+    UnsupportedError
+        If it has transformations of SpatialData's: their ends hold whole coordinate systems,
+        where 0.6 has the names of systems that the image describes.
+    """
+    foreign = multiscale.extra.get("coordinateTransformations")
+    if foreign is not None:
+        kinds = [shown(link.get("type")) for link in foreign if isinstance(link, dict)]
+        raise UnsupportedError(
+            f"OME-Zarr {version} cannot say these transformations to coordinate systems that are "
+            f"described inside them ({', '.join(kinds)}): write the version that they came from, "
+            "or give lossy=True to leave them out"
+        )
+
+
 def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
     """Return the object of ``multiscales`` that describes an image in version 0.6."""
     name = multiscale.intrinsic or "intrinsic"
@@ -406,15 +427,73 @@ def write_multiscale(multiscale: Multiscale) -> dict[str, Any]:
     if not any(stored.get("name") == name for stored in systems):
         systems.insert(0, own)
     ndim = len(multiscale.axes)
+    extra = {k: v for k, v in multiscale.extra.items() if k != "coordinateTransformations"}
     entry: dict[str, Any] = {
-        **multiscale.extra,
+        **extra,
         "coordinateSystems": systems,
         "datasets": [_write_level(level, name, ndim) for level in multiscale.levels],
     }
     if multiscale.transformations:
-        entry["coordinateTransformations"] = [dict(link) for link in multiscale.transformations]
+        sizes = {str(stored.get("name")): len(stored.get("axes") or ()) for stored in systems}
+        entry["coordinateTransformations"] = _around(name, multiscale.transformations, sizes)
     said = {"name": multiscale.name, "type": multiscale.type, "metadata": multiscale.metadata}
     return entry | {key: value for key, value in said.items() if value is not None}
+
+
+def _around(
+    intrinsic: str, links: Iterable[Json], sizes: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return links so that each has the intrinsic system at one end, where they can be said so.
+
+    The specification demands it. `to_system` makes another system the intrinsic one: those that
+    were next to the one before are a link further away from then on.
+    """
+    found = [dict(link) for link in links]
+    near = {
+        other: link
+        for link in found
+        for here, other in (_own_ends(link), _own_ends(link)[::-1])
+        if here == intrinsic and other is not None
+    }
+    return [_led_around(link, intrinsic, near, sizes) for link in found]
+
+
+def _own_ends(link: Json) -> tuple[str | None, str | None]:
+    """Return the names of the systems of this image that a link leads from and to."""
+    ends = [link.get(key) for key in ("input", "output")]
+    first, then = (None if _path(end) else _name(end) for end in ends)
+    return first, then
+
+
+def _led_around(
+    link: dict[str, Any], intrinsic: str, near: Mapping[str, Json], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a link between two other systems as one that has the intrinsic system at one end."""
+    source, target = _own_ends(link)
+    if intrinsic in (source, target):
+        return link
+    here = {"name": intrinsic}
+    if source is not None and source in near:
+        step = _directed(near[source], intrinsic, leaves=True)
+        steps, ends = [step, link], {"input": here, "output": link["output"]}
+        ndim = sizes.get(intrinsic)
+    elif target is not None and target in near:
+        step = _directed(near[target], intrinsic, leaves=False)
+        steps, ends = [link, step], {"input": link["input"], "output": here}
+        ndim = sizes.get(source or "")
+    else:
+        return link
+    known = [step for step in steps if step is not None]
+    if len(known) < len(steps):
+        return link
+    named = {"name": link["name"]} if "name" in link else {}
+    return {**transformations.chained(known, ndim), **named, **ends}
+
+
+def _directed(link: Json, intrinsic: str, *, leaves: bool) -> Json | None:
+    """Return what a link says from or to the intrinsic system, None where 0.6 cannot say it."""
+    forward = (_own_ends(link)[0] == intrinsic) == leaves
+    return link if forward else transformations.inverted(link)
 
 
 def _write_level(level: Level, system: str, ndim: int) -> dict[str, Any]:

@@ -523,22 +523,75 @@ def _normalised(
 
 def inverted(entry: Json) -> dict[str, Any] | None:
     """Return the inverse of a transformation, None where 0.6 has no form for it."""
+    if entry.get("type") == "bijection" and {"forward", "inverse"} <= set(entry):
+        return {"type": "bijection", "forward": entry["inverse"], "inverse": entry["forward"]}
     found = read(entry, "", None, None, Reading(lambda path, rule, message: None))
     try:
         back = None if found is None else transforms.simplify(found.inverse(), _count(found))
     except TransformationError:
         return None
-    match back:
+    if back is None:
+        return None
+    rows = transforms.matrix(back, _count(back))
+    affine = None if rows is None else {"type": "affine", "affine": rows.tolist()}
+    return _written(back) or affine
+
+
+def _written(transformation: Transformation) -> dict[str, Any] | None:
+    """Return the object that describes a simple transformation, None where it is another."""
+    match transformation:
         case transforms.Identity():
-            return {"type": "identity"}
-        case transforms.Scale(factors):
-            return {"type": "scale", "scale": list(factors)}
+            said: dict[str, Any] = {}
+        case transforms.Scale(factors) if min(factors) > 0:
+            said = {"scale": list(factors)}
+        case transforms.Scale(factors):  # 0.6 knows no scale that mirrors
+            rows = np.column_stack([np.diag(factors), np.zeros(len(factors))])
+            said = {"affine": rows.tolist()}
         case transforms.Translation(offsets):
-            return {"type": "translation", "translation": list(offsets)}
+            said = {"translation": list(offsets)}
         case transforms.MapAxis(order):
-            return {"type": "mapAxis", "mapAxis": list(order)}
-    rows = None if back is None else transforms.matrix(back, _count(back))
-    return None if rows is None else {"type": "affine", "affine": rows.tolist()}
+            said = {"mapAxis": list(order)}
+        case transforms.Affine(matrix):
+            said = {"affine": [list(row) for row in matrix]}
+        case _:
+            return None
+    return {"type": next(iter(said), "identity"), **said}
+
+
+def chained(steps: Sequence[Json], ndim: int | None) -> dict[str, Any]:
+    """Return what applies several transformations in order, without its ends.
+
+    Parameters
+    ----------
+    steps
+        The objects that describe them.
+    ndim
+        The number of input axes, None where that is not known.
+
+    Examples
+    --------
+    >>> steps = [{"type": "scale", "scale": [2.0]}, {"type": "translation", "translation": [5.0]}]
+    >>> chained([steps[0], {"type": "identity"}], 1)
+    {'type': 'scale', 'scale': [2.0]}
+    >>> chained(steps, 1) == {"type": "sequence", "transformations": steps}
+    True
+    """
+    said = [{k: v for k, v in step.items() if k not in ("input", "output")} for step in steps]
+    quiet = Reading(lambda path, rule, message: None)
+    found = [read(step, "", None, None, quiet) for step in said]
+    known = [step for step in found if step is not None]
+    if ndim is not None and len(known) == len(said):
+        try:
+            whole = transforms.simplify(transforms.compose(known), ndim)
+        except TransformationError:
+            whole = transforms.compose(known)
+        parts = whole.transformations if isinstance(whole, transforms.Sequence) else (whole,)
+        simple = [_written(part) for part in parts]
+        if len(simple) == 1 and simple[0] is not None:
+            return simple[0]
+        if all(part is not None for part in simple):
+            said = [part for part in simple if part is not None]
+    return {"type": "sequence", "transformations": said}
 
 
 def _count(transformation: Transformation) -> int:

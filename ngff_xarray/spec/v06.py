@@ -58,8 +58,16 @@ READERS = namespace.checked(
 
 
 def write(content: Content, lossy: bool = False) -> dict[str, Any]:
-    """Return the group's attributes that say the same in version 0.6."""
+    """Return the group's attributes that say the same in version 0.6.
+
+    Raises
+    ------
+    UnsupportedError
+        If it cannot say all of it, unless what it cannot say may be lost.
+    """
     if isinstance(content, Image):
+        if not lossy:
+            systems.check_sayable(content.multiscale, VERSION)
         entry = systems.write_multiscale(content.multiscale)
         document = multiscales.write_image(content, entry)
     elif isinstance(content, Scene):

@@ -13,8 +13,9 @@ from ngff_xarray.transforms.protocol import Points, expect_axes, fitting
 
 Matrix = tuple[tuple[float, ...], ...]
 
-# beyond this condition number, with rows and columns brought to one size, a matrix is singular
-_SINGULAR = 1e12
+# beyond this condition number, with rows and columns brought to one size, a matrix is singular:
+# floats would no longer lead back to within 1e-6
+_SINGULAR = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class Identity:
     """Leaves every point where it is."""
 
     def apply(self, points: ArrayLike) -> Points:
-        """Return the same points."""
-        return fitting(self, points)
+        """Return the same points, as an array of their own."""
+        return fitting(self, points).copy()
 
     def inverse(self) -> Identity:
         """Return the identity."""

@@ -211,7 +211,9 @@ def _bars(counts: NDArray[np.int64], edges: NDArray[np.float64], low: float, hig
     bins = np.clip(((middles - low) / (high - low) * _BARS).astype(int), 0, _BARS - 1)
     sums = np.bincount(bins, weights=counts, minlength=_BARS)
     heights = np.log1p(sums) / np.log1p(sums.max())
-    points = " ".join(f"{i},{30 * (1 - h):.1f} {i + 1},{30 * (1 - h):.1f}" for i, h in enumerate(heights))
+    points = " ".join(
+        f"{i},{30 * (1 - h):.1f} {i + 1},{30 * (1 - h):.1f}" for i, h in enumerate(heights)
+    )
     return (
         f"<svg viewBox='0 0 {_BARS} 30' preserveAspectRatio='none' role='img' "
         "aria-label='histogram' style='width:100%;height:30px;display:block'>"

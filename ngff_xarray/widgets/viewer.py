@@ -66,7 +66,7 @@ class Viewer(widgets.VBox):
         [traitlets.Dict(), traitlets.List(traitlets.Unicode())],
         default_value={},
         help="channel -> how it is drawn: active, color, window (None: automatic), gamma, inverted,"
-        " colormap. Set to a dict with changes, or to a list of the channels to show."
+        " colormap. Set to a dict with changes, or to a list of the channels to show.",
     )
     viewport = traitlets.Dict(help="axis -> (start, end) of what the canvas shows, in the unit")
     roi = traitlets.Instance(Roi, allow_none=True, help="the region drawn, for .ngff.sel and masks")
@@ -145,7 +145,10 @@ class Viewer(widgets.VBox):
         bar: list[widgets.Widget] = [self._tools]
         if any(layer.depth for layer in self.world.layers):
             projections = widgets.Dropdown(
-                options=[("one plane", None), *((f"{p} projection", p) for p in ("max", "mean", "min"))],
+                options=[
+                    ("one plane", None),
+                    *((f"{p} projection", p) for p in ("max", "mean", "min")),
+                ],
                 tooltip="one plane, or a projection over the third axis of space",
                 layout=widgets.Layout(width="140px"),
             )
@@ -165,13 +168,19 @@ class Viewer(widgets.VBox):
     def _rows(self) -> list[widgets.Widget]:
         panel: list[widgets.Widget] = []
         if self._layer_rows:
-            panel += [controls.heading("Layers"), *(row.widget for row in self._layer_rows.values())]
+            panel += [
+                controls.heading("Layers"),
+                *(row.widget for row in self._layer_rows.values()),
+            ]
         if self._keys:
             panel.append(controls.heading("Channels"))
             panel += [self._choice] if self._choice else []
             panel.append(self._channel_box)
         if self._label_rows:
-            panel += [controls.heading("Labels"), *(row.widget for row in self._label_rows.values())]
+            panel += [
+                controls.heading("Labels"),
+                *(row.widget for row in self._label_rows.values()),
+            ]
         side = widgets.VBox(panel, layout=widgets.Layout(flex="0 1 240px", min_width="200px"))
         middle = widgets.HBox(
             [self._stage, side] if panel else [self._stage],
@@ -365,12 +374,13 @@ class Viewer(widgets.VBox):
             self._main.canvas.crosshair = None
             self._stage.children = [self._main.canvas]
             return
-        depth = next(name for name in self.world.space if name not in (self.world.down, self.world.right))
+        depth = next(
+            name for name in self.world.space if name not in (self.world.down, self.world.right)
+        )
         self._depth = depth
         self._cross = self.view.center
         self._sides = tuple(
-            self._side(plane)
-            for plane in ((self.world.down, depth), (depth, self.world.right))
+            self._side(plane) for plane in ((self.world.down, depth), (depth, self.world.right))
         )
         right, below = self._sides
         self._stage.children = [
@@ -455,7 +465,9 @@ class Viewer(widgets.VBox):
                 continue
             self._soon(partial(self._describe_channel, key, window, counts, edges))
 
-    def _describe_channel(self, key: str, window: tuple[float, float], counts: Any, edges: Any) -> None:
+    def _describe_channel(
+        self, key: str, window: tuple[float, float], counts: Any, edges: Any
+    ) -> None:
         self._windows[key] = window
         row = self._channel_rows.get(key)
         if row is not None:
@@ -474,7 +486,9 @@ class Viewer(widgets.VBox):
 
     # ---- for the kernel --------------------------------------------------------------------
 
-    def link(self, other: Viewer, what: Sequence[str] = ("viewport", "position")) -> Callable[[], None]:
+    def link(
+        self, other: Viewer, what: Sequence[str] = ("viewport", "position")
+    ) -> Callable[[], None]:
         """Let another viewer show the same place as this one, and the other way round.
 
         Parameters
@@ -689,7 +703,9 @@ def _looking_at(view: View, world: World, wanted: Mapping[str, Any]) -> View:
     x, y = spans[world.right], spans[world.down]
     scales = [
         (end - start) / size
-        for name, (start, end), size in zip((world.right, world.down), (x, y), view.size, strict=True)
+        for name, (start, end), size in zip(
+            (world.right, world.down), (x, y), view.size, strict=True
+        )
         if name in given
     ]
     center = ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2)
@@ -732,9 +748,7 @@ def _small(view: View) -> View:
     """Return the view on a canvas small enough for a picture beside the widget."""
     width, height = view.size
     factor = min(1.0, _PICTURE / max(width, height))
-    return view.moved(
-        scale=view.scale / factor, size=(width * factor, height * factor), ratio=1.0
-    )
+    return view.moved(scale=view.scale / factor, size=(width * factor, height * factor), ratio=1.0)
 
 
 def _spoken(world: World) -> str:
@@ -746,6 +760,11 @@ def _spoken(world: World) -> str:
 
 def _size(layer: Layer) -> str:
     level = layer.levels[0]
-    return " (" + ", ".join(
-        f"{printable(dim)} {size}" for dim, size in zip(level.dims, level.source.shape, strict=True)
-    ) + ")"
+    return (
+        " ("
+        + ", ".join(
+            f"{printable(dim)} {size}"
+            for dim, size in zip(level.dims, level.source.shape, strict=True)
+        )
+        + ")"
+    )

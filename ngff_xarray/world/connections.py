@@ -50,7 +50,7 @@ def coordinate_systems(obj: Obj) -> dict[str, CoordinateSystem]:
     ----------
     obj
         An image (a tree, a Dataset or an array of one level), or a scene: its own systems, and
-        those of each image as ``path/name``.
+        those of each image and of each scene in it as ``path/name``.
 
     Examples
     --------
@@ -60,7 +60,10 @@ def coordinate_systems(obj: Obj) -> dict[str, CoordinateSystem]:
     obj = restored(obj)
     if not isinstance(obj, xr.DataTree) or not _is_scene(obj):
         return _own_systems(obj)
-    found = {system.name: system for system in _described_systems(obj.attrs["ome"]["scene"])}
+    found: dict[str, CoordinateSystem] = {}
+    for path, node in _scenes(obj).items():
+        for system in _described_systems(node.attrs["ome"]["scene"]):
+            found.setdefault(_key(path, system.name), system)
     for path, node in _images(obj).items():
         for name, system in _own_systems(node).items():
             found.setdefault(f"{path}/{name}", system)
@@ -81,6 +84,19 @@ def _own_systems(obj: Obj) -> dict[str, CoordinateSystem]:
 def _described_systems(said: Json) -> list[CoordinateSystem]:
     parsed = [parse_system(s) for s in said.get("coordinateSystems") or () if isinstance(s, dict)]
     return [system for system in parsed if system is not None]
+
+
+def _scenes(obj: Obj) -> dict[str, xr.DataTree]:
+    """Return a scene, under ``""``, and the scenes in it by path; none where it is no scene."""
+    return _with_inner(obj, "") if isinstance(obj, xr.DataTree) and _is_scene(obj) else {}
+
+
+def _with_inner(node: xr.DataTree, prefix: str) -> dict[str, xr.DataTree]:
+    found = {prefix: node} if _is_scene(node) else {}
+    for name, child in node.children.items():
+        if "ome" not in child.attrs or image.group_kind(child):
+            found |= _with_inner(child, _key(prefix, name))
+    return found
 
 
 def _images(tree: xr.DataTree) -> dict[str, xr.DataTree]:
@@ -131,8 +147,8 @@ def graph(obj: Obj) -> Graph:
     obj = restored(obj)
     systems: dict[str, CoordinateSystem | None] = dict(coordinate_systems(obj))
     links: list[Link] = []
-    if _is_scene(obj):
-        _add_links(obj, obj.attrs["ome"]["scene"], "", systems, links)
+    for path, inner in _scenes(obj).items():
+        _add_links(inner, inner.attrs["ome"]["scene"], path, systems, links)
     for path, node in _images(obj).items() if isinstance(obj, xr.DataTree) else [("", obj)]:
         _add_image(node, path, systems, links)
     for link in links:
@@ -252,10 +268,13 @@ class _Parameters:
             if node is not None and name not in ("", "."):
                 node = node.parent if name == ".." else node.children.get(name)
         if node is None:
-            what = "this tree" if isinstance(self.obj, xr.DataTree) else "an object of one level"
-            raise TransformationError(
-                f"the parameters at {path!r} are not in {what}: take the tree as it was opened"
+            whole = isinstance(self.obj, xr.DataTree)
+            where = (
+                "this tree: the store has none there (see .ngff.issues), or they were taken out"
+                if whole
+                else "an object of one level: take the tree as it was opened"
             )
+            raise TransformationError(f"the parameters at {path!r} are not in {where}")
         return node
 
     def _array(self, node: xr.DataTree, path: str) -> xr.DataArray:

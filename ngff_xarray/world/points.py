@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from ngff_xarray import units
@@ -27,7 +28,8 @@ def transform(
     obj
         An image or a scene.
     points
-        An array of shape ``(..., axes)`` in the order of the system's axes, or a mapping of axis
+        An array of shape ``(..., axes)`` in the order of the system's axes, of numbers in their
+        units or one quantity that all axes can have; or a mapping of axis
         names to values (numbers in the axis's unit, quantities, or text such as ``"10 µm"``),
         which are broadcast against one another. Where an axis of the image was dropped by
         selecting, a mapping may leave it out. A channel is its index.
@@ -67,17 +69,42 @@ def transform(
     path = whole.path(from_, to)
     system = whole.systems[from_]
     if not isinstance(points, Mapping):
-        found = np.asarray(points, dtype=np.float64)
-        if system is not None and (not found.ndim or found.shape[-1] != len(system.axes)):
-            raise TransformationError(
-                f"points of {from_!r} have {len(system.axes)} axes ({_names(system)}): expected "
-                f"shape (..., {len(system.axes)}), found {found.shape}"
-            )
-        return path.apply(found)
+        return path.apply(_rows(_bare(points), from_, system))
     if system is None:
         raise TransformationError(f"the axes of {from_!r} are not described: give points as array")
     fixed = {} if _is_scene(obj) or from_ != current_system(obj) else _selected(obj, system)
     return path.apply(_stacked(points, system, fixed))
+
+
+def _rows(points: Any, name: str, system: CoordinateSystem | None) -> Floats:
+    """Return an array of points as numbers in the units of the axes."""
+    try:
+        found = np.asarray(getattr(points, "magnitude", points), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TransformationError(
+            f"expected numbers of shape (..., axes), or a mapping of axis names to values: {error}"
+        ) from error
+    if system is None:
+        if hasattr(points, "magnitude"):
+            raise TransformationError(f"the axes of {name!r} are not described: give numbers")
+        return found
+    if not found.ndim or found.shape[-1] != len(system.axes):
+        raise TransformationError(
+            f"points of {name!r} have {len(system.axes)} axes ({_names(system)}): expected "
+            f"shape (..., {len(system.axes)}), found {found.shape}"
+        )
+    if not hasattr(points, "magnitude"):
+        return found
+    return found * [_factor(points, axis.unit) for axis in system.axes]
+
+
+def _bare(values: Any) -> Any:
+    """Return what an xarray object holds: numpy would take its numbers and leave its units."""
+    return values.data if isinstance(values, xr.DataArray | xr.Variable) else values
+
+
+def _factor(quantity: Any, unit: str | None) -> float:
+    return units.magnitude(type(quantity)(1.0, quantity.units), unit)
 
 
 def _selected(obj: Obj, system: CoordinateSystem) -> dict[str, float]:
@@ -107,9 +134,9 @@ def _stacked(
 
 def _magnitudes(values: Any, unit: str | None) -> Floats:
     """Return numbers, quantities or texts as numbers of a unit."""
+    values = _bare(values)
     if hasattr(values, "magnitude") and hasattr(values, "units"):
-        factor = units.magnitude(type(values)(1.0, values.units), unit)
-        return np.asarray(values.magnitude, dtype=np.float64) * factor
+        return np.asarray(values.magnitude, dtype=np.float64) * _factor(values, unit)
     found = np.asarray(values)
     if found.dtype.kind in "fiu":
         return found.astype(np.float64)

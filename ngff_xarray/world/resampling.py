@@ -116,7 +116,10 @@ def _fill(fill: float | None, dtype: np.dtype[Any]) -> Any:
     if fill is None:
         return np.array(np.nan if dtype.kind in "fc" else 0).astype(dtype)[()]
     with np.errstate(invalid="ignore", over="ignore"):
-        value = np.asarray(fill).astype(dtype)[()]
+        try:
+            value = np.asarray(fill).astype(dtype)[()]
+        except (TypeError, ValueError) as error:
+            raise SelectionError(f"fill: expected a number, found {fill!r}") from error
     if dtype.kind in "iub" and value != fill:
         raise SelectionError(f"fill: pixels of type {dtype} cannot be {fill!r}")
     return value
