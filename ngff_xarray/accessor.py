@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ngff_xarray.overlay import Labels
     from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
+    from ngff_xarray.widgets.viewer import Viewer
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
 
@@ -308,6 +309,23 @@ class ImageAccessor(Accessor[ObjT]):
             title=title,
             **position,
         )
+
+    def view(
+        self,
+        *,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> Viewer:
+        """Return a viewer that follows the hand; see `ngff_xarray.widgets.viewer.view`.
+
+        ``view(labels="nuclei", channels="DAPI", z="3 µm")``. What it shows can be read and set:
+        ``viewer.position``, ``.channels``, ``.viewport``, ``.roi``, ``.selection``.
+        """
+        from ngff_xarray.widgets.viewer import view
+
+        return view(self._obj, labels=labels, channels=channels, height=height, **position)
 
     def thumbnail(self, size: int = 144) -> Image:
         """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""

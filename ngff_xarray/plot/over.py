@@ -23,7 +23,6 @@ from ngff_xarray.plot.parts import Trimmings
 from ngff_xarray.plot.single import draw_picture
 from ngff_xarray.text import printable
 
-
 _MOST_READ = 2**26  # pixels of a plane
 
 

@@ -1134,9 +1134,17 @@ class Pane {
       this.setRoi(this.draft);
     } else if (!gesture.far && this.tool === "select" && event.button === 0) {
       this.select(gesture.start, event.shiftKey);
+    } else if (!gesture.far && this.tool === "pan" && event.button === 0) {
+      this.click(gesture.start);
     }
     this.schedule();
     this.read();
+  }
+
+  /** Tell the kernel of a click: what that means is its business. @param {Point} at */
+  click(at) {
+    const [x, y] = this.inWorld(at);
+    this.scene.model.send({ type: "click", x, y });
   }
 
   /** @param {Point} at */
@@ -1273,6 +1281,7 @@ class Pane {
     const again = last && (!this.byKeys || nearest([this.onScreen(last)], middle, CLICK) === 0);
     this.pointAtMiddle();
     if (this.tool === "select") this.select(middle, more);
+    else if (this.tool === "pan") this.click(middle);
     else if (this.tool === "rectangle") this.enterCorner(middle);
     else if (this.tool === "polygon" && again) this.closePolygon();
     else if (this.tool === "polygon") this.addPoint(middle);

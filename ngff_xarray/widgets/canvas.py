@@ -10,6 +10,7 @@ Messages of the browser:
   frame, an empty one if nothing is missing; until then the browser sends no other.
 - ``{"type": "shown", "frame": n}``: the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
+- ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.
 
 Messages to the browser:
 

@@ -210,7 +210,7 @@ def _bars(counts: NDArray[np.int64], edges: NDArray[np.float64], low: float, hig
     middles = (edges[:-1] + edges[1:]) / 2
     bins = np.clip(((middles - low) / (high - low) * _BARS).astype(int), 0, _BARS - 1)
     sums = np.bincount(bins, weights=counts, minlength=_BARS)
-    heights = np.log1p(sums) / np.log1p(sums.max())
+    heights = np.log1p(sums) / np.log1p(np.max(sums))
     points = " ".join(
         f"{i},{30 * (1 - h):.1f} {i + 1},{30 * (1 - h):.1f}" for i, h in enumerate(heights)
     )

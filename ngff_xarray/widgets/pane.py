@@ -13,15 +13,20 @@ from ngff_xarray.widgets.canvas import Canvas
 DEFAULT_SIZE = (720.0, 480.0)  # CSS pixels, before a browser says
 
 
-def call_soon() -> Callable[[Callable[[], None]], object] | None:
+def call_soon() -> Callable[[Callable[[], None]], None] | None:
     """Return what calls a function on the event loop of the notebook; None outside of one.
 
     Messages are sent from there: a browser's connection belongs to one thread.
     """
     try:
-        return asyncio.get_running_loop().call_soon_threadsafe
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+    def call(act: Callable[[], None]) -> None:
+        loop.call_soon_threadsafe(act)
+
+    return call
 
 
 class Pane:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import traitlets
 
-from ngff_xarray import image, render, units
+from ngff_xarray import render, units
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.render import hex_color
 from ngff_xarray.text import printable
 from ngff_xarray.viewing import (
     ChannelView,
     Layer,
-    LayerView,
     TileServer,
     View,
     World,
@@ -27,6 +25,7 @@ from ngff_xarray.viewing import (
 )
 from ngff_xarray.viewing.regions import Roi, roi_of
 from ngff_xarray.widgets import controls
+from ngff_xarray.widgets.bundle import PictureBundle
 from ngff_xarray.widgets.pane import Pane, call_soon
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Viewer(widgets.VBox):
     roi = traitlets.Instance(Roi, allow_none=True, help="the region drawn, for .ngff.sel and masks")
     selection = traitlets.Tuple(help="the ids of the labels that are selected")
     projection = traitlets.Enum(
-        [None, "max", "mean", "min"], None, allow_none=True, help="over the third axis of space"
+        ["max", "mean", "min"], None, allow_none=True, help="over the third axis of space"
     )
     tool = traitlets.Enum(list(TOOLS), "pan", help="what a drag or a click does")
     ortho = traitlets.Bool(False, help="whether all three planes of a volume are shown")
@@ -235,7 +234,7 @@ class Viewer(widgets.VBox):
         wanted = list(self._keys) if self._choice is None else self._active(view)
         for key in wanted:
             if key not in self._channel_rows:
-                layer, name = self._keys[key]
+                layer, _ = self._keys[key]
                 self._channel_rows[key] = controls.ChannelRow(
                     self._channel(view, key),
                     is_integer=self.world.layer(layer).dtype.kind in "iu",
@@ -559,16 +558,11 @@ class Viewer(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the widget, and a picture and text for where no widget can be shown."""
-        found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        data = dict(data or {})
-        data["text/plain"] = _spoken(self.world)
-        try:
-            pixels = self._server.picture(_small(self.view))
-        except Exception:  # whatever a store raises: the widget will say so
-            return data, metadata
-        data["image/png"] = base64.b64encode(render.png(pixels)).decode()
-        return data, metadata
+        beside = PictureBundle(self._small_picture, _spoken(self.world))
+        return beside.beside(super()._repr_mimebundle_(**kwargs))
+
+    def _small_picture(self) -> bytes:
+        return render.png(self._server.picture(_small(self.view)))
 
 
 def view(
@@ -650,7 +644,7 @@ def _with_labels(view: View, world: World, shown: Sequence[str]) -> View:
 
 
 def _channel_keys(world: World) -> dict[str, tuple[str, str]]:
-    """Return what each channel is called: by its name, or with its layer where there are several."""
+    """Return what each channel is called: its name, after its layer's where there are several."""
     several = sum(bool(layer.channels) and layer.kind == "image" for layer in world.layers) > 1
     return {
         f"{layer.name}: {channel.name}" if several else channel.name: (layer.name, channel.name)
