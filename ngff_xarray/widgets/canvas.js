@@ -490,6 +490,8 @@ class Scene {
     this.states = [];
     /** @type {string[]} */
     this.order = [];
+    /** @type {number[]}  of each layer in the order */
+    this.opacity = [];
     this.frame = -1;
     /** @type {Map<string, number>} the level the kernel chose, by layer */
     this.levels = new Map();
@@ -558,7 +560,7 @@ class Scene {
 
   /** @param {any} message  @param {DataView[]} buffers */
   async takeFrame(message, buffers) {
-    const { frame, state, complete, order, tiles = [], levels } = message;
+    const { frame, state, complete, order, opacity, tiles = [], levels } = message;
     const news = await Promise.all(
       tiles.map((/** @type {any} */ entry, /** @type {number} */ i) => decoded(entry, state, buffers[i])),
     );
@@ -570,12 +572,15 @@ class Scene {
     this.frame = frame;
     this.levelsAt = this.askedAt;
     this.states = [...this.states.filter((each) => each !== state), state];
-    if (Array.isArray(order)) this.order = order.map(String);
+    if (Array.isArray(order)) {
+      this.order = order.map(String);
+      this.opacity = this.order.map((_, i) => Math.min(1, Math.max(0, Number(opacity?.[i] ?? 1))));
+    }
     for (const tile of news) this.add(tile);
     for (const [layer, level] of Object.entries(levels ?? {})) this.levels.set(layer, Number(level));
     if (complete) this.dropOld();
     for (const pane of this.panes) pane.schedule();
-    if (complete) this.afterPaint(() => this.shown(frame));
+    this.afterPaint(() => this.shown(frame, Boolean(complete)));
   }
 
   /** @param {Tile} tile */
@@ -635,10 +640,11 @@ class Scene {
     else requestAnimationFrame(() => then());
   }
 
-  /** @param {number} frame */
-  shown(frame) {
+  /** Each message of a frame is answered; the last one also answers what was wanted. @param {number} frame  @param {boolean} complete */
+  shown(frame, complete) {
     this.model.send({ type: "shown", frame });
     this.evict();
+    if (!complete) return;
     this.wants.settle();
     if (!this.wants.busy) {
       clearTimeout(this.busyTimer);
@@ -1417,14 +1423,17 @@ class Pane {
     scene.order.forEach((layer, index) => {
       const tiles = this.tilesOf(layer);
       // a translucent tile replaces what is coarser or older, but not the layers below
-      const apart = index > 0 && tiles.some((tile) => tile.format === "png");
+      const opacity = scene.opacity[index] ?? 1;
+      const apart = opacity < 1 || (index > 0 && tiles.some((tile) => tile.format === "png"));
       const target = apart ? this.scratch.getContext("2d") : context;
       if (!target || tiles.length === 0) return;
       if (apart) clear(target);
       for (const tile of tiles) this.paintTile(target, tile, screen);
       if (apart) {
         context.setTransform(1, 0, 0, 1, 0, 0);
+        context.globalAlpha = opacity;
         context.drawImage(this.scratch, 0, 0);
+        context.globalAlpha = 1;
       }
     });
   }

@@ -8,7 +8,7 @@ Messages of the browser:
   it shows: the world at the middle, world units a CSS pixel, CSS pixels, device pixels a CSS pixel,
   and the keys of the tiles of the newest state that it holds. Each is to be answered by a complete
   frame, an empty one if nothing is missing; until then the browser sends no other.
-- ``{"type": "shown", "frame": n}``: the frame was painted.
+- ``{"type": "shown", "frame": n}``: a message of the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
 - ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.
 
@@ -18,7 +18,8 @@ Messages to the browser:
   [{"key", "layer", "level", "matrix", "width", "height", "format", "message"}, ...]}`` and a buffer
   a tile: ``"jpeg"``, ``"png"``, or empty for an ``"error"``. The matrix takes (column, row) of the
   picture, from the outer corner of its first pixel, to the world, in the order of a canvas's
-  ``setTransform``. Optional ``"levels": {layer: level}`` says which level the view calls for. Tiles
+  ``setTransform``. Optional ``"levels": {layer: level}`` says which level the view calls for, and
+  ``"opacity": [0 to 1, ...]`` how opaque each of the layers in ``order`` is. Tiles
   of an older state stay below until a frame is complete.
 - ``{"type": "ids", "state": s, "tiles": [{"key", "width", "height", "wide"}, ...], "properties":
   {id: text}}`` and two buffers a tile: run lengths (uint16) and the label of each run (uint32, or

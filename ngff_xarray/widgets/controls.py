@@ -125,6 +125,7 @@ class ChannelRow(Quiet):
         super().__init__()
         name = printable(channel.name, 30)
         self._is_integer = is_integer
+        self._is_fresh = True  # the slider does not know its range yet
         self.active = widgets.Checkbox(
             channel.active,
             description=name,
@@ -167,31 +168,32 @@ class ChannelRow(Quiet):
             self.active.value = channel.active
             self.color.value = hex_color(channel.color)
             if window is not None:
-                start, end = sorted(window)
-                self._reach(start, end)
-                self.window.value = (start, end)
+                self._stand(*sorted(window))
 
     def describe(self, counts: NDArray[np.int64], edges: NDArray[np.float64]) -> None:
         """Show how often values occur, and let the window reach over all of them."""
         with self.told():
             if counts.size:
-                self._reach(float(edges[0]), float(edges[-1]))
+                self._stand(*self.window.value, float(edges[0]), float(edges[-1]))
             self.histogram.value = _bars(counts, edges, self.window.min, self.window.max)
 
-    def _reach(self, low: float, high: float) -> None:
-        """Let the slider reach from one value to another, and not less far than before."""
-        if not (math.isfinite(low) and math.isfinite(high)):
+    def _stand(self, start: float, end: float, *more: float) -> None:
+        """Stand at a window, and let the slider reach there and to more values, if not already."""
+        window = self.window
+        known = [start, end, *more, *(() if self._is_fresh else (window.min, window.max))]
+        if not all(map(math.isfinite, known)):
             return
-        fresh = (self.window.min, self.window.max, self.window.step) == (0, 1, 0.01)
-        low = low if fresh else min(low, self.window.min)
-        high = high if fresh else max(high, self.window.max)
-        if high <= low:
-            high = low + 1
-        # a slider refuses a smallest value above its largest
-        self.window.max = max(high, self.window.max)
-        self.window.min = low
-        self.window.max = high
-        self.window.step = 1 if self._is_integer else float(f"{(high - low) / 1000:.2g}")
+        self._is_fresh = False
+        low, high = min(known), max(known)
+        high = high if high > low else low + 1
+        # in one message: a browser would move the handles of a range that is not whole yet
+        with window.hold_sync():
+            # a slider refuses a smallest value above its largest
+            window.max = max(high, window.max)
+            window.min = low
+            window.max = high
+            window.step = 1 if self._is_integer else float(f"{(high - low) / 1000:.2g}")
+            window.value = (start, end)
 
 
 def rgb(text: str) -> tuple[int, int, int]:

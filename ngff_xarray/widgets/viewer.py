@@ -35,12 +35,8 @@ if TYPE_CHECKING:
     from ngff_xarray.image import Obj
     from ngff_xarray.overlay import Labels
 
-TOOLS = {
-    "pan": ("Pan", "hand-paper-o"),
-    "rectangle": ("Rectangle", "square-o"),
-    "polygon": ("Polygon", "map-o"),
-    "select": ("Select", "mouse-pointer"),
-}
+TOOLS = {"pan": "Pan", "rectangle": "Rectangle", "polygon": "Polygon", "select": "Select"}
+_ONE_PLANE = "plane"  # what the choice of projections calls none: a widget takes None for no choice
 _PICTURE = 512  # CSS pixels of the picture that stands in where no widget can be shown
 _MOST_LABELS = 12  # label images that have controls
 
@@ -100,6 +96,7 @@ class Viewer(widgets.VBox):
         self._build(view)
         self._follow(view)
         super().__init__(self._rows(), layout=widgets.Layout(width="100%"))
+        self.add_class("ngff-whole")  # what the full screen takes along
         self._main.canvas.observe(self._on_canvas_roi, "roi")
         self._main.canvas.observe(self._on_canvas_selection, "selection")
         self._cross = view.center
@@ -134,24 +131,26 @@ class Viewer(widgets.VBox):
             if len(view.layers) > 1
         }
         self._tools = widgets.ToggleButtons(
-            options=[(text, tool) for tool, (text, _) in TOOLS.items()],
-            icons=[icon for _, icon in TOOLS.values()],
+            options=[(text, tool) for tool, text in TOOLS.items()],
             style={"button_width": "auto"},
-            tooltips=[f"{text}: what a drag or a click does" for text, _ in TOOLS.values()],
+            tooltips=[f"{text}: what a drag or a click does" for text in TOOLS.values()],
         )
         widgets.link((self, "tool"), (self._tools, "value"))
         self._tools.observe(self._on_tool, "value")
         bar: list[widgets.Widget] = [self._tools]
         if any(layer.depth for layer in self.world.layers):
+            names = {_ONE_PLANE: None, "max": "max", "mean": "mean", "min": "min"}
+            texts = [("one plane", _ONE_PLANE), *((f"{p} projection", p) for p in list(names)[1:])]
             projections = widgets.Dropdown(
-                options=[
-                    ("one plane", None),
-                    *((f"{p} projection", p) for p in ("max", "mean", "min")),
-                ],
+                options=texts,
                 tooltip="one plane, or a projection over the third axis of space",
-                layout=widgets.Layout(width="140px"),
+                layout=widgets.Layout(width="150px"),
             )
-            widgets.link((self, "projection"), (projections, "value"))
+            widgets.link(
+                (self, "projection"),
+                (projections, "value"),
+                transform=(lambda name: name or _ONE_PLANE, names.__getitem__),
+            )
             bar.append(projections)
         if len(self.world.space) == 3:
             planes = widgets.ToggleButton(
