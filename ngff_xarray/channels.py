@@ -116,8 +116,11 @@ def _look(channel: Channel, asked: Any) -> Channel:
 def _fields(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `Channel`, from what people write for them."""
     found = dict(asked)
-    if isinstance(found.get("color"), str):
-        found["color"] = parse_color(found["color"]) or found["color"]
+    color = found.get("color")
+    if isinstance(color, str):
+        found["color"] = parse_color(color)
+        if found["color"] is None:
+            raise SelectionError(f"channel {name!r}: {color!r} is no colour: expected '#00ff00'")
     window = found.get("window")
     if isinstance(window, tuple | list) and len(window) == 2:
         found["window"] = Window(*window)
@@ -150,6 +153,8 @@ def table(name: str) -> NDArray[np.uint8]:
     ValueError
         If neither knows the name.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"a colormap is meant by its name, found {name!r}")
     if _is_ours(name):
         return render.colormap(name)
     import matplotlib as mpl

@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from stores import edit_attributes, write_image
 
-from ngff_xarray import picture, render
+from ngff_xarray import picture, planes, render
 from ngff_xarray.errors import NotOmeError, SelectionError
+from ngff_xarray.model import Channel, Window
 from ngff_xarray.plot import scale_bar
 
 
@@ -88,6 +89,45 @@ def test_projection(tree: xr.DataTree, how: Any) -> None:
     np.testing.assert_array_equal(part, expected)
 
 
+def test_a_projection_reads_a_bounded_number_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="czyx", shape=(2, 9, 64, 64), levels=3)
+    tree = xr.open_datatree(path)
+    whole = tree.ngff.rgb(projection="mean")
+    for most in (1, 1000, 20_000, 10**6):
+        monkeypatch.setattr(planes, "_SLAB", most)
+        xr.testing.assert_equal(tree.ngff.rgb(projection="mean"), whole)
+    monkeypatch.setattr(planes, "MAX_PROJECTED", 2 * 2 * 9 * 32 * 32)
+    assert tree.ngff.rgb(projection="max").shape == (32, 32, 3)  # the finest that is small enough
+    message = "would read 147,456 bytes of level 0, more than 36,864: level=1 is small enough"
+    with pytest.raises(SelectionError, match=message):
+        tree.ngff.rgb(projection="max", level=0)
+    assert tree.ngff.rgb(projection="max", level=0, z=slice(0, 3)).shape == (64, 64, 3)
+    monkeypatch.setattr(planes, "MAX_PROJECTED", 100)
+    with pytest.raises(SelectionError, match="no level is small enough; a region of z reads less"):
+        tree.ngff.rgb(projection="max")
+
+
+def test_no_more_than_a_slab_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planes, "_SLAB", 10_000)
+    image = xr.DataArray(np.ones((20, 40, 50), "u2"), dims=("z", "y", "x"))
+    image.encoding["preferred_chunks"] = {"z": 4, "y": 16, "x": 16}
+    sizes: list[int] = []
+    project = render.project
+
+    def counted(slabs: Any, how: Any) -> Any:
+        found = list(slabs)
+        sizes.extend(slab.nbytes for slab in found)
+        return project(found, how)
+
+    monkeypatch.setattr(render, "project", counted)
+    assert image.ngff.rgb(projection="max").shape == (40, 50, 3)
+    assert len(sizes) > 8
+    assert max(sizes) <= 10_000
+    assert sum(sizes) == image.nbytes
+
+
 def test_inactive_channels_are_left_out_unless_asked_for(scan: Path) -> None:
     edit_attributes(scan, lambda ome: ome["omero"]["channels"][0].update(active=False))
     tree = xr.open_datatree(scan)
@@ -100,6 +140,41 @@ def test_an_inverted_channel_is_bright_where_it_is_dark(scan: Path) -> None:
     edit_attributes(scan, lambda ome: ome["omero"]["channels"][1].update(inverted=True))
     after = xr.open_datatree(scan).ngff.rgb(channels="GFP").sel(rgb="green")
     assert int(abs(before.astype(int) + after.astype(int) - 255).max()) <= 1
+
+
+def test_gamma_of_the_store_and_looks_that_are_asked_for(scan: Path) -> None:
+    changes = {"family": "polynomial", "coefficient": 0.5, "inverted": True}
+    edit_attributes(scan, lambda ome: ome["omero"]["channels"][1].update(changes))
+    tree = xr.open_datatree(scan)
+    plane = tree["0/image"].isel(t=1, z=2, c=1).values
+    window = (200.0, 60000.0)
+    expected = render.composite([plane], [(0, 255, 0)], [window], gammas=[0.5], inverted=[True])
+    np.testing.assert_array_equal(tree.ngff.rgb(channels="GFP"), expected)
+    assert "gamma 0.5, inverted" in repr(tree.ngff)
+    looks: list[Any] = [
+        {"GFP": {"inverted": False, "gamma": 1, "window": (0, 900), "colormap": "magma"}},
+        [Channel("GFP", window=Window(0, 900), colormap="magma")],
+        Channel("GFP", window=Window(0, 900), colormap="magma"),
+    ]
+    mapped = render.composite([plane], [render.colormap("magma")], [(0, 900)])
+    for channels in looks:
+        np.testing.assert_array_equal(tree.ngff.rgb(channels=channels), mapped)
+    red = tree.ngff.rgb(channels={"GFP": "#ff0000"})
+    assert red.sel(rgb=["green", "blue"]).max() == 0
+    xr.testing.assert_equal(red, tree.ngff.rgb(channels={"GFP": (255, 0, 0)}))
+    grey = tree.ngff.rgb(channels={"GFP": "Greys_r"})  # one of matplotlib's
+    assert grey.max() > 0
+
+
+def test_what_the_store_said_of_looks_is_written_back(scan: Path, tmp_path: Path) -> None:
+    changes = {"family": "exponential", "coefficient": 3, "inverted": True, "lut": "cool.lut"}
+    edit_attributes(scan, lambda ome: ome["omero"]["channels"][1].update(changes))
+    tree = xr.open_datatree(scan)
+    tree.ngff.to_zarr(tmp_path / "b.ome.zarr")
+    (written,) = xr.open_datatree(tmp_path / "b.ome.zarr")["0/image"].isel(c=[1]).ngff.channels
+    assert written.inverted
+    kept = xr.open_datatree(tmp_path / "b.ome.zarr").attrs["ome"]["omero"]["channels"][1]
+    assert changes.items() <= kept.items()
 
 
 def test_three_channels_of_bytes_without_metadata_are_true_colour(tmp_path: Path) -> None:

@@ -1658,6 +1658,26 @@ def test_channels() -> None:
     assert list(omero.by_name({"channels": entries}))[:2] == ["a", "a_2"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "gamma"),
+    [
+        ({"family": "polynomial", "coefficient": 0.5}, 0.5),
+        ({"family": "polynomial", "coefficient": 2}, 2),
+        ({"family": "linear", "coefficient": 2}, 1),
+        ({"family": "exponential", "coefficient": 2}, 1),
+        ({"coefficient": 2}, 1),
+        ({"family": "polynomial"}, 1),
+        *(
+            ({"family": "polynomial", "coefficient": odd}, 1)
+            for odd in (0, -1, math.inf, math.nan, "2", True, None, [2])
+        ),
+    ],
+)
+def test_gamma_is_the_coefficient_of_a_polynomial(entry: Any, gamma: float) -> None:
+    (channel,) = omero.channels({"channels": [{**entry, "inverted": "yes"}]}, 1)
+    assert channel == Channel("0", gamma=gamma)
+
+
 def test_names_of_channels_always_differ() -> None:
     random_ = random.Random(0)
     for _ in range(200):

@@ -114,7 +114,7 @@ def plot(
     >>> [ax.get_title() for ax in plot(tree, facet="c")]
     ['phase']
     """
-    images = [over] if isinstance(over, xr.DataArray | xr.Dataset | xr.DataTree) else list(over)
+    images = _images(over)
     opacities = _opacities(opacity, len(images))
     alone = opacity if isinstance(opacity, int | float) else 0.5
     style = LabelStyle(labels, outline, alone if not images else 0.5, selected)
@@ -198,6 +198,15 @@ def plot_group(
     if values is not None:
         return plot_values(tree, values, ax, colormap, trimmings)
     return plot_plate(tree, ax, choice, style, trimmings, field)
+
+
+def _images(over: Any) -> list[Obj]:
+    """Return the images to draw over another."""
+    found = list(over) if isinstance(over, list | tuple) else [over]
+    for each in found:
+        if not isinstance(each, xr.DataArray | xr.Dataset | xr.DataTree):
+            raise SelectionError(f"over: expected images, found {type(each).__name__}")
+    return found
 
 
 def _array(axes: Sequence[Axes]) -> NDArray[Any]:

@@ -150,7 +150,7 @@ def _check_size(
 
 def _span(array: xr.DataArray, dim: str, like: xr.DataArray) -> tuple[float, float]:
     """Return from where to where an image reaches along an axis, in the unit of another."""
-    if dim not in array.coords or array[dim].ndim != 1:
+    if dim not in array.dims:
         found = ", ".join(map(str, array.dims))
         raise SelectionError(f"an image to be drawn over another has no axis {dim!r}, only {found}")
     try:
@@ -191,9 +191,11 @@ def _layer(
         dims=drawn,
     )
     plane = planes.read(here, own)
-    picture = paint(here, own, plane, finished([plane]) if plane.channels else (), over)
     flat = {dim: 0 for dim in there.dims if dim not in drawn}
     covered = there.isel(flat).transpose(*drawn).values != 0
+    # what fills the rest must not count for the contrast
+    inside = replace(plane, values=tuple(values[covered] for values in plane.values))
+    picture = paint(here, own, plane, finished([inside]), over)
     if image.kind(layer) == "labels":
         covered = covered & (plane.values[0] != 0)
     return picture, covered

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ngff_xarray.render import auto_window, composite, label_colors, overlay_labels, png
+from ngff_xarray.render import (
+    auto_window,
+    colormap,
+    composite,
+    label_colors,
+    overlay_labels,
+    png,
+)
 
 SIZE = 1024
 ROUNDS = 15
@@ -86,6 +93,12 @@ def main() -> None:
         {
             "composite, uint16": lambda: composite(planes, COLORS, windows),
             "composite, float32": lambda: composite(floats, COLORS, windows),
+            "composite, uint16, gamma": lambda: composite(
+                planes, COLORS, windows, gammas=[0.7] * 3
+            ),
+            "composite, uint16, viridis": lambda: composite(
+                planes, [colormap("viridis")] * 3, windows
+            ),
             "naive numpy, uint16": lambda: naive_composite(planes, windows),
             "auto_window, uint16": lambda: auto_window(plane),
         },
@@ -96,6 +109,9 @@ def main() -> None:
         {
             "overlay_labels, uint32": lambda: overlay_labels(rgb, labels),
             "overlay_labels, ids above 2**40": lambda: overlay_labels(rgb, large),
+            "overlay_labels, 50 selected": lambda: overlay_labels(
+                rgb, labels, selected=range(1, 51)
+            ),
             "overlay_labels, outline": lambda: overlay_labels(rgb, labels, outline=True),
             "boolean mask": lambda: naive_overlay(rgb, labels),
         },
