@@ -214,6 +214,7 @@ def test_a_view_is_one_message_with_all_its_tiles() -> None:
     assert message["complete"]
     assert message["order"] == [layer.name for layer in play.world.layers]
     assert message["opacity"] == [1.0]
+    assert message["levels"] == {"image": 1}
     assert {tile["key"] for tile in message["tiles"]} == fine(play.server.plan(play.home))
     assert {tile["level"] for tile in message["tiles"]} == {1}
     tile = message["tiles"][0]
