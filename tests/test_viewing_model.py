@@ -419,6 +419,7 @@ def test_what_a_slider_asks_for_next() -> None:
     ("change", "message"),
     [
         (lambda view: view.at(q=1), "no axis 'q'"),
+        (lambda view: View(position=(("z", 0.0),)).at(z=math.nan), "finite"),
         (lambda view: view.with_layer("b"), "no layer 'b'; the layers are image"),
         (lambda view: view.with_channel("image", "b"), "no channel 'b'; the channels are 0"),
         (lambda view: view.with_label("image", "b"), "no label image 'b'; .* none"),

@@ -226,7 +226,9 @@ class Frames:
 
     def _on_want(self, view: View, have: set[str] | None) -> None:
         if have is not None:
-            self._held = have.union(*self._unshown.values())
+            # tiles of an older state go once the browser has what is on its way
+            known = have.union(*self._unshown.values())
+            self._held = {key for key in known if key.startswith(self._state)}
         self._latest = view
         self._waiting = _Wanted(view, set(self._held))
         if self._frame is not None:

@@ -184,6 +184,8 @@ class View:
             choices = ", ".join(known) or "none"
             raise SelectionError(f"there is no axis {unknown[0]!r} to move along; have {choices}")
         changed = known | {dim: float(place) for dim, place in position.items()}
+        if not all(map(math.isfinite, changed.values())):
+            raise SelectionError(f"a position is a finite number, found {position}")
         return replace(self, position=tuple(changed.items()))
 
     def layer(self, name: str) -> LayerView:
