@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import xarray as xr
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
     from ome_types import OME
+    from PIL.Image import Image
 
+    from ngff_xarray.animation import Animation
+    from ngff_xarray.channels import Channels
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
     from ngff_xarray.overlay import Labels
@@ -227,21 +231,27 @@ class ImageAccessor(Accessor[ObjT]):
         self,
         *,
         labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
         level: object = None,
-        channels: Sequence[str] | str | None = None,
+        channels: Channels = None,
         projection: Projection | None = None,
         max_pixels: int = 2**20,
         **position: Any,
     ) -> xr.DataArray:
         """Return a plane in colour, uint8 (y, x, rgb); see `ngff_xarray.picture.rgb`.
 
-        ``rgb(z="3 µm", channels=["DAPI"], labels="nuclei")``; ``projection="max"`` over z.
+        ``rgb(z="3 µm", channels={"DAPI": "magma"}, labels="nuclei")``; ``projection="max"`` over z.
         """
         from ngff_xarray.picture import rgb
 
         return rgb(
             self._obj,
             labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
             level=level,
             channels=channels,
             projection=projection,
@@ -253,33 +263,97 @@ class ImageAccessor(Accessor[ObjT]):
         self,
         *,
         ax: Axes | None = None,
+        kind: Literal["plane", "ortho"] = "plane",
+        facet: str | None = None,
+        panels: int = 12,
+        over: Any = (),
+        system: str | None = None,
         labels: Labels = None,
         outline: bool = False,
+        opacity: float | Sequence[float] = 0.5,
+        selected: Collection[int] | None = None,
         level: object = None,
-        channels: Sequence[str] | str | None = None,
+        channels: Channels = None,
         projection: Projection | None = None,
         scale_bar: bool = True,
         legend: bool = True,
         title: str | None = None,
         **position: Any,
-    ) -> Axes:
+    ) -> Any:
         """Draw a plane with physical axes and a scale bar; see `ngff_xarray.plot.plot`.
 
-        ``plot(z="3 µm", labels="nuclei", outline=True)``; ``ax=`` draws into existing axes.
+        ``plot(z="3 µm", labels="nuclei", outline=True)``; ``facet="t"`` for panels,
+        ``kind="ortho"`` for three planes through a point, ``over=[other]`` for other images where
+        their transformations place them.
         """
         from ngff_xarray.plot import plot
 
         return plot(
             self._obj,
             ax=ax,
+            kind=kind,
+            facet=facet,
+            panels=panels,
+            over=over,
+            system=system,
             labels=labels,
             outline=outline,
+            opacity=opacity,
+            selected=selected,
             level=level,
             channels=channels,
             projection=projection,
             scale_bar=scale_bar,
             legend=legend,
             title=title,
+            **position,
+        )
+
+    def thumbnail(self, size: int = 144) -> Image:
+        """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
+        from ngff_xarray.thumbnails import thumbnail
+
+        return thumbnail(self._obj, size)
+
+    def animate(
+        self,
+        dim: str = "t",
+        path: str | PathLike[str] | None = None,
+        *,
+        fps: float = 8,
+        frames: int = 100,
+        max_pixels: int = 2**18,
+        annotate: bool = True,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        **position: Any,
+    ) -> Animation:
+        """Return pictures along an axis as a film; see `ngff_xarray.animation.animate`.
+
+        ``animate("z")`` shows in a notebook; ``animate("t", "growth.gif")`` is written too.
+        """
+        from ngff_xarray.animation import animate
+
+        return animate(
+            self._obj,
+            dim,
+            path,
+            fps=fps,
+            frames=frames,
+            max_pixels=max_pixels,
+            annotate=annotate,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
             **position,
         )
 
@@ -341,6 +415,89 @@ class GroupAccessor(Accessor[xr.DataTree]):
         from ngff_xarray import groups
 
         return groups.ome(self._obj)
+
+    def rgb(
+        self,
+        *,
+        field: int = 0,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        max_pixels: int = 2**20,
+        **position: Any,
+    ) -> xr.DataArray:
+        """Return its images in one picture, uint8 (y, x, rgb); see `ngff_xarray.mosaic.rgb`."""
+        from ngff_xarray.mosaic import rgb
+
+        return rgb(
+            self._obj,
+            field=field,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            max_pixels=max_pixels,
+            **position,
+        )
+
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        values: Any = None,
+        colormap: str | None = None,
+        field: int = 0,
+        panels: int = 12,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        scale_bar: bool = True,
+        legend: bool = True,
+        title: str | None = None,
+        **position: Any,
+    ) -> Any:
+        """Draw a plate as a mosaic, other images side by side; see `ngff_xarray.plot.plot_group`.
+
+        ``plot(values=frame["count"])`` draws a number a well as a heat map instead.
+        """
+        from ngff_xarray.plot import plot_group
+
+        return plot_group(
+            self._obj,
+            ax=ax,
+            values=values,
+            colormap=colormap,
+            field=field,
+            panels=panels,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            scale_bar=scale_bar,
+            legend=legend,
+            title=title,
+            **position,
+        )
+
+    def thumbnail(self, size: int = 288) -> Image:
+        """Return its images in one small picture; see `ngff_xarray.thumbnails.thumbnail`."""
+        from ngff_xarray.thumbnails import thumbnail
+
+        return thumbnail(self._obj, size)
 
 
 class SceneAccessor(GroupAccessor):

@@ -202,6 +202,42 @@ def read_well(tree: xr.DataTree, path: str) -> xr.DataTree | None:
     return found
 
 
+def field(
+    tree: xr.DataTree, path: str, number: int = 0, *, labels: bool = False
+) -> xr.DataTree | None:
+    """Return one field of a well of a plate, or None if the well is not there.
+
+    Of a well that was not opened no more is read than that field.
+
+    Parameters
+    ----------
+    tree
+        The plate.
+    path
+        The path of the well, as the plate lists it.
+    number
+        Which of the fields.
+    labels
+        Whether to open its label images.
+
+    Raises
+    ------
+    SelectionError
+        If the well has no such field.
+    """
+    from ngff_xarray import read
+
+    there = _at(tree, path)
+    if there is None or not is_opened(there):
+        return read.open_field(
+            *place(tree), path, number, labels=labels, version=image.version(tree)
+        )
+    known = list(images(there).values())
+    if not -len(known) <= number < len(known):
+        raise SelectionError(f"well {path!r} has {len(known)} fields; there is no field {number}")
+    return known[number]
+
+
 def place(obj: Obj) -> tuple[Source, Group]:
     """Return where in a store an object was opened, and what the metadata there said.
 

@@ -100,7 +100,7 @@ def read(obj: Obj, choice: Choice) -> Plane:
         known = channels.stored(_of_channels(arrays[0], choice.position), obj)
         indices, looks = channels.chosen(known, choice.channels)
     over = _projected_dims(arrays[0], choice, (down, right))
-    at = _positions(arrays[0], choice.position, {down, right, *over})
+    at = positions(arrays[0], choice.position, {down, right, *over})
     array = _chosen_array(arrays, choice, at, (down, right, *over), len(indices))
     how: Projection | None = choice.projection if looks or not choice.projection else "max"
     channel = image.channel_dim(array)
@@ -161,7 +161,7 @@ def _projected_dims(array: xr.DataArray, choice: Choice, drawn: tuple[str, str])
     return [dim for dim in third if dim not in drawn and dim not in single]
 
 
-def _positions(
+def positions(
     array: xr.DataArray, position: Mapping[str, Any], kept: set[str]
 ) -> dict[str, float | str]:
     """Return where to cut all axes but those that are kept and the channels'."""

@@ -159,6 +159,34 @@ def open_below(source: Source, group: Group, path: str) -> xr.DataTree | None:
     return None if found is None else tree_of(found)
 
 
+def open_field(
+    source: Source, group: Group, path: str, number: int, *, labels: bool, version: str | None
+) -> xr.DataTree | None:
+    """Return one field of a well below a plate, or None if there is no such well.
+
+    Nothing else of the well is read. ``version`` is that of the plate.
+    """
+
+    async def nodes() -> Nodes | None:
+        well = await fetch_child_group(source, group, path)
+        if well is None:
+            return None
+        place, opening = source.child(path), Opening(labels=labels, indexed=True, version=version)
+        stated = _inherited(well, opening)
+        fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
+        paths = fields.paths if isinstance(fields, Fields) else ()
+        if not -len(paths) <= number < len(paths):
+            raise SelectionError(f"{place.url} has {len(paths)} fields; there is no field {number}")
+        below = await fetch_child_group(place, well, paths[number])
+        if below is None:
+            found = f"{place.url}: field {paths[number]!r} is listed, but there is no group"
+            raise StoreNotFoundError(found)
+        return await open_nodes(place.child(paths[number]), below, opening)
+
+    found = run(nodes())
+    return None if found is None else tree_of(found)
+
+
 async def open_nodes(
     source: Source,
     group: Group,

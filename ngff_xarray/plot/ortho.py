@@ -43,9 +43,7 @@ def plot_ortho(obj: Any, choice: Choice, over: LabelStyle, trimmings: Trimmings)
     rest = {dim: at for dim, at in main.position.items() if dim not in shown}
     cut = {} if choice.projection else _cut(main, right, below)
     text = parts.title(obj, {**rest, **cut}, choice.projection)
-    axes[0].figure.suptitle(text if trimmings.title is None else trimmings.title).set_parse_math(
-        False
-    )
+    parts.set_figure_title(axes[0], text if trimmings.title is None else trimmings.title)
     return axes
 
 

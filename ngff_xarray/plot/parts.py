@@ -76,7 +76,7 @@ def grid(count: int, height: float, *, beside: float = 0, most: int = 4) -> list
         Panels that stand beside each other at most.
     """
     height = min(max(height, 0.25), 3)
-    columns = min(count, most, max(2, round(math.sqrt(count * height * 1.4))))
+    columns = min(count, most, max(2, round(math.sqrt(count * height * 1.8))))
     rows = math.ceil(count / columns)
     width = (WIDTH + 2) / max(columns, 2)
     size = (width * columns + beside, (width * height + 0.35) * rows + 0.4)
@@ -141,6 +141,13 @@ def axis_label(axis: xr.DataArray) -> str:
 def set_title(ax: Axes, text: str, **options: Any) -> None:
     """Set a title, whose text is no formula whatever it holds."""
     ax.set_title(text, parse_math=False, **options)
+
+
+def set_figure_title(ax: Axes, text: str) -> None:
+    """Set the title of the figure that axes are in."""
+    figure = ax.get_figure(root=True)
+    if text and figure is not None:
+        figure.suptitle(text).set_parse_math(False)
 
 
 def title(obj: Obj, position: Mapping[str, Any], projection: Projection | None = None) -> str:
