@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ngff_xarray.viewing import TileServer, View, World, home_view, make_world, model
 from ngff_xarray.viewing.encoding import label_runs
@@ -214,6 +216,7 @@ def test_a_view_is_one_message_with_all_its_tiles() -> None:
     assert message["complete"]
     assert message["order"] == [layer.name for layer in play.world.layers]
     assert message["opacity"] == [1.0]
+    assert message["levels"] == {"image": 1}
     assert {tile["key"] for tile in message["tiles"]} == fine(play.server.plan(play.home))
     assert {tile["level"] for tile in message["tiles"]} == {1}
     tile = message["tiles"][0]
@@ -429,6 +432,59 @@ def test_work_nobody_waits_for_is_not_begun() -> None:
     play.time.go(3)
     frames = len({message["frame"] for message in play.browser.of("frame")})
     assert len(play.server.started) < 4 * frames
+
+
+moves = st.one_of(
+    st.tuples(st.just("z"), st.integers(0, 8)),
+    st.tuples(st.just("pan"), st.integers(0, 3)),
+    st.tuples(st.just("zoom"), st.integers(0, 3)),
+    st.tuples(st.just("wait"), st.integers(0, 12)),
+    st.tuples(st.just("silent"), st.booleans()),
+    st.tuples(st.just("evict"), st.integers(0, 5)),
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(moves, max_size=30),
+    st.sampled_from([0.001, 0.015, 0.040, 0.200]),
+    st.integers(1, 4),
+    st.sampled_from(["all", "complete"]),
+)
+def test_whatever_happens_the_last_view_is_seen_whole(
+    what: list[tuple[str, int]], seconds: float, lanes: int, answers: str
+) -> None:
+    play = stage(seconds=seconds, lanes=lanes, answers=answers)
+    view = play.home
+    for kind, much in what:
+        if kind == "wait":
+            play.time.go(much * 0.010)
+        elif kind == "silent":
+            play.browser.answers = "none" if much else answers
+        elif kind == "evict" and len(play.browser.tiles) > much:
+            play.time.go(2)  # what is on its way is not let go of
+            del play.browser.tiles[list(play.browser.tiles)[much]]
+        elif kind == "z":
+            view = view.at(z=float(much))
+        elif kind == "pan":
+            view = view.moved(center=(300 + 400 * much, 1000))
+        elif kind == "zoom":
+            view = view.moved(scale=2.0**much / 2)
+        if kind in ("z", "pan", "zoom", "evict"):
+            play.want(view)
+    play.browser.answers = answers
+    play.want(view)
+    play.time.go(10)
+    plan = play.server.plan(view)
+    assert play.browser.state == plan.state
+    assert fine(plan) <= set(play.browser.tiles)
+    assert play.browser.of("frame")[-1]["complete"]
+    numbers = [message["frame"] for message in play.browser.of("frame")]
+    assert numbers == sorted(numbers)
+    whole = [message["frame"] for message in play.browser.of("frame") if message["complete"]]
+    assert len(set(whole)) == len(whole)
+    sizes = [sum(map(len, buffers)) for _, _, buffers in play.browser.messages]
+    assert max(sizes) < 1_000_000
 
 
 # ---- once it is shown --------------------------------------------------------------------------

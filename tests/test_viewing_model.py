@@ -129,6 +129,12 @@ def test_every_nth_pixel_where_there_is_no_coarser_level() -> None:
     assert resolution(layer, 4.0).steps == (4, 4)
 
 
+def test_coarser_pictures_have_a_higher_rank() -> None:
+    ways = [Resolution(0), Resolution(0, (4, 4)), Resolution(0, (8, 1)), Resolution(1)]
+    ranks = [way.rank for way in ways]
+    assert ranks == sorted(set(ranks))
+
+
 def test_a_projection_takes_a_coarser_level_than_would_be_too_much_to_read() -> None:
     world = pyramid(depth=200, dtype="u2")
     view = home_view(world, (2048, 2048)).moved(scale=1.0, center=(2048, 2048))
@@ -413,6 +419,7 @@ def test_what_a_slider_asks_for_next() -> None:
     ("change", "message"),
     [
         (lambda view: view.at(q=1), "no axis 'q'"),
+        (lambda view: View(position=(("z", 0.0),)).at(z=math.nan), "finite"),
         (lambda view: view.with_layer("b"), "no layer 'b'; the layers are image"),
         (lambda view: view.with_channel("image", "b"), "no channel 'b'; the channels are 0"),
         (lambda view: view.with_label("image", "b"), "no label image 'b'; .* none"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from servers import CountingServer
 from stores import AXES, write_image
 
 from ngff_xarray import lazy, render
-from ngff_xarray.viewing import TileServer, View, home_view, make_world, model
+from ngff_xarray.viewing import Frames, TileServer, View, home_view, make_world, model
 from ngff_xarray.viewing.encoding import MOST_BYTES, encode, fitting_labels, label_runs
 from ngff_xarray.viewing.model import TileSpec
 from ngff_xarray.viewing.tiles import Tile
@@ -771,3 +773,40 @@ def test_a_layer_turned_by_any_angle_has_its_labels(tmp_path: Path, opened: Any)
     inside = (rows >= 0) & (rows < 50) & (columns >= 0) & (columns < 62)
     expected = np.where(inside, values[rows.clip(0, 49), columns.clip(0, 61)], 0)
     np.testing.assert_array_equal(found, expected)
+
+
+# ---- over a network ----------------------------------------------------------------------------
+
+
+def test_chunks_are_asked_for_once_over_http(
+    tmp_path: Path, server: CountingServer, opened: Any
+) -> None:
+    big(tmp_path, labels={"cells": {}})
+    tiles, view = opened(xr.open_datatree(f"{server.url}/big.ome.zarr"))
+    view = view.moved(size=(700, 600), scale=0.5)
+    before = len(server.requests)
+    messages: list[dict[str, Any]] = []
+    complete = threading.Event()
+
+    def send(message: dict[str, Any], buffers: list[bytes]) -> None:
+        messages.append(json.loads(json.dumps(message, allow_nan=False)))
+        if message["type"] == "ids":
+            complete.set()
+        elif message["type"] == "frame":
+            frames.shown(message["frame"])
+
+    frames = Frames(tiles, send)
+    frames.want(view)
+    assert complete.wait(60)
+    frames.close()
+    asked = [request.path for request in server.requests[before:]]
+    assert len(asked) == len(set(asked)) == 2 * 9 + 9  # two channels, and the labels
+    assert messages[-1]["properties"]["1"].startswith("area ")
+
+
+def test_images_with_pints_units(scan: Path, opened: Any) -> None:
+    tree = xr.open_datatree(scan)
+    plain, view = opened(tree["0/image"])
+    quantified, _ = opened(tree["0/image"].ngff.quantify())
+    np.testing.assert_array_equal(only(quantified, view), only(plain, view))
+    assert quantified.probe(view, 5, 5) == plain.probe(view, 5, 5)

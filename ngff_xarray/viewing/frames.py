@@ -226,7 +226,9 @@ class Frames:
 
     def _on_want(self, view: View, have: set[str] | None) -> None:
         if have is not None:
-            self._held = have.union(*self._unshown.values())
+            # tiles of an older state go once the browser has what is on its way
+            known = have.union(*self._unshown.values())
+            self._held = {key for key in known if key.startswith(self._state)}
         self._latest = view
         self._waiting = _Wanted(view, set(self._held))
         if self._frame is not None:
@@ -342,8 +344,8 @@ class Frames:
             frame.is_overdue = True
             if frame.ready:
                 self._send_ready(frame)
-            if self._waiting is None or not frame.messages:
-                self._start_held_back(frame)
+        if self._age(frame) >= _HURRY and (self._waiting is None or not frame.messages):
+            self._start_held_back(frame)
         self._advance()
 
     def _on_later(self, frame: _Frame) -> None:
@@ -366,6 +368,7 @@ class Frames:
                 "complete": frame.is_sent and i == len(groups) - 1,
                 "order": list(frame.plan.order),
                 "opacity": list(frame.plan.opacity),
+                "levels": _levels(frame.plan),
                 "tiles": [_described(tile) for tile in group],
             }
             self._put(message, [tile.data for tile in group])
@@ -518,13 +521,18 @@ def _complaint(messages: Sequence[str]) -> str:
     return f"{count} could not be read: {messages[0]}"
 
 
+def _levels(plan: Plan) -> dict[str, float]:
+    ranks = (resolution.rank for resolution in plan.resolutions)
+    return dict(zip(plan.order, ranks, strict=True))
+
+
 def _described(tile: Tile) -> Message:
     """Return what a message says of a tile; its bytes are a buffer."""
     spec = tile.spec
     said: Message = {
         "key": spec.key,
         "layer": spec.look.layer.name,
-        "level": spec.resolution.level,
+        "level": spec.resolution.rank,
         "matrix": list(spec.matrix),
         "width": spec.width,
         "height": spec.height,

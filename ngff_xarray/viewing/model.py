@@ -184,6 +184,8 @@ class View:
             choices = ", ".join(known) or "none"
             raise SelectionError(f"there is no axis {unknown[0]!r} to move along; have {choices}")
         changed = known | {dim: float(place) for dim, place in position.items()}
+        if not all(map(math.isfinite, changed.values())):
+            raise SelectionError(f"a position is a finite number, found {position}")
         return replace(self, position=tuple(changed.items()))
 
     def layer(self, name: str) -> LayerView:
@@ -349,6 +351,17 @@ class Resolution:
 
     level: int
     steps: tuple[int, int] = (1, 1)
+
+    @property
+    def rank(self) -> float:
+        """A number that is larger where pixels are: the level, or between it and the next.
+
+        Examples
+        --------
+        >>> Resolution(2).rank, Resolution(2, (4, 1)).rank
+        (2.0, 2.75)
+        """
+        return self.level + 1 - 1 / max(self.steps)
 
 
 def resolution(layer: Layer, device: float) -> Resolution:
@@ -530,8 +543,8 @@ class Plan:
     ----------
     state
         A text that is the same as long as only the viewport changes.
-    order, opacity
-        The layers that are seen, bottom first.
+    order, opacity, resolutions
+        The layers that are seen, bottom first; and at which resolution.
     tiles
         What covers the view, the middle first.
     coarse
@@ -541,6 +554,7 @@ class Plan:
     state: str
     order: tuple[str, ...]
     opacity: tuple[float, ...]
+    resolutions: tuple[Resolution, ...]
     tiles: tuple[TileSpec, ...]
     coarse: tuple[TileSpec, ...]
 
@@ -552,9 +566,11 @@ def plan(world: World, view: View) -> Plan:
     state = _digest([look.digest for look in looks])
     tiles: list[TileSpec] = []
     coarse: list[TileSpec] = []
+    resolutions: list[Resolution] = []
     for look in looks:
         prefix = f"{state}/{look.layer.number}"
         found = _affordable(look.layer, view, len(look.shown.channels))
+        resolutions.append(found)
         tiles += _tiles(look, view, found, prefix)
         first = _first_picture(look.layer, found)
         if first is not None:
@@ -564,6 +580,7 @@ def plan(world: World, view: View) -> Plan:
         state,
         tuple(layer.name for layer, _ in shown),
         tuple(how.opacity for _, how in shown),
+        tuple(resolutions),
         tuple(sorted(tiles, key=_from_middle(view))),
         tuple(coarse),
     )

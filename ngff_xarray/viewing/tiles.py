@@ -103,7 +103,7 @@ class TileServer:
         *,
         chunk_bytes: float = 256e6,
         tile_bytes: float = 64e6,
-        threads: int = 3,
+        threads: int = 4,
         share: TileServer | None = None,
     ) -> None:
         self.world = world

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from ngff_xarray.viewing import Frames, TileServer, View, home_view, make_world
+from ngff_xarray.viewing.encoding import encode
 
 SIZE, DEPTH = 1024, 24
 PAINT = 0.020  # seconds that the browser takes
@@ -102,6 +103,13 @@ def report(name: str, runs: list[tuple[float, int]]) -> None:
     )
 
 
+def alone(server: TileServer, view: View) -> tuple[float, int]:
+    """Milliseconds to draw and encode a view, and its bytes."""
+    start = time.perf_counter()
+    drawn = [encode(server._painter.draw(spec), lossless=False) for spec in server.plan(view).tiles]
+    return 1e3 * (time.perf_counter() - start), sum(len(data) for _, data in drawn)
+
+
 def drag(browser: Browser, move: Callable[[int], View]) -> None:
     """40 moves in 600 ms: how many frames were seen, and how late the last one was."""
     assert browser.frames is not None
@@ -137,6 +145,7 @@ def main(folder: Path) -> None:
     (name,) = (layer.name for layer in world.layers)
     brighter = [view.with_channel(name, "DAPI", window=(0.0, 2000.0)) for view in planes]
     report("warm: chunks are kept", [timed(browser, view) for view in brighter])
+    report("  the same in one thread, no server", [alone(server, view) for view in brighter[::2]])
     report("kept: tiles are kept", [timed(browser, view) for view in brighter])
     lossless = [view.moved(scale=view.scale) for view in planes[:5]]
     lossless = [View(**{**vars(view), "lossless": True}) for view in lossless]
