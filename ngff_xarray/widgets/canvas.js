@@ -34,6 +34,7 @@
 
 const MOST_TILES = 256; // bitmaps that are kept beyond those on the screen
 const MOST_PROPERTIES = 20_000;
+const MOST_VALUES = 16; // intensities in the line below the canvas
 const PATIENCE = 2000; // ms until a question is taken for lost
 const BUSY_AFTER = 300; // ms without an answer
 const PUBLISH_AFTER = 120; // ms of rest before `view` goes to the kernel
@@ -779,6 +780,17 @@ const HELP = {
   select: "Click: select a label · with Shift: more of them · drag: move · wheel: zoom",
 };
 
+const WHOLE = "ngff-whole"; // the class of what becomes a full screen with the canvas
+
+/** The height that an element's parts need, whatever its own is. @type {(whole: Element) => number} */
+function heightOf(whole) {
+  const ends = [...whole.children].map(
+    (child) => child.getBoundingClientRect().bottom + parseFloat(getComputedStyle(child).marginBottom),
+  );
+  const top = whole.getBoundingClientRect().top - whole.scrollTop;
+  return Math.ceil(Math.max(...ends) - top + parseFloat(getComputedStyle(whole).paddingBottom));
+}
+
 const SVG = "http://www.w3.org/2000/svg"; // a name, never asked for
 const ICONS = {
   closer: "M8 3v10M3 8h10",
@@ -903,7 +915,8 @@ class Pane {
     };
     window.addEventListener("keydown", key, { capture: true });
     this.undo.push(() => window.removeEventListener("keydown", key, { capture: true }));
-    this.on(document, "fullscreenchange", () => this.resize());
+    this.on(document, "fullscreenchange", () => this.setHeight());
+    this.on(window, "resize", () => document.fullscreenElement && this.setHeight());
     this.on(document, "visibilitychange", () => document.hidden || this.scene.ask());
     const configure = () => this.configure();
     const traits = ["home", "units", "tool", "roi", "crosshair", "height", "label", "smooth"];
@@ -927,13 +940,13 @@ class Pane {
 
   /** Take over what Python owns. */
   configure() {
-    const { model, stage, canvas, root } = this;
+    const { model, canvas, root } = this;
     this.units = model.get("units") ?? [];
     this.axes = model.get("axes") ?? ["x", "y"];
     const tool = this.tool;
     this.tool = String(model.get("tool"));
     this.roi = validRoi(model.get("roi"));
-    stage.style.height = `${model.get("height")}px`;
+    this.setHeight();
     canvas.setAttribute("aria-label", String(model.get("label")));
     canvas.setAttribute("aria-description", HELP[this.tool] ?? "");
     root.dataset.tool = this.tool;
@@ -993,8 +1006,20 @@ class Pane {
   }
 
   toggleFullScreen() {
-    if (document.fullscreenElement === this.root) document.exitFullscreen();
-    else this.root.requestFullscreen?.().catch(() => {});
+    // controls around the canvas come along, if there are any
+    const whole = this.root.closest(`.${WHOLE}`) ?? this.root;
+    if (document.fullscreenElement === whole) document.exitFullscreen();
+    else whole.requestFullscreen?.().catch(() => {});
+  }
+
+  /** As high as Python says, or what the other parts leave of a full screen. */
+  setHeight() {
+    const height = Number(this.model.get("height"));
+    const whole = document.fullscreenElement;
+    this.stage.style.height = `${height}px`;
+    if (!whole?.contains(this.root)) return;
+    const spare = window.innerHeight - heightOf(whole);
+    this.stage.style.height = `${Math.max(height / 2, height + spare)}px`;
   }
 
   /** @param {Roi | null} roi */
@@ -1328,7 +1353,8 @@ class Pane {
     const position = positionText(world, this.view()[2], this.units, this.axes);
     const about = id && this.scene.properties.get(id);
     const label = id ? `label ${id}${about ? `: ${about}` : ""}` : "";
-    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join(", ");
+    const most = (this.answer?.values ?? []).slice(0, MOST_VALUES);
+    const values = most.map(([name, value]) => `${name} ${value}`).join(", ");
     this.line.dataset.stale = String(!known);
     this.show(known?.position || position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
     this.canvas.title = fault;

@@ -51,6 +51,8 @@ def _numbers(default: list[float] | None, count: int) -> Any:
 class Canvas(anywidget.AnyWidget):
     """A canvas over a world of two axes.
 
+    A box around it with the class ``ngff-whole`` becomes the full screen with it.
+
     Parameters
     ----------
     view
