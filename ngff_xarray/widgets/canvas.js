@@ -422,10 +422,11 @@ export function toggled(selection, id, more) {
  * not answered within `patience` ms is taken for lost.
  */
 export class LatestWins {
-  /** @param {() => void} send  @param {number} [patience] */
-  constructor(send, patience = PATIENCE) {
+  /** @param {() => void} send  @param {number} [patience]  @param {() => void} [lost] */
+  constructor(send, patience = PATIENCE, lost = () => {}) {
     this.send = send;
     this.patience = patience;
+    this.lost = lost;
     this.busy = false;
     this.waiting = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -439,7 +440,10 @@ export class LatestWins {
     }
     this.busy = true;
     this.waiting = false;
-    this.timer = setTimeout(() => this.settle(), this.patience);
+    this.timer = setTimeout(() => {
+      this.settle();
+      this.lost();
+    }, this.patience);
     this.send();
   }
 
@@ -506,11 +510,14 @@ class Scene {
     this.view = validView(model.get("view"));
     /** @type {Promise<void>} */
     this.chain = Promise.resolve();
-    this.wants = new LatestWins(() => this.sendWant());
+    this.wants = new LatestWins(() => this.sendWant(), PATIENCE, () => this.lost());
     this.probes = new LatestWins(() => this.sendProbe());
     /** @type {{at: Point, pane: Pane} | null} */
     this.probing = null;
     this.heard = false;
+    this.loading = false; // the newest frame is not complete
+    /** @type {number[]} by the order of layers; 1 if not said */
+    this.opacity = [];
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.busyTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -538,8 +545,7 @@ class Scene {
   /** @param {any} message  @param {DataView[]} buffers */
   receive(message, buffers) {
     this.heard = true;
-    this.setHint("");
-    if (this.wants.busy) this.watch();
+    this.watch();
     if (message?.type === "frame" || message?.type === "ids") {
       // in turn: decoding takes its time, and ids belong to tiles
       const take = message.type === "frame" ? this.takeFrame : this.takeIds;
@@ -559,7 +565,7 @@ class Scene {
 
   /** @param {any} message  @param {DataView[]} buffers */
   async takeFrame(message, buffers) {
-    const { frame, state, complete, order, tiles = [], levels } = message;
+    const { frame, state, complete, order, opacity, tiles = [], levels } = message;
     const news = await Promise.all(
       tiles.map((/** @type {any} */ entry, /** @type {number} */ i) => decoded(entry, state, buffers[i])),
     );
@@ -572,11 +578,13 @@ class Scene {
     this.levelsAt = this.askedAt;
     this.states = [...this.states.filter((each) => each !== state), state];
     if (Array.isArray(order)) this.order = order.map(String);
+    this.opacity = Array.isArray(opacity) ? opacity.map(Number) : [];
+    this.loading = !complete;
     for (const tile of news) this.add(tile);
     for (const [layer, level] of Object.entries(levels ?? {})) this.levels.set(layer, Number(level));
     if (complete) this.dropOld();
     for (const pane of this.panes) pane.schedule();
-    if (complete) this.afterPaint(() => this.shown(frame));
+    this.afterPaint(() => this.shown(frame));
   }
 
   /** @param {Tile} tile */
@@ -640,11 +648,8 @@ class Scene {
   shown(frame) {
     this.model.send({ type: "shown", frame });
     this.evict();
-    this.wants.settle();
-    if (!this.wants.busy) {
-      clearTimeout(this.busyTimer);
-      this.setHint("");
-    }
+    this.wants.settle(); // a part of a frame is an answer, too: the kernel may turn to a newer view
+    this.watch();
   }
 
   /** The level of a layer that a screen pixel of so many world units calls for. @type {(layer: string, tiles: Tile[], upp: number, ratio: number) => number} */
@@ -654,7 +659,8 @@ class Scene {
   }
 
   evict() {
-    const paint = Math.min(...[...this.panes].map((pane) => pane.painted));
+    const seen = [...this.panes].filter((pane) => pane.visible());
+    const paint = Math.min(...seen.map((pane) => pane.painted));
     for (const tile of evicted(this.tiles.values(), MOST_TILES, paint, (tile) => tile.topmost)) {
       this.drop(`${tile.state}\n${tile.key}`, tile);
     }
@@ -690,11 +696,21 @@ class Scene {
     });
   }
 
+  /** Say so if nothing comes for a while. */
   watch() {
     clearTimeout(this.busyTimer);
+    if (!this.wants.busy && !this.loading) {
+      this.setHint("");
+      return;
+    }
     this.busyTimer = setTimeout(() => {
-      if (this.wants.busy) this.setHint(this.heard ? "Loading…" : "Kernel busy…");
+      this.setHint(this.wants.busy && !this.heard ? "Kernel busy…" : "Loading…");
     }, BUSY_AFTER);
+  }
+
+  /** A question was not answered, though the kernel said something: it will not be. */
+  lost() {
+    if (this.heard) this.setHint("");
   }
 
   /** @param {string} hint */
@@ -1434,14 +1450,17 @@ class Pane {
     scene.order.forEach((layer, index) => {
       const tiles = this.tilesOf(layer);
       // a translucent tile replaces what is coarser or older, but not the layers below
-      const apart = index > 0 && tiles.some((tile) => tile.format === "png");
+      const opacity = scene.opacity[index] ?? 1;
+      const apart = opacity < 1 || (index > 0 && tiles.some((tile) => tile.format === "png"));
       const target = apart ? this.scratch.getContext("2d") : context;
-      if (!target || tiles.length === 0) return;
+      if (!target || tiles.length === 0 || !(opacity > 0)) return;
       if (apart) clear(target);
       for (const tile of tiles) this.paintTile(target, tile, screen);
       if (apart) {
         context.setTransform(1, 0, 0, 1, 0, 0);
+        context.globalAlpha = opacity;
         context.drawImage(this.scratch, 0, 0);
+        context.globalAlpha = 1;
       }
     });
   }

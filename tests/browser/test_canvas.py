@@ -450,3 +450,26 @@ def test_a_translucent_turned_layer_lies_once_over_the_one_below(seen: Seen) -> 
         assert rgb == pytest.approx((100, 50, 100), abs=8)
     coarse = (500 + 100 * cos - 400 * sin, 300 + 100 * sin + 400 * cos)
     assert seen.pixel(*coarse) == pytest.approx((128, 178, 228), abs=3)
+    # and with an opacity of the layer
+    seen.kernel.run("server.frame += 1")
+    seen.kernel.run(
+        """canvas.send({"type": "frame", "frame": server.frame, "state": "layers", "complete": True,
+        "order": ["below", "over"], "opacity": [1, 0.5], "tiles": []}, [])"""
+    )
+    wait_for(lambda: seen.pixel(*line[3]) == pytest.approx((50, 75, 150), abs=8), "half of it")
+    seen.wait_for_pixel(300, 300, (0, 100, 200))
+
+
+def test_a_frame_that_is_not_complete_is_told_and_does_not_hold_up_the_next(seen: Seen) -> None:
+    hint = seen.page.locator(".ngff-hint")
+    seen.kernel.run(
+        "server._frame = {'type': 'frame', 'state': '0', 'order': ['image'], 'tiles': []}"
+    )
+    seen.kernel.run("server.frame += 1")
+    seen.kernel.run("canvas.send({**server._frame, 'frame': server.frame, 'complete': False})")
+    hint.wait_for(state="visible")
+    assert hint.text_content() == "Loading…"
+    x, y = seen.at(512, 512)
+    seen.drag((x, y), (x - 30, y))
+    wait_for(lambda: seen.kernel.value("server.shown[-1] == server.frame"), "the next frame")
+    hint.wait_for(state="hidden")
