@@ -34,6 +34,7 @@
 
 const MOST_TILES = 256; // bitmaps that are kept beyond those on the screen
 const MOST_PROPERTIES = 20_000;
+const MOST_VALUES = 16; // intensities in the line below the canvas
 const PATIENCE = 2000; // ms until a question is taken for lost
 const BUSY_AFTER = 300; // ms without an answer
 const PUBLISH_AFTER = 120; // ms of rest before `view` goes to the kernel
@@ -421,10 +422,11 @@ export function toggled(selection, id, more) {
  * not answered within `patience` ms is taken for lost.
  */
 export class LatestWins {
-  /** @param {() => void} send  @param {number} [patience] */
-  constructor(send, patience = PATIENCE) {
+  /** @param {() => void} send  @param {number} [patience]  @param {() => void} [lost] */
+  constructor(send, patience = PATIENCE, lost = () => {}) {
     this.send = send;
     this.patience = patience;
+    this.lost = lost;
     this.busy = false;
     this.waiting = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -438,7 +440,10 @@ export class LatestWins {
     }
     this.busy = true;
     this.waiting = false;
-    this.timer = setTimeout(() => this.settle(), this.patience);
+    this.timer = setTimeout(() => {
+      this.settle();
+      this.lost();
+    }, this.patience);
     this.send();
   }
 
@@ -490,8 +495,6 @@ class Scene {
     this.states = [];
     /** @type {string[]} */
     this.order = [];
-    /** @type {number[]}  of each layer in the order */
-    this.opacity = [];
     this.frame = -1;
     /** @type {Map<string, number>} the level the kernel chose, by layer */
     this.levels = new Map();
@@ -507,11 +510,14 @@ class Scene {
     this.view = validView(model.get("view"));
     /** @type {Promise<void>} */
     this.chain = Promise.resolve();
-    this.wants = new LatestWins(() => this.sendWant());
+    this.wants = new LatestWins(() => this.sendWant(), PATIENCE, () => this.lost());
     this.probes = new LatestWins(() => this.sendProbe());
     /** @type {{at: Point, pane: Pane} | null} */
     this.probing = null;
     this.heard = false;
+    this.loading = false; // the newest frame is not complete
+    /** @type {number[]} by the order of layers; 1 if not said */
+    this.opacity = [];
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.busyTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -539,8 +545,7 @@ class Scene {
   /** @param {any} message  @param {DataView[]} buffers */
   receive(message, buffers) {
     this.heard = true;
-    this.setHint("");
-    if (this.wants.busy) this.watch();
+    this.watch();
     if (message?.type === "frame" || message?.type === "ids") {
       // in turn: decoding takes its time, and ids belong to tiles
       const take = message.type === "frame" ? this.takeFrame : this.takeIds;
@@ -572,15 +577,14 @@ class Scene {
     this.frame = frame;
     this.levelsAt = this.askedAt;
     this.states = [...this.states.filter((each) => each !== state), state];
-    if (Array.isArray(order)) {
-      this.order = order.map(String);
-      this.opacity = this.order.map((_, i) => Math.min(1, Math.max(0, Number(opacity?.[i] ?? 1))));
-    }
+    if (Array.isArray(order)) this.order = order.map(String);
+    this.opacity = Array.isArray(opacity) ? opacity.map(Number) : [];
+    this.loading = !complete;
     for (const tile of news) this.add(tile);
     for (const [layer, level] of Object.entries(levels ?? {})) this.levels.set(layer, Number(level));
     if (complete) this.dropOld();
     for (const pane of this.panes) pane.schedule();
-    this.afterPaint(() => this.shown(frame, Boolean(complete)));
+    this.afterPaint(() => this.shown(frame));
   }
 
   /** @param {Tile} tile */
@@ -640,16 +644,12 @@ class Scene {
     else requestAnimationFrame(() => then());
   }
 
-  /** Each message of a frame is answered; the last one also answers what was wanted. @param {number} frame  @param {boolean} complete */
-  shown(frame, complete) {
+  /** @param {number} frame */
+  shown(frame) {
     this.model.send({ type: "shown", frame });
     this.evict();
-    if (!complete) return;
-    this.wants.settle();
-    if (!this.wants.busy) {
-      clearTimeout(this.busyTimer);
-      this.setHint("");
-    }
+    this.wants.settle(); // a part of a frame is an answer, too: the kernel may turn to a newer view
+    this.watch();
   }
 
   /** The level of a layer that a screen pixel of so many world units calls for. @type {(layer: string, tiles: Tile[], upp: number, ratio: number) => number} */
@@ -659,7 +659,8 @@ class Scene {
   }
 
   evict() {
-    const paint = Math.min(...[...this.panes].map((pane) => pane.painted));
+    const seen = [...this.panes].filter((pane) => pane.visible());
+    const paint = Math.min(...seen.map((pane) => pane.painted));
     for (const tile of evicted(this.tiles.values(), MOST_TILES, paint, (tile) => tile.topmost)) {
       this.drop(`${tile.state}\n${tile.key}`, tile);
     }
@@ -695,11 +696,21 @@ class Scene {
     });
   }
 
+  /** Say so if nothing comes for a while. */
   watch() {
     clearTimeout(this.busyTimer);
+    if (!this.wants.busy && !this.loading) {
+      this.setHint("");
+      return;
+    }
     this.busyTimer = setTimeout(() => {
-      if (this.wants.busy) this.setHint(this.heard ? "Loading…" : "Kernel busy…");
+      this.setHint(this.wants.busy && !this.heard ? "Kernel busy…" : "Loading…");
     }, BUSY_AFTER);
+  }
+
+  /** A question was not answered, though the kernel said something: it will not be. */
+  lost() {
+    if (this.heard) this.setHint("");
   }
 
   /** @param {string} hint */
@@ -784,6 +795,17 @@ const HELP = {
   polygon: "Click: add a corner · double click or Enter: close · Escape: give up · Delete: remove",
   select: "Click: select a label · with Shift: more of them · drag: move · wheel: zoom",
 };
+
+const WHOLE = "ngff-whole"; // the class of what becomes a full screen with the canvas
+
+/** The height that an element's parts need, whatever its own is. @type {(whole: Element) => number} */
+function heightOf(whole) {
+  const ends = [...whole.children].map(
+    (child) => child.getBoundingClientRect().bottom + parseFloat(getComputedStyle(child).marginBottom),
+  );
+  const top = whole.getBoundingClientRect().top - whole.scrollTop;
+  return Math.ceil(Math.max(...ends) - top + parseFloat(getComputedStyle(whole).paddingBottom));
+}
 
 const SVG = "http://www.w3.org/2000/svg"; // a name, never asked for
 const ICONS = {
@@ -909,7 +931,8 @@ class Pane {
     };
     window.addEventListener("keydown", key, { capture: true });
     this.undo.push(() => window.removeEventListener("keydown", key, { capture: true }));
-    this.on(document, "fullscreenchange", () => this.resize());
+    this.on(document, "fullscreenchange", () => this.setHeight());
+    this.on(window, "resize", () => document.fullscreenElement && this.setHeight());
     this.on(document, "visibilitychange", () => document.hidden || this.scene.ask());
     const configure = () => this.configure();
     const traits = ["home", "units", "tool", "roi", "crosshair", "height", "label", "smooth"];
@@ -933,13 +956,13 @@ class Pane {
 
   /** Take over what Python owns. */
   configure() {
-    const { model, stage, canvas, root } = this;
+    const { model, canvas, root } = this;
     this.units = model.get("units") ?? [];
     this.axes = model.get("axes") ?? ["x", "y"];
     const tool = this.tool;
     this.tool = String(model.get("tool"));
     this.roi = validRoi(model.get("roi"));
-    stage.style.height = `${model.get("height")}px`;
+    this.setHeight();
     canvas.setAttribute("aria-label", String(model.get("label")));
     canvas.setAttribute("aria-description", HELP[this.tool] ?? "");
     root.dataset.tool = this.tool;
@@ -999,8 +1022,20 @@ class Pane {
   }
 
   toggleFullScreen() {
-    if (document.fullscreenElement === this.root) document.exitFullscreen();
-    else this.root.requestFullscreen?.().catch(() => {});
+    // controls around the canvas come along, if there are any
+    const whole = this.root.closest(`.${WHOLE}`) ?? this.root;
+    if (document.fullscreenElement === whole) document.exitFullscreen();
+    else whole.requestFullscreen?.().catch(() => {});
+  }
+
+  /** As high as Python says, or what the other parts leave of a full screen. */
+  setHeight() {
+    const height = Number(this.model.get("height"));
+    const whole = document.fullscreenElement;
+    this.stage.style.height = `${height}px`;
+    if (!whole?.contains(this.root)) return;
+    const spare = window.innerHeight - heightOf(whole);
+    this.stage.style.height = `${Math.max(height / 2, height + spare)}px`;
   }
 
   /** @param {Roi | null} roi */
@@ -1343,7 +1378,8 @@ class Pane {
     const position = positionText(world, this.view()[2], this.units, this.axes);
     const about = id && this.scene.properties.get(id);
     const label = id ? `label ${id}${about ? `: ${about}` : ""}` : "";
-    const values = (this.answer?.values ?? []).map(([name, value]) => `${name} ${value}`).join(", ");
+    const most = (this.answer?.values ?? []).slice(0, MOST_VALUES);
+    const values = most.map(([name, value]) => `${name} ${value}`).join(", ");
     this.line.dataset.stale = String(!known);
     this.show(known?.position || position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
     this.canvas.title = fault;
@@ -1426,7 +1462,7 @@ class Pane {
       const opacity = scene.opacity[index] ?? 1;
       const apart = opacity < 1 || (index > 0 && tiles.some((tile) => tile.format === "png"));
       const target = apart ? this.scratch.getContext("2d") : context;
-      if (!target || tiles.length === 0) return;
+      if (!target || tiles.length === 0 || !(opacity > 0)) return;
       if (apart) clear(target);
       for (const tile of tiles) this.paintTile(target, tile, screen);
       if (apart) {

@@ -6,8 +6,9 @@ Messages of the browser:
 
 - ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...]}``: what
   it shows: the world at the middle, world units a CSS pixel, CSS pixels, device pixels a CSS pixel,
-  and the keys of the tiles of the newest state that it holds. Each is to be answered by a complete
-  frame, an empty one if nothing is missing; until then the browser sends no other.
+  and the keys of the tiles of the newest state that it holds. Each is to be answered by a frame, an
+  empty one if nothing is missing; until the first message of that was shown, or two seconds have
+  passed, the browser sends no other, and then the newest.
 - ``{"type": "shown", "frame": n}``: a message of the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
 - ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.
@@ -18,9 +19,9 @@ Messages to the browser:
   [{"key", "layer", "level", "matrix", "width", "height", "format", "message"}, ...]}`` and a buffer
   a tile: ``"jpeg"``, ``"png"``, or empty for an ``"error"``. The matrix takes (column, row) of the
   picture, from the outer corner of its first pixel, to the world, in the order of a canvas's
-  ``setTransform``. Optional ``"levels": {layer: level}`` says which level the view calls for, and
-  ``"opacity": [0 to 1, ...]`` how opaque each of the layers in ``order`` is. Tiles
-  of an older state stay below until a frame is complete.
+  ``setTransform``. Optional are ``"levels": {layer: level}``, what the view calls for, and
+  ``"opacity": [0 to 1, ...]``, in the order of the layers. Tiles of an older state stay below until
+  a frame is complete.
 - ``{"type": "ids", "state": s, "tiles": [{"key", "width", "height", "wide"}, ...], "properties":
   {id: text}}`` and two buffers a tile: run lengths (uint16) and the label of each run (uint32, or
   uint64 if wide), little-endian, row by row.
@@ -52,6 +53,8 @@ def _numbers(default: list[float] | None, count: int) -> Any:
 
 class Canvas(anywidget.AnyWidget):
     """A canvas over a world of two axes.
+
+    A box around it with the class ``ngff-whole`` becomes the full screen with it.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ def test_the_canvas_in_other_front_ends(
 
 
 def test_a_canvas_shown_twice(browser: Browser, lab: App, keep_screenshot: list[Page]) -> None:
-    page, watch = new_page(browser)
+    page, watch = new_page(browser, device_scale_factor=2)
     keep_screenshot.append(page)
     lab.open(
         page, f"{CELL}\ncanvas.height = 200", "canvas", "canvas.height = 240\ncanvas", name="two"
@@ -50,10 +50,42 @@ def test_a_canvas_shown_twice(browser: Browser, lab: App, keep_screenshot: list[
         seen = Seen(page, kernel)
         kernel.run(f"canvas.view = {NEAR}")
         seen.wait_for_pixel(500, 500, color("0", 0, 1, 1))
+        assert kernel.value("server.wants[-1]['ratio']") == 2
         page.locator(".ngff-tiles").last.focus()
         page.keyboard.press("+")
         seen.wait_for_view([512, 512, 1 / 1.5])
         wait_for(lambda: kernel.value("server.shown[-1] == server.frame"), "the last frame")
         seen.wait_for_pixel(500, 500, color("0", 0, 1, 1), [512, 512, 1 / 1.5])
+    assert watch.outside == []
+    assert watch.errors == []
+
+
+def test_controls_come_along_to_the_full_screen(
+    browser: Browser, lab: App, keep_screenshot: list[Page]
+) -> None:
+    page, watch = new_page(browser)
+    keep_screenshot.append(page)
+    controls = """\
+from ipywidgets import IntSlider, VBox
+whole = VBox([IntSlider(description="z"), canvas, IntSlider(description="t")])
+whole.add_class("ngff-whole")
+whole"""
+    lab.open(page, f"{CELL.removesuffix('canvas')}\n{controls}", name="whole")
+    page.wait_for_selector(".ngff-tiles")
+    with lab.kernel() as kernel:
+        wait_for(lambda: kernel.value("server.shown"), "a frame")
+        page.get_by_role("button", name="Full screen").click()
+        page.wait_for_function("document.fullscreenElement?.classList.contains('ngff-whole')")
+        wait_for(lambda: kernel.value("canvas.size")[1] > 650, "a high canvas")
+        page.wait_for_timeout(500)
+        height = page.evaluate("window.innerHeight")
+        for slider in page.locator(".widget-slider").all():
+            box = slider.bounding_box()
+            assert box is not None
+            assert 0 <= box["y"] < box["y"] + box["height"] <= height
+        assert page.evaluate("document.fullscreenElement.scrollHeight <= window.innerHeight")
+        page.keyboard.press("Escape")
+        page.evaluate("document.fullscreenElement && document.exitFullscreen()")
+        wait_for(lambda: kernel.value("canvas.size")[1] == 480, "the height it had")
     assert watch.outside == []
     assert watch.errors == []

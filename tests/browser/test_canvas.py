@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -407,3 +408,68 @@ def test_two_fingers_pinch(seen: Seen) -> None:
         touch("touchMove", seen.at(500 - 4.8 * step, 512), seen.at(524 + 4.8 * step, 512))
     touch("touchEnd")
     seen.wait_for_view([512, 512, 1 / 3])
+
+
+LAYERS = """
+import math, numpy as np, io
+from PIL import Image
+
+def tile(key, layer, level, matrix, rgba):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((256, 256, 4), rgba, np.uint8)).save(stream, "png")
+    entry = {"key": key, "layer": layer, "level": level, "matrix": matrix}
+    return {**entry, "width": 256, "height": 256, "format": "png"}, stream.getvalue()
+
+cos, sin = math.cos(0.5), math.sin(0.5)
+def turned(k, i):
+    x, y = k * cos, k * sin
+    return [x, y, -y, x, 500 + i * 256 * x, 300 + i * 256 * y]
+
+tiles, buffers = zip(
+    tile("below", "below", 0, [4, 0, 0, 4, 0, 0], (0, 100, 200, 255)),
+    tile("coarse", "over", 1, turned(2, 0), (255, 255, 255, 128)),
+    tile("left", "over", 0, turned(1, 0), (200, 0, 0, 128)),
+    tile("right", "over", 0, turned(1, 1), (200, 0, 0, 128)),
+)
+server.frame += 1
+canvas.send({"type": "frame", "frame": server.frame, "state": "layers", "complete": True,
+             "order": ["below", "over"], "tiles": list(tiles)}, list(buffers))
+"""
+
+
+def test_a_translucent_turned_layer_lies_once_over_the_one_below(seen: Seen) -> None:
+    seen.kernel.run(LAYERS)
+    seen.wait_for_pixel(300, 300, (0, 100, 200))
+    cos, sin = math.cos(0.5), math.sin(0.5)
+    # along the row in the middle of both tiles, over the edge between them
+    line = [(500 + x * cos - 128 * sin, 300 + x * sin + 128 * cos) for x in range(10, 420, 7)]
+    line += [
+        (500 + x * cos - 128 * sin, 300 + x * sin + 128 * cos) for x in (255, 255.5, 256, 256.5)
+    ]
+    for rgb in seen.pixels(line):
+        assert rgb == pytest.approx((100, 50, 100), abs=8)
+    coarse = (500 + 100 * cos - 400 * sin, 300 + 100 * sin + 400 * cos)
+    assert seen.pixel(*coarse) == pytest.approx((128, 178, 228), abs=3)
+    # and with an opacity of the layer
+    seen.kernel.run("server.frame += 1")
+    seen.kernel.run(
+        """canvas.send({"type": "frame", "frame": server.frame, "state": "layers", "complete": True,
+        "order": ["below", "over"], "opacity": [1, 0.5], "tiles": []}, [])"""
+    )
+    wait_for(lambda: seen.pixel(*line[3]) == pytest.approx((50, 75, 150), abs=8), "half of it")
+    seen.wait_for_pixel(300, 300, (0, 100, 200))
+
+
+def test_a_frame_that_is_not_complete_is_told_and_does_not_hold_up_the_next(seen: Seen) -> None:
+    hint = seen.page.locator(".ngff-hint")
+    seen.kernel.run(
+        "server._frame = {'type': 'frame', 'state': '0', 'order': ['image'], 'tiles': []}"
+    )
+    seen.kernel.run("server.frame += 1")
+    seen.kernel.run("canvas.send({**server._frame, 'frame': server.frame, 'complete': False})")
+    hint.wait_for(state="visible")
+    assert hint.text_content() == "Loading…"
+    x, y = seen.at(512, 512)
+    seen.drag((x, y), (x - 30, y))
+    wait_for(lambda: seen.kernel.value("server.shown[-1] == server.frame"), "the next frame")
+    hint.wait_for(state="hidden")
