@@ -223,8 +223,11 @@ def common_looks(found: Sequence[Plane]) -> Callable[[Plane], tuple[Channel, ...
 
     def of(plane: Plane) -> tuple[Channel, ...]:
         common = looks[_names(plane)]
-        stored = zip(common, plane.channels, strict=True)
-        return tuple(replace(c, window=own.window or c.window) for c, own in stored)
+        both = zip(plane.channels, common, strict=True)
+        return tuple(
+            replace(own, color=own.color or c.color, window=own.window or c.window)
+            for own, c in both
+        )
 
     return of
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from servers import CountingServer
-from stores import edit_attributes, write_image, write_plate, write_series
+from stores import edit_attributes, write_image, write_plate, write_scene, write_series
 
 from ngff_xarray import mosaic, picture
 from ngff_xarray.errors import NotOmeError, SelectionError, TransformationError
@@ -309,6 +309,36 @@ def test_images_of_a_collection_stand_side_by_side(series: xr.DataTree) -> None:
     assert titles(some) == ["0", "2"]
     assert suptitle(some) == "2 of 3 images"
     assert series.ngff.rgb().shape == (64, 80, 3)
+
+
+def test_images_of_a_group_keep_their_own_colours(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "s.ome.zarr", count=2, image={"axes": "cyx", "omero": OMERO})
+    edit_attributes(path / "1", lambda ome: ome["omero"]["channels"][0].update(color="FF0000"))
+    series = xr.open_datatree(path)
+    axes = series.ngff.plot()
+    for ax, image in zip(axes, series.ngff.images.values(), strict=True):
+        np.testing.assert_array_equal(pixels(ax), image.ngff.rgb())
+    assert all(ax.get_legend() is None for ax in axes)  # one legend would be wrong for one of them
+
+
+def test_images_of_a_scene_over_one_another(tmp_path: Path) -> None:
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    link = {"type": "translation", "translation": [4, 8], "output": {"name": "world"}}
+    links = [{**link, "input": {"path": path, "name": "physical"}} for path in "ab"]
+    links[0]["translation"] = [0, 0]
+    image = {"axes": "yx", "data": np.full((10, 10), 5, "u1"), "scale": (1, 1), "levels": 1}
+    path = write_scene(
+        tmp_path / "s.ome.zarr",
+        images={"a": image, "b": image},
+        transformations=links,
+        systems=[{"name": "world", "axes": axes}],
+    )
+    scene = xr.open_datatree(path)
+    assert titles(scene.ngff.plot()) == ["a", "b"]
+    placed = scene.ngff.to_system("world").ngff.images
+    ax = placed["a"].ngff.plot(over=placed["b"])
+    assert ax.get_xlim() == (-0.5, 17.5)
+    assert ax.get_ylim() == (13.5, -0.5)
 
 
 def test_an_image_that_cannot_be_read_does_not_spoil_the_others(tmp_path: Path) -> None:

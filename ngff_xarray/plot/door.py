@@ -157,6 +157,9 @@ def plot_group(
 ) -> Any:
     """Draw a plate as a mosaic or a heat map, or the images of another group as panels.
 
+    The images of a scene over one another: ``images = scene.ngff.to_system("world").ngff.images``,
+    then ``plot(over=[…])`` of the first.
+
     Parameters
     ----------
     ax

@@ -45,7 +45,7 @@ def plot_images(
         for result in read
     ]
     drawn = [picture for picture in pictures if isinstance(picture, Picture)]
-    same = all(picture.channels == drawn[0].channels for picture in drawn)
+    same = len({_look(picture) for picture in drawn}) == 1
     legend = trimmings.legend and same and parts.needs_legend(drawn[0].channels)
     height = float(np.median([parts.proportion(picture) for picture in drawn]))
     axes = parts.grid(len(pictures), height, beside=parts.LEGEND if legend else 0)
@@ -59,6 +59,11 @@ def plot_images(
         axes[0], _title(tree, len(shown), count) if trimmings.title is None else trimmings.title
     )
     return axes
+
+
+def _look(picture: Picture) -> tuple[Any, ...]:
+    """Return what a legend says of the channels of a picture."""
+    return tuple((channel.name, channel.color, channel.colormap) for channel in picture.channels)
 
 
 def _opener(node: xr.DataTree) -> Any:
