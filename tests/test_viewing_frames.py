@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -589,6 +591,8 @@ def test_an_event_that_fails_does_not_stop_the_others(
     play.want(play.home)
     play.time.go(1)
     assert play.browser.of("frame")[-1]["complete"]
+    notes = [message["text"] for message in play.browser.of("note")]
+    assert notes == ["this view cannot be drawn", ""]
     assert "failed" in caplog.text
 
 
@@ -649,6 +653,26 @@ def test_threads_end_when_all_is_closed(real: tuple[TileServer, View]) -> None:
     assert set(threading.enumerate()) - before
     frames.close()
     server.close()
+    assert not set(threading.enumerate()) - before
+
+
+def test_threads_end_when_all_is_forgotten() -> None:
+    before = set(threading.enumerate())
+    world = make_world(xr.DataArray(np.zeros((50, 50), "u1"), dims=("y", "x")))
+    server, done = TileServer(world), threading.Event()
+    frames = Frames(server, lambda message, buffers: done.set())
+    frames.want(home_view(world))
+    assert done.wait(30)
+    frames.shown(1)
+    reference = weakref.ref(server)
+    del frames, server
+    done.clear()
+    for _ in range(20):
+        gc.collect()
+        if not set(threading.enumerate()) - before:
+            break
+        done.wait(0.5)  # what is to happen within a second still knows the frames
+    assert reference() is None
     assert not set(threading.enumerate()) - before
 
 

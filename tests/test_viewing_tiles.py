@@ -698,6 +698,15 @@ def test_contrast_of_a_huge_plane_reads_a_little_of_it(
     assert 1 <= len(reads) <= 9
 
 
+def test_tiny_chunks_are_not_refused(tmp_path: Path, opened: Any, reads: Reads) -> None:
+    path = write_image(
+        tmp_path / "a.ome.zarr", axes="yx", shape=(300, 300), levels=1, chunks=(8, 8)
+    )
+    server, view = opened(xr.open_datatree(path))
+    assert only(server, view).any()
+    assert len(reads) <= 10  # some blocks for the contrast, and the tile
+
+
 def test_histograms_have_bins_of_whole_numbers(opened: Any) -> None:
     server, view = opened(array(np.array([[0, 0, 1, 3]] * 9, "u1")))
     counts, edges = server.histogram("image", "0")

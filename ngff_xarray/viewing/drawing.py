@@ -29,7 +29,7 @@ _MOST_DEPTH = 2**28  # bytes of a volume that the projection in one tile reads
 _SAMPLE_WIDTH = 512  # pixels: coarser levels have lost their peaks
 _SAMPLE_BLOCKS = 3  # a side, of planes that are too large to be read
 _SAMPLE_BLOCK = 256
-_MOST_SAMPLED = 2**25  # bytes
+_MOST_SAMPLED, _MOST_SAMPLED_CHUNKS = 2**25, 2**8  # bytes, chunks
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,9 @@ def _level_to_sample(layer: Layer) -> LayerLevel:
 def _parts_to_sample(level: LayerLevel) -> list[Part]:
     rows, columns = level.shape
     nbytes = rows * columns * level.source.dtype.itemsize
-    if level.source.in_memory or nbytes <= _MOST_SAMPLED:
+    chunks = math.prod(-(-level.size(dim) // level.chunk(dim)) for dim in level.plane)
+    few = nbytes <= _MOST_SAMPLED and chunks <= _MOST_SAMPLED_CHUNKS
+    if level.source.in_memory or few:
         step = max(1, math.isqrt(rows * columns // 2**22))
         return [Part(0, rows, 0, columns, step, step)] if rows and columns else [Part(0, 0, 0, 0)]
     return [

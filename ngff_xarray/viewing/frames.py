@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,7 +144,10 @@ class Frames:
         self._server = server
         self._send = send
         self._call_soon: CallSoon = call_soon or (lambda action: action())
-        self._clock: Clock = clock or Timer()
+        if clock is None:
+            clock = Timer()
+            weakref.finalize(self, clock.stop)  # if nobody closes it
+        self._clock: Clock = clock
         self._events: deque[Callable[[], None]] = deque()
         self._events_lock = threading.Lock()
         self._is_handling = False
@@ -260,7 +264,11 @@ class Frames:
         return self._clock.now() - frame.began + 1e-6
 
     def _begin(self, wanted: _Wanted) -> None:
-        plan = self._server.plan(wanted.view)
+        try:
+            plan = self._server.plan(wanted.view)
+        except Exception:
+            self._tell("this view cannot be drawn")
+            raise
         if plan.state != self._state:
             self._state = plan.state
             self._held = {key for key in self._held if key.startswith(plan.state)}

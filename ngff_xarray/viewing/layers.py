@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -288,22 +289,19 @@ class Layer:
         along = self.levels[0].along
         return all(along[dim].holds(at) for dim, at in position.items() if dim in along)
 
-    @cached_property
+    @property
     def colors(self) -> Mapping[int, RGBA]:
         """The stored colour of each label."""
-        return image_label.colors(self.said.get("image-label"))
+        return self._tables.colors
 
-    @cached_property
+    @property
     def properties(self) -> Mapping[int, Json]:
         """What the store says of each label."""
-        described = self.said.get("image-label")
-        entries = described.get("properties") if isinstance(described, dict) else None
-        found: dict[int, Json] = {}
-        for entry in entries if isinstance(entries, list) else ():
-            value = entry.get("label-value") if isinstance(entry, dict) else None
-            if isinstance(value, int):
-                found[value] = {**found[value], **entry} if value in found else entry
-        return found
+        return self._tables.properties
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        return _Tables(self.said.get("image-label"))
 
     def about(self, label: int, most: int = 200) -> str:
         """Return the properties of a label as one short line of plain text."""
@@ -315,6 +313,39 @@ class Layer:
         return printable(
             ", ".join(f"{printable(key, 40)} {_readable(value)}" for key, value in said), most
         )
+
+
+class _Tables:
+    """The stored colours and properties by label: of millions it takes a second, so only once."""
+
+    def __init__(self, said: Any) -> None:
+        self._said = said if isinstance(said, dict) else {}
+        self._lock = threading.Lock()
+        self._colors: Mapping[int, RGBA] | None = None
+        self._properties: Mapping[int, Json] | None = None
+
+    @property
+    def colors(self) -> Mapping[int, RGBA]:
+        with self._lock:
+            if self._colors is None:
+                self._colors = image_label.colors(self._said)
+            return self._colors
+
+    @property
+    def properties(self) -> Mapping[int, Json]:
+        with self._lock:
+            if self._properties is None:
+                self._properties = _by_label(self._said.get("properties"))
+            return self._properties
+
+
+def _by_label(entries: Any) -> dict[int, Json]:
+    found: dict[int, Json] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        value = entry.get("label-value") if isinstance(entry, dict) else None
+        if isinstance(value, int):
+            found[value] = {**found[value], **entry} if value in found else entry
+    return found
 
 
 def _readable(value: object) -> str:

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Box = tuple[slice, ...]
 """One slice an axis, with bounds, and a step where not all pixels are wanted."""
 
-MOST_CHUNKS = 1024  # that one tile may read
+MOST_CHUNKS = 4096  # that one tile may read
 MOST_BYTES = 2**27  # decoded, that one tile may read of a channel
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -115,6 +116,7 @@ class TileServer:
             self.tiles: Lru[Any, Tile] = Lru(int(tile_bytes), lambda tile: len(tile.data) + 500)
             self._painter = Painter(self.chunks)
             self._workers = Workers(threads)
+            weakref.finalize(self, self._workers.stop)  # if nobody closes it
         else:
             self.chunks, self.tiles = share.chunks, share.tiles
             self._painter, self._workers = share._painter, share._workers

@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 URGENT, WANTED, AFTERWARDS, IDLE = range(4)
 """Coarse tiles and probes; tiles of the view; label ids; what may be wanted next."""
 
+_MOMENT = 1.0  # seconds
+
 Work = Callable[[], None]
 
 
@@ -74,15 +76,20 @@ class Workers:
                 heapq.heapify(self._jobs)
             return dropped
 
-    def close(self) -> None:
-        """End the threads once they have done what they are doing."""
+    def stop(self) -> None:
+        """Begin nothing more: the threads end once they have done what they are doing."""
         with self._changed:
             self._closed = True
             self._jobs.clear()
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop, and wait a moment for the threads; one that reads from a slow store goes on."""
+        self.stop()
+        until = time.monotonic() + _MOMENT
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
-                thread.join(timeout=10)
+                thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def _run(self, limit: int) -> None:
         while (job := self._next(limit)) is not None:
@@ -94,6 +101,7 @@ class Workers:
                 with self._changed:
                     self._running_idle -= 1
                     self._changed.notify_all()
+            del job  # and all that it knows, while this waits for the next
 
     def _next(self, limit: int) -> Job | None:
         """Wait for a job; None when there will be no more."""
@@ -166,14 +174,18 @@ class Timer:
             self._changed.notify()
         return appointment
 
-    def close(self) -> None:
-        """End the thread; what was to happen does not."""
+    def stop(self) -> None:
+        """Let nothing more happen: the thread ends."""
         with self._changed:
             self._closed = True
             self._due.clear()
             self._changed.notify()
+
+    def close(self) -> None:
+        """Stop, and wait a moment for the thread."""
+        self.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=_MOMENT)
 
     def _run(self) -> None:
         while (action := self._next()) is not None:
@@ -181,6 +193,7 @@ class Timer:
                 action()
             except Exception:
                 _log.exception("a timed action of the viewer failed")
+            del action
 
     def _next(self) -> Work | None:
         with self._changed:
