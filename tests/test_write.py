@@ -1221,7 +1221,7 @@ def test_systems_that_no_longer_fit_are_refused(tmp_path: Path) -> None:
     assert _again(plane, tmp_path, lossy=True)["0/image"].dims == ("y", "x")
 
 
-def _links(*kinds: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _joined(*kinds: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Links between systems, as 0.6 writes them."""
     return [
         {**said, "input": {"name": source}, "output": {"name": target}}
@@ -1233,7 +1233,7 @@ def test_another_intrinsic_system_is_written_with_links_of_its_own(tmp_path: Pat
     """The specification wants every link to start or end at the intrinsic system."""
     turn = {"type": "rotation", "rotation": [[0.6, -0.8], [0.8, 0.6]]}
     both = {"type": "bijection", "forward": turn, "inverse": {"type": "identity"}}
-    links = _links(
+    links = _joined(
         ("physical", "far", {"type": "scale", "scale": [1000, 500]}),
         ("physical", "turned", turn),
         ("mirrored", "physical", {"type": "affine", "affine": [[1, 0, 0], [0, -1, 4]]}),
@@ -1262,7 +1262,7 @@ def test_another_intrinsic_system_is_written_with_links_of_its_own(tmp_path: Pat
 
 
 def test_axes_in_another_order_than_those_of_their_system(tmp_path: Path) -> None:
-    links = _links(("physical", "swapped", {"type": "mapAxis", "mapAxis": [1, 0]}))
+    links = _joined(("physical", "swapped", {"type": "mapAxis", "mapAxis": [1, 0]}))
     systems = [{"name": "swapped", "axes": [{"name": axis, **PLANE} for axis in "yx"]}]
     path = _image(
         tmp_path, version="0.6", axes="yx", shape=(8, 10), systems=systems, transformations=links
