@@ -19,6 +19,8 @@ from urllib.request import urlopen
 
 import nbformat
 
+import ngff_xarray
+
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
     from playwright.sync_api import Browser, Page
@@ -33,6 +35,13 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+)
+# where kernels find what notebooks of tests import, and the package that is tested: this one,
+# whichever the environment has
+_IMPORTED = (
+    str(Path(__file__).parent),
+    str(Path(ngff_xarray.__file__).parents[1]),
+    *filter(None, [os.environ.get("PYTHONPATH")]),
 )
 _LOCAL = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")
 # Voila's page links icons there; it does without
@@ -130,6 +139,11 @@ class App:
         quiet.parent.mkdir(parents=True)
         quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
 
+    @staticmethod
+    def imports() -> str:
+        """The PYTHONPATH of kernels."""
+        return os.pathsep.join(_IMPORTED)
+
     def __enter__(self) -> Self:
         self.port = _free_port()
         root = f"--ServerApp.root_dir={self.notebooks}"
@@ -142,7 +156,7 @@ class App:
             **os.environ,
             **{key: str(value) for key, value in self._folders.items()},
             "JUPYTER_PREFER_ENV_PATH": "1",
-            "PYTHONPATH": str(Path(__file__).parent),  # what notebooks of tests import
+            "PYTHONPATH": self.imports(),
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_apps import Kernel, wait_for
@@ -27,6 +27,7 @@ class Seen:
 
     page: Page
     kernel: Kernel
+    near: list[float] = field(default_factory=lambda: NEAR)
 
     @property
     def box(self) -> dict[str, float]:
@@ -34,14 +35,15 @@ class Seen:
         assert box is not None
         return dict(box)
 
-    def at(self, x: float, y: float, view: list[float] = NEAR) -> tuple[float, float]:
+    def at(self, x: float, y: float, view: list[float] | None = None) -> tuple[float, float]:
         """Where a point of the world is on the page."""
+        view = view or self.near
         box = self.box
         middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         return middle[0] + (x - view[0]) / view[2], middle[1] + (y - view[1]) / view[2]
 
     def pixels(
-        self, points: list[tuple[float, float]], view: list[float] = NEAR
+        self, points: list[tuple[float, float]], view: list[float] | None = None
     ) -> list[tuple[int, ...]]:
         """The colours that the canvas has at points of the world; (-1, -1, -1) for none."""
         box = self.box
@@ -58,11 +60,11 @@ class Seen:
         )
         return [tuple(rgba[:3]) if rgba[3] else (-1, -1, -1) for rgba in data]
 
-    def pixel(self, x: float, y: float, view: list[float] = NEAR) -> tuple[int, ...]:
+    def pixel(self, x: float, y: float, view: list[float] | None = None) -> tuple[int, ...]:
         """The colour that the canvas has at a point of the world."""
         return self.pixels([(x, y)], view)[0]
 
-    def wait_for_pixel(self, x: float, y: float, rgb: tuple[int, ...], view: Any = NEAR) -> None:
+    def wait_for_pixel(self, x: float, y: float, rgb: tuple[int, ...], view: Any = None) -> None:
         wait_for(lambda: self.pixel(x, y, view) == rgb, f"{rgb}, not {self.pixel(x, y, view)}")
 
     def drag(self, *points: tuple[float, float], steps: int = 4) -> None:

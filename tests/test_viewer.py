@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import xarray as xr
 
 from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.viewing.regions import Roi
-from ngff_xarray.widgets.viewer import Viewer, view
+from ngff_xarray.widgets.viewer import Viewer, _caches, view
 
 
 def volume(name: str = "cells", unit: str = "micrometer", **sizes: int) -> xr.DataArray:
@@ -218,6 +219,38 @@ def test_of_many_channels_the_shown_ones_have_controls(
     assert len(viewer._channel_box.children) == 1
 
 
+def test_the_choice_of_channels_follows(open_viewer: Callable[..., Viewer]) -> None:
+    viewer = open_viewer(volume(t=1, z=1, c=20, y=8, x=8))
+    assert viewer._choice is not None
+    viewer.channels = ["ch12", "ch3"]
+    assert viewer._choice.value == ("ch3", "ch12")
+    viewer._choice.value = tuple(f"ch{i}" for i in range(12))
+    assert viewer._choice.value == tuple(f"ch{i}" for i in range(8))
+
+
+def test_a_channel_switched_on_has_a_histogram(open_viewer: Callable[..., Viewer]) -> None:
+    viewer = open_viewer(volume(t=1, z=1, c=20, y=8, x=8))
+    viewer.channels = ["ch15"]
+    row = viewer._channel_rows["ch15"]
+    end = time.monotonic() + 30
+    while "<svg" not in row.histogram.value:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert row.window.max >= 15 * 64
+
+
+def test_a_window_told_again_by_the_browser_stays_automatic(
+    open_viewer: Callable[..., Viewer],
+) -> None:
+    viewer = open_viewer(volume(), channels="ch0")
+    row = viewer._channel_rows["ch0"]
+    row.show(viewer.view.layers[0].channels[0], (100.0, 900.0))
+    row.window.value = (100.0, 900.0000002)
+    assert viewer.channels["ch0"]["window"] is None
+    row.window.value = (100.0, 800.0)
+    assert viewer.channels["ch0"]["window"] == (100.0, 800.0)
+
+
 def test_names_are_shown_as_text(open_viewer: Callable[..., Viewer]) -> None:
     image = volume().assign_coords(c=["<img src=x>", "b\x1b[31m"])
     image["c"].attrs["axis_type"] = "channel"
@@ -303,6 +336,19 @@ def test_linked_viewers_show_the_same_place(open_viewer: Callable[..., Viewer]) 
     assert there.position["z"] == pytest.approx(3000.0)
 
 
+def test_linked_viewers_of_other_proportions_keep_their_zoom(
+    open_viewer: Callable[..., Viewer],
+) -> None:
+    wide, high = open_viewer(volume(), height=200), open_viewer(volume(), height=900)
+    wide.link(high)
+    scale = wide.view.scale
+    for x in (1.0, 2.0, 3.0):
+        for viewer in (high, wide):
+            viewer.show(viewer.view.moved((x, 5.0)))
+    assert wide.view.center == high.view.center == (3.0, 5.0)
+    assert wide.view.scale == high.view.scale == scale
+
+
 def test_images_in_one_world_are_layers(open_viewer: Callable[..., Viewer]) -> None:
     left = volume("left").isel(t=0, z=0, drop=True)
     right = left.assign_coords(x=left["x"] + 100).rename("right")
@@ -367,6 +413,72 @@ def test_other_messages_do_no_harm(open_viewer: Callable[..., Viewer], message: 
     viewer = open_viewer(volume())
     viewer._main.canvas._handle_custom_msg(message, [])
     assert viewer.screenshot().shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "want"},
+        {"type": "want", "view": "here", "size": [1, 1], "ratio": 1, "have": []},
+        {"type": "want", "view": [0, 0, 1], "size": [float("inf"), 1], "ratio": 1, "have": []},
+        {"type": "want", "view": [0, 0, 1], "size": [9, 9], "ratio": 1, "have": 5},
+        {"type": "want", "view": [0, 0, 1], "size": [1e9, 1e9], "ratio": 1e6, "have": []},
+        {"type": "probe", "x": None, "y": []},
+        {"type": "click", "x": "left"},
+        {"type": "shown"},
+    ],
+)
+def test_malformed_messages_are_passed_over(
+    open_viewer: Callable[..., Viewer], message: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    viewer = open_viewer(volume())
+    browser = Browser(viewer._main)
+    browser.canvas._handle_custom_msg(message, [])
+    browser.want(15, 10, 0.1)
+    assert browser.wait()["order"] == ["cells"]
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+
+
+# ---- many of them ------------------------------------------------------------------------------
+
+
+def test_a_closed_viewer_leaves_nothing_behind() -> None:
+    from ipywidgets.widgets.widget import _instances
+
+    before = set(_instances)
+    viewer = view(labelled(), labels=True)
+    viewer.screenshot()
+    viewer.close()
+    viewer.close()
+    assert set(_instances) == before
+
+
+def test_viewers_share_their_caches_and_let_go_of_them(tmp_path: Path) -> None:
+    from stores import write_image
+
+    tree = xr.open_datatree(write_image(tmp_path / "image.ome.zarr"))
+    before = _caches().chunks.cache.nbytes
+    first, second = view(tree), view(tree)
+    kept = first._server.chunks.cache
+    assert second._server.chunks.cache is kept
+    first.screenshot(), second.screenshot()
+    both = kept.nbytes
+    second.close()
+    assert before < kept.nbytes < both
+    first.close()
+    assert kept.nbytes == before
+
+
+def test_a_viewer_may_be_closed_while_tiles_are_drawn() -> None:
+    viewer = view(volume(y=600, x=600))
+    browser = Browser(viewer._main)
+    for i in range(5):
+        browser.want(150 + i, 150, 0.5)
+    viewer.close()
+    sent = len(browser.messages)
+    viewer._main._frames.want(viewer.view)
+    assert len(browser.messages) == sent
 
 
 # ---- three planes ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -153,3 +154,31 @@ def test_a_timer_does_things_in_their_order_and_not_what_was_cancelled() -> None
     assert done == ["early", "late"]
     timer.close()
     timer.close()
+
+
+def test_threads_end_when_there_is_no_work_and_begin_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ngff_xarray.viewing.workers._REST", 0.05)
+    workers, timer = Workers(3), Timer()
+    for _ in range(2):
+        worked, timed = threading.Event(), threading.Event()
+        workers.submit(WANTED, worked.set)
+        timer.later(0.1, timed.set)
+        assert worked.wait(30)
+        assert timed.wait(30)
+        end = time.monotonic() + 30
+        while workers._threads or timer._thread is not None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    workers.close()
+    timer.close()
+
+
+def test_values_are_dropped_by_their_keys() -> None:
+    cache: Lru[int, str] = Lru(100, len)
+    for key in range(4):
+        cache.put(key, "12345")
+    cache.drop(lambda key: key % 2 == 0)
+    assert [cache.get(key) for key in range(4)] == [None, "12345", None, "12345"]
+    assert cache.nbytes == 10

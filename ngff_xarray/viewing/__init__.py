@@ -17,9 +17,10 @@ from ngff_xarray.viewing.model import (
     scale_bar,
     scale_units,
 )
-from ngff_xarray.viewing.tiles import TileServer
+from ngff_xarray.viewing.tiles import Caches, TileServer
 
 __all__ = [
+    "Caches",
     "ChannelView",
     "Dimension",
     "Frames",

@@ -68,6 +68,12 @@ class Lru(Generic[Key, Value]):
             while self._nbytes > self.capacity:
                 self._nbytes -= self._values.popitem(last=False)[1][1]
 
+    def drop(self, unwanted: Callable[[Key], bool]) -> None:
+        """Let go of the values of some keys."""
+        with self._lock:
+            for key in [key for key in self._values if unwanted(key)]:
+                self._nbytes -= self._values.pop(key)[1]
+
 
 class Loader(Generic[Key, Value]):
     """A cache of what is loaded slowly: nothing is loaded twice at the same time.

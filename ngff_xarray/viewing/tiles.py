@@ -61,6 +61,28 @@ class LabelRuns:
 Done = Callable[[Tile], None]
 
 
+class Caches:
+    """The chunks and tiles that were used last, of one or more servers.
+
+    Parameters
+    ----------
+    chunk_bytes, tile_bytes
+        How much of decoded chunks, and of tiles, is kept.
+    """
+
+    def __init__(self, chunk_bytes: float = 256e6, tile_bytes: float = 64e6) -> None:
+        self.chunks = Reader(int(chunk_bytes))
+        # no tile remembers its layer here: that would keep an image in memory
+        self.tiles: Lru[Any, tuple[str, bytes]] = Lru(int(tile_bytes), lambda it: len(it[1]) + 500)
+        self.painter = Painter(self.chunks)
+
+    def forget(self, world: World) -> None:
+        """Let go of the pixels of a world's layers."""
+        layers = [each for layer in world.layers for each in (layer, *layer.labels)]
+        numbers = {level.source.number for layer in layers for level in layer.levels}
+        self.chunks.cache.drop(lambda key: isinstance(key, tuple) and key[0] in numbers)
+
+
 @dataclass
 class _Task:
     """A tile that is being drawn or waits for it, and who waits for the tile."""
@@ -80,6 +102,8 @@ class TileServer:
         What is seen.
     chunk_bytes, tile_bytes
         How much of decoded chunks, and of tiles, is kept.
+    caches
+        Caches that other servers use, too, instead of its own.
     threads
         How many draw; one more does what is urgent.
     share
@@ -104,6 +128,7 @@ class TileServer:
         *,
         chunk_bytes: float = 256e6,
         tile_bytes: float = 64e6,
+        caches: Caches | None = None,
         threads: int = 4,
         share: TileServer | None = None,
     ) -> None:
@@ -112,14 +137,13 @@ class TileServer:
         self._lock = threading.Lock()
         self._tasks: dict[Any, _Task] = {}
         if share is None:
-            self.chunks = Reader(int(chunk_bytes))
-            self.tiles: Lru[Any, Tile] = Lru(int(tile_bytes), lambda tile: len(tile.data) + 500)
-            self._painter = Painter(self.chunks)
+            self._caches = caches or Caches(chunk_bytes, tile_bytes)
             self._workers = Workers(threads)
             weakref.finalize(self, self._workers.stop)  # if nobody closes it
         else:
-            self.chunks, self.tiles = share.chunks, share.tiles
-            self._painter, self._workers = share._painter, share._workers
+            self._caches, self._workers = share._caches, share._workers
+        self.chunks, self.tiles = self._caches.chunks, self._caches.tiles
+        self._painter = self._caches.painter
 
     def plan(self, view: View) -> Plan:
         """Return the tiles that a view consists of; nothing is read."""
@@ -131,7 +155,7 @@ class TileServer:
         """Draw a tile; ``done`` gets it in another thread, or in this one if it is there."""
         kept = self.tiles.get(spec.content)
         if kept is not None:
-            done(_renamed(kept, spec))
+            done(Tile(spec, *kept))
             return
         self._enqueue(spec, URGENT if urgent else WANTED, done)
 
@@ -163,14 +187,14 @@ class TileServer:
         """Return a tile, drawn here and now unless it is kept; an error tile if that fails."""
         kept = self.tiles.get(spec.content)
         if kept is not None:
-            return _renamed(kept, spec)
+            return Tile(spec, *kept)
         try:
             pixels = self._painter.draw(spec)
             tile = Tile(spec, *encode(pixels, lossless=spec.look.lossless))
         except Exception as error:  # whatever a store or a codec raises: the others go on
             _log.debug("a tile could not be drawn", exc_info=True)
             return Tile(spec, "error", message=_message(error))
-        self.tiles.put(spec.content, tile)
+        self.tiles.put(spec.content, (tile.format, tile.data))
         return tile
 
     def keep(self, specs: Iterable[TileSpec]) -> None:
@@ -238,6 +262,10 @@ class TileServer:
         """Do something soon that reads little, in another thread."""
         self._workers.submit(WANTED, question)
 
+    def look(self, question: Callable[[], None]) -> None:
+        """Do something that reads more, in another thread, after what is wanted of tiles."""
+        self._workers.submit(AFTERWARDS, question)
+
     def probe(self, view: View, x: float, y: float) -> dict[str, Any]:
         """Return the message about a point of the world; this reads."""
         return probing.probe(self._painter, self.world, view, x, y)
@@ -269,10 +297,11 @@ class TileServer:
         return screenshot(self.plan(view), view, self._painter)
 
     def close(self) -> None:
-        """End the threads, if they are this server's own."""
+        """End the threads, if they are this server's own, and let go of its pixels."""
         self.keep(())
         if self._owns_threads:
             self._workers.close()
+            self._caches.forget(self.world)
 
 
 def _renamed(tile: Tile, spec: TileSpec) -> Tile:

@@ -13,6 +13,10 @@ from typing import Protocol
 
 _log = logging.getLogger(__name__)
 
+_REST = 10.0
+"""Seconds without work after which threads end; more work starts others. So viewers that nobody
+looks at any more, as of a cell that was run again, cost none."""
+
 URGENT, WANTED, AFTERWARDS, IDLE = range(4)
 """Coarse tiles and probes; tiles of the view; label ids; what may be wanted next."""
 
@@ -48,24 +52,27 @@ class Workers:
         self._changed = threading.Condition()
         self._closed = False
         self._running_idle = 0
-        limits = [IDLE] * threads + [URGENT]
-        self._threads = [
-            threading.Thread(target=self._run, args=(limit,), name=f"ngff-tiles-{i}", daemon=True)
-            for i, limit in enumerate(limits)
-        ]
-        self._started = False
+        self._limits = [IDLE] * threads + [URGENT]
+        self._threads: dict[int, threading.Thread] = {}
 
     def submit(self, urgency: int, work: Work, about: Hashable = None) -> None:
         """Do something soon; what it is ``about`` lets it be dropped before it begins."""
         with self._changed:
             if self._closed:
                 return
-            if not self._started:  # threads start with the first work
-                self._started = True
-                for thread in self._threads:
-                    thread.start()
+            self._start()
             heapq.heappush(self._jobs, Job(urgency, next(self._numbers), work, about))
             self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Start the threads that do not run; the lock is held."""
+        for number, limit in enumerate(self._limits):
+            if number not in self._threads:
+                thread = threading.Thread(
+                    target=self._run, args=(number, limit), name=f"ngff-tiles-{number}", daemon=True
+                )
+                self._threads[number] = thread
+                thread.start()
 
     def drop(self, unwanted: Callable[[Job], bool]) -> list[Job]:
         """Forget the jobs that have not begun and are unwanted, and return them."""
@@ -87,12 +94,12 @@ class Workers:
         """Stop, and wait a moment for the threads; one that reads from a slow store goes on."""
         self.stop()
         until = time.monotonic() + _MOMENT
-        for thread in self._threads:
+        for thread in list(self._threads.values()):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout=max(0.0, until - time.monotonic()))
 
-    def _run(self, limit: int) -> None:
-        while (job := self._next(limit)) is not None:
+    def _run(self, number: int, limit: int) -> None:
+        while (job := self._next(number, limit)) is not None:
             try:
                 job.work()
             except Exception:  # one bad job must not end the thread of all others
@@ -103,15 +110,17 @@ class Workers:
                     self._changed.notify_all()
             del job  # and all that it knows, while this waits for the next
 
-    def _next(self, limit: int) -> Job | None:
-        """Wait for a job; None when there will be no more."""
+    def _next(self, number: int, limit: int) -> Job | None:
+        """Wait for a job; None when the thread is to end."""
         with self._changed:
-            while not self._closed:
+            is_resting = False
+            while not self._closed and not (is_resting and not self._jobs):
                 if self._jobs and self._may_begin(self._jobs[0], limit):
                     job = heapq.heappop(self._jobs)
                     self._running_idle += job.urgency == IDLE
                     return job
-                self._changed.wait()
+                is_resting = not self._changed.wait(_REST)
+            self._threads.pop(number, None)
             return None
 
     def _may_begin(self, job: Job, limit: int) -> bool:
@@ -184,8 +193,9 @@ class Timer:
     def close(self) -> None:
         """Stop, and wait a moment for the thread."""
         self.stop()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=_MOMENT)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=_MOMENT)
 
     def _run(self) -> None:
         while (action := self._next()) is not None:
@@ -197,12 +207,14 @@ class Timer:
 
     def _next(self) -> Work | None:
         with self._changed:
-            while not self._closed:
+            is_resting = False
+            while not self._closed and not (is_resting and not self._due):
                 while self._due and self._due[0][2].action is None:
                     heapq.heappop(self._due)
-                wait = self._due[0][0] - self.now() if self._due else None
-                if wait is None or wait > 0:
-                    self._changed.wait(wait)
+                wait = self._due[0][0] - self.now() if self._due else _REST
+                if wait > 0:
+                    is_resting = not self._changed.wait(wait)
                 elif (action := heapq.heappop(self._due)[2].action) is not None:
                     return action
+            self._thread = None
             return None

@@ -1001,6 +1001,7 @@ class Pane {
       canvas.height = Math.round(size[1] * ratio);
     }
     this.paint(); // at once: a canvas of another size is blank
+    this.read(); // what a canvas that is not laid out cannot say
     this.scene.resized();
   }
 

@@ -99,6 +99,10 @@ class AxisSlider(Quiet):
             [self.slider, self.text, self.play], layout=widgets.Layout(flex_flow="row wrap")
         )
 
+    def unlink(self) -> None:
+        """Let the player go its own way."""
+        self._link.unlink()
+
     def show(self, position: float) -> None:
         """Stand at a position."""
         with self.told():
@@ -125,6 +129,8 @@ class ChannelRow(Quiet):
         super().__init__()
         name = printable(channel.name, 30)
         self._is_integer = is_integer
+        self._changed = changed
+        self._shown = (math.inf, math.inf)  # the window that was told last
         self._is_fresh = True  # the slider does not know its range yet
         self.active = widgets.Checkbox(
             channel.active,
@@ -156,11 +162,17 @@ class ChannelRow(Quiet):
         )
         self.watch(self.active, lambda value: changed({"active": value}))
         self.watch(self.color, lambda value: changed({"color": rgb(value)}))
-        self.watch(self.window, lambda value: changed({"window": tuple(value)}))
+        self.watch(self.window, self._on_window)
         self.auto.on_click(lambda _: changed({"window": None}))
         row = widgets.HBox([self.active, self.color, self.auto])
         self.widget = widgets.VBox([row, self.histogram, self.window])
         self.show(channel, channel.window)
+
+    def _on_window(self, value: tuple[float, float]) -> None:
+        # a browser says a window again as its steps have it: that is not a person's choice
+        moved = (abs(new - old) for new, old in zip(value, self._shown, strict=True))
+        if max(moved) > self.window.step / 2:
+            self._changed({"window": tuple(value)})
 
     def show(self, channel: ChannelView, window: tuple[float, float] | None) -> None:
         """Show how the channel is drawn, and with which window, where that is known."""
@@ -193,7 +205,7 @@ class ChannelRow(Quiet):
             window.min = low
             window.max = high
             window.step = 1 if self._is_integer else float(f"{(high - low) / 1000:.2g}")
-            window.value = (start, end)
+            window.value = self._shown = (start, end)
 
 
 def rgb(text: str) -> tuple[int, int, int]:
@@ -288,6 +300,17 @@ def _opacity(value: float, tooltip: str) -> widgets.FloatSlider:
         tooltip=tooltip,
         layout=widgets.Layout(width="auto"),
     )
+
+
+def close(*several: widgets.Widget) -> None:
+    """Close widgets with all that is in them: one that is only left stays in both memories."""
+    for widget in several:
+        close(*getattr(widget, "children", ()))
+        for part in ("layout", "style"):
+            found = getattr(widget, part, None)
+            if isinstance(found, widgets.Widget):
+                found.close()
+        widget.close()
 
 
 def heading(text: str) -> widgets.HTML:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.viewing import Frames, TileServer, View, World, home_view, scale_units
 from ngff_xarray.widgets.canvas import Canvas
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SIZE = (720.0, 480.0)  # CSS pixels, before a browser says
 
@@ -84,13 +87,18 @@ class Pane:
     def close(self) -> None:
         """Send nothing more."""
         self._frames.close()
+        self.canvas.layout.close()
         self.canvas.close()
 
     def _on_message(self, canvas: Canvas, message: Any, buffers: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else None
         handle = _MESSAGES.get(kind) if isinstance(kind, str) else None
-        if handle is not None:
+        if handle is None:
+            return
+        try:
             handle(self, message)
+        except (LookupError, TypeError, ValueError):  # no message of our canvas
+            _log.debug("a message is not understood: %r", message, exc_info=True)
 
     def _on_want(self, message: Mapping[str, Any]) -> None:
         x, y, scale = message["view"]

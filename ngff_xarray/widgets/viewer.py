@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -16,6 +15,7 @@ from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.render import hex_color
 from ngff_xarray.text import printable
 from ngff_xarray.viewing import (
+    Caches,
     ChannelView,
     Layer,
     TileServer,
@@ -39,6 +39,12 @@ TOOLS = {"pan": "Pan", "rectangle": "Rectangle", "polygon": "Polygon", "select":
 _ONE_PLANE = "plane"  # what the choice of projections calls none: a widget takes None for no choice
 _PICTURE = 512  # CSS pixels of the picture that stands in where no widget can be shown
 _MOST_LABELS = 12  # label images that have controls
+
+
+@cache
+def _caches() -> Caches:
+    """Return the caches of all viewers: a cell that is run again makes one more each time."""
+    return Caches()
 
 
 class Viewer(widgets.VBox):
@@ -74,7 +80,8 @@ class Viewer(widgets.VBox):
 
     def __init__(self, world: World, *, height: int = 480, shown: Sequence[str] = ()) -> None:
         self.world = world
-        self._server = TileServer(world)
+        self._server = TileServer(world, caches=_caches())
+        self._is_closed = False
         self._is_syncing = False
         self._call_soon = call_soon()
         self._main = Pane(
@@ -89,6 +96,7 @@ class Viewer(widgets.VBox):
         view = _with_labels(self._main.view, world, shown)
         self._keys = _channel_keys(world)
         self._windows: dict[str, tuple[float, float]] = {}
+        self._looked_at: set[str] = set()
         self._main.view = view
         self._stage = widgets.Box(
             [self._main.canvas], layout=widgets.Layout(flex="1 1 320px", min_width="0")
@@ -101,7 +109,6 @@ class Viewer(widgets.VBox):
         self._main.canvas.observe(self._on_canvas_selection, "selection")
         self._cross = view.center
         self._depth = ""
-        threading.Thread(target=self._look_at_values, daemon=True, name="ngff-values").start()
 
     # ---- the controls ----------------------------------------------------------------------
 
@@ -230,7 +237,8 @@ class Viewer(widgets.VBox):
 
     def _show_channels(self, view: View) -> None:
         """Show the rows of all channels, or of those that are drawn where there are many."""
-        wanted = list(self._keys) if self._choice is None else self._active(view)
+        active = self._active(view)
+        wanted = list(self._keys) if self._choice is None else active[: controls.MOST_ROWS]
         for key in wanted:
             if key not in self._channel_rows:
                 layer, _ = self._keys[key]
@@ -245,6 +253,13 @@ class Viewer(widgets.VBox):
         rows = tuple(self._channel_rows[key].widget for key in wanted)
         if self._channel_box.children != rows:
             self._channel_box.children = rows
+        if self._choice is not None:
+            before, self._is_syncing = self._is_syncing, True
+            try:
+                self._choice.value = tuple(wanted)
+            finally:
+                self._is_syncing = before
+        self._look_at_values(active)
 
     # ---- what a person changes -------------------------------------------------------------
 
@@ -281,7 +296,7 @@ class Viewer(widgets.VBox):
         self.roi = found
 
     def _on_canvas_selection(self, change: Any) -> None:
-        self.selection = tuple(int(label) for label in change["new"])
+        self.selection = tuple(int(label) for label in change["new"] if label.isdecimal())
 
     def _on_clicked(self, x: float, y: float) -> None:
         if self.ortho:
@@ -452,20 +467,27 @@ class Viewer(widgets.VBox):
 
     # ---- what is read in the background ----------------------------------------------------
 
-    def _look_at_values(self) -> None:
+    def _look_at_values(self, keys: Sequence[str]) -> None:
         """Find histograms and automatic windows, where a canvas need not wait for them."""
-        for key in list(self._active(self.view)):
-            layer, name = self._keys[key]
-            try:
-                window = self._server.window(layer, name)
-                counts, edges = self._server.histogram(layer, name)
-            except Exception:  # whatever a store raises: the tiles say so
-                continue
-            self._soon(partial(self._describe_channel, key, window, counts, edges))
+        for key in keys:
+            if key not in self._looked_at:
+                self._looked_at.add(key)
+                self._server.look(partial(self._look_at, key))
+
+    def _look_at(self, key: str) -> None:
+        layer, name = self._keys[key]
+        try:
+            window = self._server.window(layer, name)
+            counts, edges = self._server.histogram(layer, name)
+        except Exception:  # whatever a store raises: the tiles say so
+            return
+        self._soon(partial(self._describe_channel, key, window, counts, edges))
 
     def _describe_channel(
         self, key: str, window: tuple[float, float], counts: Any, edges: Any
     ) -> None:
+        if self._is_closed:
+            return
         self._windows[key] = window
         row = self._channel_rows.get(key)
         if row is not None:
@@ -549,10 +571,19 @@ class Viewer(widgets.VBox):
         return pixels
 
     def close(self) -> None:
-        """End the viewer: its threads and caches."""
+        """End the viewer: its threads, its controls, and what is kept of its images."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for pane in (self._main, *self._sides):
             pane.close()
         self._server.close()
+        for slider in self._sliders.values():
+            slider.unlink()
+        for row in self._channel_rows.values():
+            controls.close(row.widget)
+        controls.close(*self.children)
+        self.layout.close()
         super().close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -718,6 +749,11 @@ def _span(span: Any, unit: str | None) -> tuple[float, float]:
 def _copy(source: Viewer, target: Viewer, name: str) -> None:
     """Let a viewer show what another one does, as far as they have the same axes."""
     factor = units.factor(source.world.unit, target.world.unit)
+    if name == "viewport" and list(source.viewport) == list(target.viewport):
+        # not its ends: of two canvases of other proportions each would show more than the other
+        x, y = source.view.center
+        target.show(target.view.moved((x * factor, y * factor), source.view.scale * factor))
+        return
     if name == "viewport":
         target.viewport = {
             axis: (start * factor, end * factor)
