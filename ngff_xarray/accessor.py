@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ngff_xarray.overlay import Labels
     from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
+    from ngff_xarray.widgets.groups import GroupViewer
+    from ngff_xarray.widgets.plates import PlateViewer
     from ngff_xarray.widgets.viewer import Viewer
 
 ObjT = TypeVar("ObjT", xr.DataArray, xr.Dataset, xr.DataTree)
@@ -518,8 +520,44 @@ class GroupAccessor(Accessor[xr.DataTree]):
         return thumbnail(self._obj, size)
 
 
+class CollectionAccessor(GroupAccessor):
+    """What a collection can do."""
+
+    def view(
+        self,
+        *,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> GroupViewer:
+        """Return a viewer of one image, chosen by name; see `widgets.groups.view_group`."""
+        from ngff_xarray.widgets.groups import view_group
+
+        return view_group(self._obj, labels=labels, channels=channels, height=height, **position)
+
+
 class SceneAccessor(GroupAccessor):
     """What a scene can do."""
+
+    def view(
+        self,
+        *,
+        system: str | None = None,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> Viewer:
+        """Return a viewer of all images in one system; see `widgets.groups.view_scene`.
+
+        ``view(system="world")``; by default in the scene's first system.
+        """
+        from ngff_xarray.widgets.groups import view_scene
+
+        return view_scene(
+            self._obj, system=system, labels=labels, channels=channels, height=height, **position
+        )
 
     @property
     def coordinate_systems(self) -> dict[str, CoordinateSystem]:
@@ -546,7 +584,7 @@ class SceneAccessor(GroupAccessor):
         return world.to_system(self._obj, name)
 
 
-class WellAccessor(GroupAccessor):
+class WellAccessor(CollectionAccessor):
     """What a well can do."""
 
     @property
@@ -559,6 +597,22 @@ class WellAccessor(GroupAccessor):
 
 class PlateAccessor(GroupAccessor):
     """What a plate can do."""
+
+    def view(
+        self,
+        *,
+        field: int = 0,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> PlateViewer:
+        """Return a viewer of all wells in one canvas; see `widgets.plates.view_plate`.
+
+        A click on a well opens it below. ``view(channels="DAPI", z="3 µm")``.
+        """
+        from ngff_xarray.widgets.plates import view_plate
+
+        return view_plate(self._obj, field=field, channels=channels, height=height, **position)
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -633,7 +687,7 @@ _TREES: Mapping[str, type[Accessor[xr.DataTree]]] = {
     "labels": LabelsAccessor,
     "plate": PlateAccessor,
     "well": WellAccessor,
-    "collection": GroupAccessor,
+    "collection": CollectionAccessor,
     "scene": SceneAccessor,
 }
 

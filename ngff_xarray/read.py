@@ -168,23 +168,66 @@ def open_field(
     """
 
     async def nodes() -> Nodes | None:
-        well = await fetch_child_group(source, group, path)
-        if well is None:
+        opening = Opening(labels=labels, indexed=True, version=version)
+        at = await _find_field(source, group, path, number, opening)
+        if at is None:
             return None
-        place, opening = source.child(path), Opening(labels=labels, indexed=True, version=version)
-        stated = _inherited(well, opening)
-        fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
-        paths = fields.paths if isinstance(fields, Fields) else ()
-        if not -len(paths) <= number < len(paths):
-            raise SelectionError(f"{place.url} has {len(paths)} fields; there is no field {number}")
-        below = await fetch_child_group(place, well, paths[number])
+        below = await fetch_child_group(at.well, at.group, at.path)
         if below is None:
-            found = f"{place.url}: field {paths[number]!r} is listed, but there is no group"
+            found = f"{at.well.url}: field {at.path!r} is listed, but there is no group"
             raise StoreNotFoundError(found)
-        return await open_nodes(place.child(paths[number]), below, opening)
+        return await open_nodes(at.well.child(at.path), below, opening)
 
     found = run(nodes())
     return None if found is None else tree_of(found)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPlace:
+    """Where a field of a well is: the well's place, what its group says, the path below it."""
+
+    well: Source
+    group: Group
+    path: str
+
+    def level(self, path: str) -> zarr.Array[Any]:
+        """Return an array of the field; nothing is read but its metadata.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If it is not there.
+        """
+        below = f"{self.path}/{path}"
+        document = run(fetch_array(self.well, self.group, below))
+        if document is None:
+            raise StoreNotFoundError(f"{self.well.url}: there is no array at {below!r}")
+        return open_array(self.well, below, document)
+
+
+def find_field(
+    source: Source, group: Group, path: str, number: int, *, version: str | None
+) -> FieldPlace | None:
+    """Return where a field of a well below a plate is, or None if there is no such well.
+
+    The metadata of the well are read and no more.
+    """
+    return run(_find_field(source, group, path, number, Opening(version=version)))
+
+
+async def _find_field(
+    source: Source, group: Group, path: str, number: int, opening: Opening
+) -> FieldPlace | None:
+    well = await fetch_child_group(source, group, path)
+    if well is None:
+        return None
+    place = source.child(path)
+    stated = _inherited(well, opening)
+    fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
+    paths = fields.paths if isinstance(fields, Fields) else ()
+    if not -len(paths) <= number < len(paths):
+        raise SelectionError(f"{place.url} has {len(paths)} fields; there is no field {number}")
+    return FieldPlace(place, well, paths[number])
 
 
 async def open_nodes(

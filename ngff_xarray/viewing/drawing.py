@@ -90,7 +90,8 @@ class Painter:
             labels = self.labels_at(tile, layer)
             if labels is not None:
                 rgb = _over(rgb, labels, layer, how)
-        return rgb
+        scenery = tile.look.layer.scenery
+        return rgb if scenery is None else scenery.painted(rgb, tile.matrix)
 
     def _channels(self, tile: TileSpec) -> RGBPixels:
         layer, shown = tile.look.layer, tile.look.shown.channels
@@ -312,13 +313,16 @@ class Painter:
         some blocks spread over it.
         """
         level = _level_to_sample(layer)
+        parts = _parts_to_sample(level)
+        if layer.scenery is not None:
+            level, bounds = layer.scenery.samples(layer)
+            parts = [Part(*each) for each in bounds] or parts
         if layer.is_empty:
             return np.zeros(0, layer.dtype)
         if place is None:
             place = {dim: along.at(layer.start[dim]) for dim, along in _positions(layer)}
         blocks = [
-            self.planes(layer, level, place, part, [channel], None)[0].reshape(-1)
-            for part in _parts_to_sample(level)
+            self.planes(layer, level, place, part, [channel], None)[0].reshape(-1) for part in parts
         ]
         return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -218,6 +218,27 @@ class LayerLevel:
         }
 
 
+class Scenery(Protocol):
+    """What is drawn of a layer besides its pixels, and said of its places."""
+
+    def painted(self, rgb: NDArray[np.uint8], matrix: Affine) -> NDArray[np.uint8]:
+        """Return a picture of the layer with what belongs around its pixels.
+
+        Parameters
+        ----------
+        rgb
+            (y, x, 3).
+        matrix
+            Where it lies in the world.
+        """
+
+    def at(self, x: float, y: float) -> tuple[str, float, float]:
+        """Return what a point of the world is called, and its coordinates there."""
+
+    def samples(self, layer: Layer) -> tuple[LayerLevel, list[tuple[int, int, int, int]]]:
+        """Return a level, and parts of it (top, bottom, left, right) that stand for all values."""
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """An image or a label image among the layers of a world.
@@ -256,6 +277,8 @@ class Layer:
     arrays: tuple[xr.DataArray, ...] = field(repr=False)
     number: int = field(default_factory=itertools.count().__next__)
     """Tells the layers apart in a cache, also on another plane."""
+    scenery: Scenery | None = None
+    """What is drawn around its pixels, if anything."""
 
     @property
     def dtype(self) -> np.dtype[Any]:

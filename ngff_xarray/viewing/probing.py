@@ -60,6 +60,11 @@ def position_text(world: World, view: View, x: float, y: float) -> str:
     >>> position_text(world, home_view(world), 2.25, 1)
     'x 2.25, y 1, z 1'
     """
+    names = []
+    for layer in world.layers:
+        if layer.scenery is not None:
+            name, x, y = layer.scenery.at(x, y)
+            names.append(name)
     drawn = [(world.right, with_unit(x, world.unit)), (world.down, with_unit(y, world.unit))]
     place = view.place
     projected = {dim for layer in world.layers for dim in layer.depth} if view.projection else ()
@@ -68,7 +73,8 @@ def position_text(world: World, view: View, x: float, y: float) -> str:
         for dim in world.dims
         if dim.name in place
     ]
-    return ", ".join(f"{printable(name, 30)} {text}" for name, text in drawn + others)
+    places = (f"{printable(name, 30)} {text}" for name, text in drawn + others)
+    return ", ".join([*names, *places])
 
 
 def _values(

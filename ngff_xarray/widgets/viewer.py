@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,10 @@ class Viewer(widgets.VBox):
         CSS pixels of the canvas.
     shown
         Names of the label images to show from the start.
+    clicked
+        Is called with a point of the world that was clicked, or chosen by Enter.
+    tools
+        Whether regions can be drawn and labels selected.
     """
 
     position = traitlets.Dict(help="axis -> position, in its unit, of those that are not drawn")
@@ -78,8 +83,17 @@ class Viewer(widgets.VBox):
     tool = traitlets.Enum(list(TOOLS), "pan", help="what a drag or a click does")
     ortho = traitlets.Bool(False, help="whether all three planes of a volume are shown")
 
-    def __init__(self, world: World, *, height: int = 480, shown: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        height: int = 480,
+        shown: Sequence[str] = (),
+        clicked: Callable[[float, float], None] | None = None,
+        tools: bool = True,
+    ) -> None:
         self.world = world
+        self._clicked = clicked
         self._server = TileServer(world, caches=_caches())
         self._is_closed = False
         self._is_syncing = False
@@ -101,7 +115,7 @@ class Viewer(widgets.VBox):
         self._stage = widgets.Box(
             [self._main.canvas], layout=widgets.Layout(flex="1 1 320px", min_width="0")
         )
-        self._build(view)
+        self._build(view, tools=tools)
         self._follow(view)
         super().__init__(self._rows(), layout=widgets.Layout(width="100%"))
         self.add_class("ngff-whole")  # what the full screen takes along
@@ -112,7 +126,7 @@ class Viewer(widgets.VBox):
 
     # ---- the controls ----------------------------------------------------------------------
 
-    def _build(self, view: View) -> None:
+    def _build(self, view: View, *, tools: bool) -> None:
         """Make the controls that this world has a use for."""
         self._sliders = {
             dim.name: controls.AxisSlider(dim, partial(self._move, dim.name))
@@ -144,7 +158,7 @@ class Viewer(widgets.VBox):
         )
         widgets.link((self, "tool"), (self._tools, "value"))
         self._tools.observe(self._on_tool, "value")
-        bar: list[widgets.Widget] = [self._tools]
+        bar: list[widgets.Widget] = [self._tools] if tools else []
         if any(layer.depth for layer in self.world.layers):
             names = {_ONE_PLANE: None, "max": "max", "mean": "mean", "min": "min"}
             texts = [("one plane", _ONE_PLANE), *((f"{p} projection", p) for p in list(names)[1:])]
@@ -302,6 +316,8 @@ class Viewer(widgets.VBox):
         if self.ortho:
             self._cross = (x, y)
             self._show_sides()
+        if self._clicked is not None:
+            self._clicked(x, y)
 
     # ---- what the kernel changes -----------------------------------------------------------
 
@@ -548,6 +564,10 @@ class Viewer(widgets.VBox):
 
         return unlink
 
+    def mark(self, point: tuple[float, float] | None) -> None:
+        """Mark a point of the world with a crosshair, or none."""
+        self._main.canvas.crosshair = None if point is None else list(point)
+
     def screenshot(self, path: Any = None, *, ratio: float = 1.0) -> NDArray[np.uint8]:
         """Return what is seen, drawn by the kernel: no browser is needed.
 
@@ -588,10 +608,11 @@ class Viewer(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the widget, and a picture and text for where no widget can be shown."""
-        beside = PictureBundle(self._small_picture, _spoken(self.world))
+        beside = PictureBundle(self.picture, _spoken(self.world))
         return beside.beside(super()._repr_mimebundle_(**kwargs))
 
-    def _small_picture(self) -> bytes:
+    def picture(self) -> bytes:
+        """Return what is seen as a small PNG."""
         return render.png(self._server.picture(_small(self.view)))
 
 
@@ -771,6 +792,40 @@ def _copy(source: Viewer, target: Viewer, name: str) -> None:
         for axis, place in source.position.items()
         if axis in theirs
     }
+
+
+def carried_over(source: Viewer, target: Viewer, *, windows: bool = False) -> None:
+    """Let a viewer draw what another one does: channels, position, labels, as far as it has them.
+
+    Parameters
+    ----------
+    source, target
+        The viewers.
+    windows
+        Whether channels whose windows are automatic keep those that were found.
+    """
+    found = {key: dict(said) for key, said in source.channels.items() if key in target.channels}
+    if windows:
+        for key, said in found.items():
+            said["window"] = said["window"] or source._windows.get(key)
+    target.channels = found
+    with suppress(NgffError):  # units that do not fit: where it begins is as good
+        _copy(source, target, "position")
+    shown = {
+        label.name: label for layer in source.view.layers for label in layer.labels if label.visible
+    }
+    view = target.view
+    for layer in view.layers:
+        for label in layer.labels:
+            if (same := shown.get(label.name)) is not None:
+                view = view.with_label(
+                    layer.name,
+                    label.name,
+                    visible=True,
+                    opacity=same.opacity,
+                    outline=same.outline,
+                )
+    target.show(replace(view, projection=source.view.projection))
 
 
 def _small(view: View) -> View:
