@@ -209,8 +209,10 @@ def test_a_click_opens_the_well(plate: xr.DataTree, opened: Callable[[Any], Any]
     assert fields.viewer.channels["0"]["color"] == "#00ff00"
     assert not fields.viewer.channels["1"]["active"]
     fields.viewer.channels = {"0": {"window": (7, 300)}}
+    fields.chosen = "1"
     click(viewer, "A/1")
     assert viewer.fields is not fields
+    assert viewer.fields.chosen == "1"
     assert viewer.fields.viewer.channels["0"]["window"] == (7.0, 300.0)
     viewer._shut.click()
     assert (viewer.well, viewer.fields, viewer.plate._main.canvas.crosshair) == (None, None, None)

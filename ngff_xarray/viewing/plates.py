@@ -31,14 +31,14 @@ Spot = tuple[int, int]
 """The row and the column of a well."""
 
 _GAP = 0.04  # of a well, on each of its sides
-_MARGIN = 0.045  # of the whole, for the names of rows and columns
+_MARGIN = 0.055  # of the whole, for the names of rows and columns, and a canvas's buttons
 _SMALLEST = 24  # pixels of a well and its gap in the coarsest level
 _READERS = 16  # wells that are read at a time
 _KEPT = 128e6  # bytes of the coarsest planes of wells
 _MOST_SAMPLED = 12  # wells
 _SAMPLED = 64  # pixels of a well: coarser levels have lost their peaks
 _MOST_PIXELS = 2**24  # along rows and columns: each has a coordinate
-_NAMED = 100  # pixels of a well that bears its name
+_NAMED = 64  # pixels of a well that bears its name
 
 _GROUND = (52, 52, 52)
 _MISSING = (84, 84, 84)
@@ -203,7 +203,7 @@ class Side:
     size
         The pixels of a well.
     margin
-        What lies before the first well's place.
+        What lies before the first well's place, and after the last one's.
     count
         How many wells there are.
     """
@@ -223,6 +223,11 @@ class Side:
     def cut(self) -> int:
         """How much of those is not seen."""
         return self.hidden * self.pitch - self.margin
+
+    @property
+    def total(self) -> int:
+        """All pixels that are seen."""
+        return self.pitch * self.count + 2 * self.margin
 
     def first(self, place: int) -> int:
         """Return the first pixel of a well."""
@@ -264,7 +269,7 @@ class _PlateArray(BackendArray):
         self._plane = image.plane_dims(array)
         sides = dict(zip(self._plane, (level.down, level.right), strict=True))
         self.shape = tuple(
-            (sides[dim].hidden + sides[dim].count) * sides[dim].pitch if dim in sides else size
+            sides[dim].cut + sides[dim].total if dim in sides else size
             for dim, size in array.sizes.items()
         )
         self.dtype = array.dtype
@@ -417,7 +422,7 @@ def plate_world(wells: PlateWells, name: str) -> tuple[World, PlateScenery]:
     """
     levels = _levels(wells)
     finest = levels[0]
-    total = sum(side.margin + side.pitch * side.count for side in (finest.down, finest.right))
+    total = finest.down.total + finest.right.total
     if 2 * total > _MOST_PIXELS:
         raise SelectionError(
             f"the plate has rows and columns of {total} pixels together, more than a viewer "
@@ -618,7 +623,7 @@ class _Along:
 
 def _names(names: Sequence[str], along: _Along, across: _Along, *, is_row: bool) -> Iterator[Sign]:
     """Yield the names of rows or columns in the margin before the wells: as many as have room."""
-    size = min(0.62 * across.margin, 4 * along.pitch)
+    size = min(0.55 * across.margin, 4 * along.pitch)
     longest = max((len(name) for name in names), default=1)
     needed = size * (1.2 if is_row else 0.75 * max(longest, 1.6))
     every = max(1, math.ceil(needed / along.pitch))

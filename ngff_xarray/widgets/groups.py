@@ -44,6 +44,8 @@ class GroupViewer(widgets.VBox):
         What they are called: ``"Field"``, ``"Image"``.
     labels, channels, height, position
         As `ngff_xarray.widgets.viewer.view` takes them.
+    start
+        The image to begin with, if there is one of that name; else the first.
     """
 
     chosen = traitlets.Unicode(help="the name of the image that is shown")
@@ -57,10 +59,11 @@ class GroupViewer(widgets.VBox):
         channels: Sequence[str] | str | None = None,
         height: int = 480,
         position: Mapping[str, Any] | None = None,
+        start: str | None = None,
     ) -> None:
         self.images = dict(images)
         self._height = height
-        first = next(iter(self.images))
+        first = start if start in self.images else next(iter(self.images))
         viewer = view(
             self.images[first],
             labels=labels,

@@ -22,7 +22,7 @@ from ngff_xarray.widgets.groups import GroupViewer, Note
 from ngff_xarray.widgets.pane import call_soon
 from ngff_xarray.widgets.viewer import Viewer, carried_over
 
-_PATIENCE = 5  # seconds that a picture beside the widget may take: its wells have to be read
+_PATIENCE = 2  # seconds that a picture beside the widget may take: its wells have to be read
 _NAMED = 3  # wells that a note names
 
 
@@ -117,7 +117,9 @@ class PlateViewer(widgets.VBox):
         self._choice.value = "" if path is None else printable(path, 40)
         self._shut.layout.display = "none" if path is None else ""
         self.plate.mark(None if path is None else self.scenery.middle(path))
-        before, self.fields = self.fields, None if path is None else self._opened(path)
+        before, self.fields = self.fields, None
+        if path is not None:
+            self.fields = self._opened(path, before.chosen if before else None)
         if self.fields is not None:
             carried_over(before.viewer if before else self.plate, self.fields.viewer, windows=True)
         heading = [] if path is None else [controls.heading(f"Well {printable(path, 40)}")]
@@ -125,12 +127,14 @@ class PlateViewer(widgets.VBox):
         if before is not None:
             before.close()
 
-    def _opened(self, path: str) -> GroupViewer | None:
+    def _opened(self, path: str, field: str | None) -> GroupViewer | None:
         try:
             fields = groups.fields(groups.well(self._tree, path))
             if not fields:
                 raise SelectionError("it has no field that can be read")
-            return GroupViewer(fields, what="Field", height=self._height)
+            number = self._wells.number
+            own = list(fields)[number] if number < len(fields) else None
+            return GroupViewer(fields, what="Field", height=self._height, start=field or own)
         except NgffError as error:
             self._note.say(f"well {path} cannot be shown: {error}")
             return None
