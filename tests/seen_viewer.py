@@ -102,6 +102,11 @@ class SeenViewer(Seen):
     def button(self, name: str) -> Locator:
         return self.whole.get_by_role("button", name=name)
 
+    def choose(self, tool: str) -> None:
+        """Choose a tool, and wait until the canvas has it from the kernel."""
+        self.button(tool).click()
+        self.whole.locator(f".ngff-viewer[data-tool={tool.lower()}]").first.wait_for()
+
     def wait_for_color(self, x: float, y: float, rgb: tuple[int, ...], view: Any = None) -> None:
         """Wait until a point of the world has a colour, as far as JPEG keeps it."""
 

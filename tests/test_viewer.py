@@ -275,6 +275,14 @@ def test_labels_are_there_and_shown_when_asked(open_viewer: Callable[..., Viewer
     assert shown._main.canvas.selection == ["1"]
 
 
+def test_a_label_image_that_is_hidden_takes_one_line(open_viewer: Callable[..., Viewer]) -> None:
+    viewer = open_viewer(labelled())
+    row = viewer._label_rows["two", "nuclei"]
+    assert row.opacity.layout.display == "none"
+    row.visible.value = True
+    assert row.opacity.layout.display is None
+
+
 # ---- regions -----------------------------------------------------------------------------------
 
 

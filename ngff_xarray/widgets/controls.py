@@ -267,6 +267,8 @@ class LabelRow(Quiet):
             self.visible.value = label.visible
             self.outline.value = label.outline
             self.opacity.value = label.opacity
+        # many label images are a long list
+        self.opacity.layout.display = None if label.visible else "none"
 
 
 class LayerRow(Quiet):

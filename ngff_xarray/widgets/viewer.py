@@ -197,15 +197,27 @@ class Viewer(widgets.VBox):
             panel.append(self._channel_box)
         if self._label_rows:
             panel += [
-                controls.heading("Labels"),
+                controls.heading(self._labels_title()),
                 *(row.widget for row in self._label_rows.values()),
             ]
-        side = widgets.VBox(panel, layout=widgets.Layout(flex="0 1 240px", min_width="200px"))
+        # no higher than the canvas: the sliders below are to stay in reach of it
+        layout = widgets.Layout(
+            flex="0 1 250px",
+            min_width="200px",
+            max_height=f"{max(self._main.canvas.height + 48, 240)}px",
+            overflow="hidden auto",
+        )
+        side = widgets.VBox(panel, layout=layout)
         middle = widgets.HBox(
             [self._stage, side] if panel else [self._stage],
-            layout=widgets.Layout(flex_flow="row wrap", align_items="stretch", width="100%"),
+            layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start", width="100%"),
         )
         return [self._bar, middle, *(slider.widget for slider in self._sliders.values())]
+
+    def _labels_title(self) -> str:
+        count = sum(len(layer.labels) for layer in self.view.layers)
+        shown = len(self._label_rows)
+        return "Labels" if shown == count else f"Labels ({shown} of {count})"
 
     # ---- one state -------------------------------------------------------------------------
 
@@ -419,6 +431,7 @@ class Viewer(widgets.VBox):
                     width="100%",
                     grid_template_columns="minmax(0, 2fr) minmax(0, 1fr)",
                     grid_gap="4px",
+                    align_content="flex-start",
                 ),
             )
         ]
