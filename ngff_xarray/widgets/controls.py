@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,22 +35,28 @@ class Quiet:
     """Controls that are told a state, and must not take that for a person's change."""
 
     def __init__(self) -> None:
-        self._is_told = False
+        # a notebook may handle one message in another thread than the next
+        self._here = threading.local()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether changes that this thread makes are not a person's."""
+        return getattr(self._here, "is_told", False)
 
     @contextmanager
     def told(self) -> Iterator[None]:
         """While in here, changes are not a person's."""
-        before, self._is_told = self._is_told, True
+        before, self._here.is_told = self.is_told, True
         try:
             yield
         finally:
-            self._is_told = before
+            self._here.is_told = before
 
     def watch(self, widget: widgets.Widget, act: Callable[[Any], None]) -> None:
         """Call a function with each new value that a person gave a widget."""
 
         def on_change(change: Any) -> None:
-            if not self._is_told:
+            if not self.is_told:
                 act(change["new"])
 
         widget.observe(on_change, names="value")

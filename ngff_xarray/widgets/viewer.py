@@ -96,7 +96,7 @@ class Viewer(widgets.VBox):
         self._clicked = clicked
         self._server = TileServer(world, caches=_caches())
         self._is_closed = False
-        self._is_syncing = False
+        self._quiet = controls.Quiet()
         self._call_soon = call_soon()
         self._main = Pane(
             world,
@@ -234,15 +234,11 @@ class Viewer(widgets.VBox):
 
     def _follow(self, view: View) -> None:
         """Let the traits and the controls say what is seen."""
-        before, self._is_syncing = self._is_syncing, True
-        try:
-            with self.hold_trait_notifications():
-                self.position = view.place
-                self.channels = self._described(view)
-                self.viewport = _viewport(view, self.world)
-                self.projection = view.projection
-        finally:
-            self._is_syncing = before
+        with self._quiet.told(), self.hold_trait_notifications():
+            self.position = view.place
+            self.channels = self._described(view)
+            self.viewport = _viewport(view, self.world)
+            self.projection = view.projection
         for name, slider in self._sliders.items():
             slider.show(view.place[name])
         self._show_channels(view)
@@ -280,11 +276,8 @@ class Viewer(widgets.VBox):
         if self._channel_box.children != rows:
             self._channel_box.children = rows
         if self._choice is not None:
-            before, self._is_syncing = self._is_syncing, True
-            try:
+            with self._quiet.told():
                 self._choice.value = tuple(wanted)
-            finally:
-                self._is_syncing = before
         self._look_at_values(active)
 
     # ---- what a person changes -------------------------------------------------------------
@@ -303,7 +296,7 @@ class Viewer(widgets.VBox):
         self.show(self.view.with_layer(layer, **changes))
 
     def _on_choice(self, change: Any) -> None:
-        if not self._is_syncing:
+        if not self._quiet.is_told:
             self.channels = list(change["new"])[: controls.MOST_ROWS]
 
     def _on_tool(self, change: Any) -> None:
@@ -347,7 +340,7 @@ class Viewer(widgets.VBox):
 
     @traitlets.observe("channels")
     def _on_channels(self, change: Any) -> None:
-        if self._is_syncing:
+        if self._quiet.is_told:
             return
         view = self.view
         for key, said in change["new"].items():
@@ -372,17 +365,17 @@ class Viewer(widgets.VBox):
 
     @traitlets.observe("position")
     def _on_position(self, change: Any) -> None:
-        if not self._is_syncing:
+        if not self._quiet.is_told:
             self.show(self.view.at(**change["new"]))
 
     @traitlets.observe("viewport")
     def _on_viewport(self, change: Any) -> None:
-        if not self._is_syncing:
+        if not self._quiet.is_told:
             self.show(_looking_at(self.view, self.world, change["new"]))
 
     @traitlets.observe("projection")
     def _on_projection(self, change: Any) -> None:
-        if not self._is_syncing:
+        if not self._quiet.is_told:
             self.show(replace(self.view, projection=change["new"]))
 
     @traitlets.observe("roi")
