@@ -207,7 +207,9 @@ class Viewer(widgets.VBox):
             max_height=f"{max(self._main.canvas.height + 48, 240)}px",
             overflow="hidden auto",
         )
-        side = widgets.VBox(panel, layout=layout)
+        # in a box of its own, that is not squeezed where there is no room for all
+        whole = widgets.VBox(panel, layout=widgets.Layout(flex="0 0 auto"))
+        side = widgets.VBox([whole], layout=layout)
         middle = widgets.HBox(
             [self._stage, side] if panel else [self._stage],
             layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start", width="100%"),
