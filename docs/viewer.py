@@ -13,7 +13,7 @@ CELL = """\
 import ngff_xarray, xarray as xr
 tree = xr.open_datatree(ngff_xarray.sample("cell"))
 viewer = tree.ngff.view(labels="cell", height=420)
-viewer.viewport = {"x": ("28 µm", "66 µm"), "y": ("26 µm", "56 µm")}
+viewer.viewport = {"x": ("21 µm", "58 µm"), "y": ("28 µm", "54 µm")}
 viewer"""
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ import pytest
 import xarray as xr
 
 from ngff_xarray.errors import NotOmeError, SelectionError
+from ngff_xarray.viewing import ChannelView
 from ngff_xarray.viewing.regions import Roi
+from ngff_xarray.widgets.controls import ChannelRow
 from ngff_xarray.widgets.viewer import Viewer, _caches, view
 
 
@@ -205,6 +207,12 @@ def test_channel_rows_follow_and_lead(open_viewer: Callable[..., Viewer]) -> Non
     assert viewer.channels["ch0"]["window"] == (100.0, 800.0)
     row.auto.click()
     assert viewer.channels["ch0"]["window"] is None
+
+
+def test_the_handles_of_integers_stand_on_integers() -> None:
+    row = ChannelRow(ChannelView("a", window=(0, 255)), is_integer=True, changed=lambda said: None)
+    row.describe(np.array([5, 3]), np.array([-0.5, 127.5, 255.5]))
+    assert (row.window.min, row.window.max, row.window.value) == (0, 255, (0, 255))
 
 
 def test_of_many_channels_the_shown_ones_have_controls(

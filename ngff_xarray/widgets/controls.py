@@ -193,7 +193,10 @@ class ChannelRow(Quiet):
         """Show how often values occur, and let the window reach over all of them."""
         with self.told():
             if counts.size:
-                self._stand(*self.window.value, float(edges[0]), float(edges[-1]))
+                low, high = float(edges[0]), float(edges[-1])
+                if self._is_integer:  # bins lie around the integers, handles on them
+                    low, high = float(math.ceil(low)), float(math.floor(high))
+                self._stand(*self.window.value, low, high)
             self.histogram.value = _bars(counts, edges, self.window.min, self.window.max)
 
     def _stand(self, start: float, end: float, *more: float) -> None:
