@@ -26,7 +26,7 @@ if __name__ == "__main__":
         app.open(page, CELL)
         seen = page.locator(".ngff-whole")
         box = page.locator(".ngff-tiles").bounding_box()
-        page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.45 * box["height"])
+        page.mouse.move(box["x"] + 0.65 * box["width"], box["y"] + 0.45 * box["height"])
         page.wait_for_function("document.querySelector('.ngff-label').textContent !== ''")
         page.wait_for_timeout(2000)
         seen.screenshot(path=HERE / "viewer.png")
