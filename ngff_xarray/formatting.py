@@ -34,7 +34,7 @@ def text(obj: Obj) -> str:
 
 def page(obj: Obj) -> str:
     """Return the repr for a notebook: HTML, with a thumbnail of the coarsest level."""
-    sections = "".join(_section_html(obj, title, rows) for title, rows in _sections(obj))
+    sections = "".join(_section_html(title, rows) for title, rows in _sections(obj))
     return (
         "<div style='display:flex;gap:1.5em;align-items:flex-start'>"
         f"{_thumbnail(obj)}<div><div style='margin-bottom:0.5em'>{_title_html(obj)}</div>"
@@ -50,7 +50,7 @@ def _sections(obj: Obj) -> list[tuple[str, list[Row]]]:
     sections = [
         ("Axes", _axes(obj)),
         ("Levels", _levels(obj)),
-        ("Channels", [_channel(channel) for channel in channels]),
+        ("Channels", _channels(channels)),
         ("Labels", _labels(obj)),
         ("Systems", _systems(image.ome(obj))),
         ("Issues", _issues(obj)),
@@ -125,11 +125,11 @@ def _and_more(rows: Sequence[Row]) -> list[str]:
     return [f"… and {len(rows) - _MOST} more"] if len(rows) > _MOST else []
 
 
-def _section_html(obj: Obj, title: str, rows: Sequence[Row]) -> str:
-    chips = [_chip(channel) for channel in image.channels(obj)] if title == "Channels" else []
+def _section_html(title: str, rows: Sequence[Row]) -> str:
+    has_colors = title == "Channels"
     lines = [
-        [(chips[i] if chips else "") + html.escape(row[0]), *map(html.escape, row[1:])]
-        for i, row in enumerate(rows[:_MOST])
+        [(_chip(row[1]) if has_colors else "") + html.escape(row[0]), *map(html.escape, row[1:])]
+        for row in rows[:_MOST]
     ]
     lines += [[html.escape(more)] for more in _and_more(rows)]
     cells = "".join(
@@ -243,6 +243,12 @@ def _aligned(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def _channels(channels: Sequence[Channel]) -> list[Row]:
+    """Return a row for each channel; those that are not shown are only counted."""
+    rows = [_channel(channel) for channel in channels[:_MOST]]
+    return rows + [rows[-1]] * (len(channels) - len(rows)) if rows else []
+
+
 def _channel(channel: Channel) -> Row:
     color = render.hex_color(channel.color) if channel.color else "no colour stored"
     window = "no window stored"
@@ -253,9 +259,10 @@ def _channel(channel: Channel) -> Row:
     return printable(channel.name), color, window, ", ".join(filter(None, said))
 
 
-def _chip(channel: Channel) -> str:
-    color = render.hex_color(channel.color) if channel.color else "none"
-    return f"<span style='{_CHIP};background:{color}'></span>"
+def _chip(color: str) -> str:
+    """Return a square in a colour that `_channel` tells, or an empty one."""
+    fill = color if color.startswith("#") else "none"
+    return f"<span style='{_CHIP};background:{fill}'></span>"
 
 
 def _labels(obj: Obj) -> list[Row]:

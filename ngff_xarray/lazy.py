@@ -82,7 +82,7 @@ class Coordinates:
         self, image: Image, level: Level, shape: tuple[int, ...]
     ) -> dict[str, xr.Variable]:
         """Return the coordinates of a level's dimensions, by name."""
-        names = [c.name for c in omero.channels(image.omero, channel_count(image, shape))]
+        names = omero.names(image.omero, channel_count(image, shape))
         made = geometry.coordinates(image.multiscale.axes, shape, placement(level), names)
         return {name: self._shared(variable) for name, variable in made.items()}
 

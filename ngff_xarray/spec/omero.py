@@ -35,10 +35,7 @@ def channels(omero: Json | None, count: int) -> tuple[Channel, ...]:
     >>> [channel.name for channel in channels({"channels": [{"label": "DAPI"}] * 2}, 3)]
     ['DAPI', 'DAPI_2', '2']
     """
-    stored = (omero or {}).get("channels")
-    entries = [entry if isinstance(entry, dict) else {} for entry in _as_list(stored)][:count]
-    entries += [{}] * (count - len(entries))
-    names = _distinct(_name(entry, i) for i, entry in enumerate(entries))
+    entries = _entries(omero, count)
     return tuple(
         Channel(
             name,
@@ -48,8 +45,24 @@ def channels(omero: Json | None, count: int) -> tuple[Channel, ...]:
             gamma=_gamma(entry),
             inverted=entry.get("inverted") is True,
         )
-        for name, entry in zip(names, entries, strict=True)
+        for name, entry in zip(_names(entries), entries, strict=True)
     )
+
+
+def names(omero: Json | None, count: int) -> list[str]:
+    """Return the names of ``count`` channels, as `channels` gives them."""
+    return list(_names(_entries(omero, count)))
+
+
+def _entries(omero: Json | None, count: int) -> list[Json]:
+    """Return what the document says of each of ``count`` channels."""
+    stored = _as_list((omero or {}).get("channels"))
+    entries: list[Json] = [entry if isinstance(entry, dict) else {} for entry in stored[:count]]
+    return entries + [{}] * (count - len(entries))
+
+
+def _names(entries: Sequence[Json]) -> Iterator[str]:
+    return _distinct(_name(entry, i) for i, entry in enumerate(entries))
 
 
 def by_name(omero: Json | None) -> dict[str, Channel]:
@@ -68,7 +81,8 @@ def select(omero: Json, names: Sequence[str]) -> Json:
     {'channels': [{'label': 'GFP'}], 'rdefs': {}}
     """
     stored = _as_list(omero.get("channels"))
-    if len(names) >= len(stored) and list(names) == [c.name for c in channels(omero, len(names))]:
+    wanted = list(names)
+    if len(wanted) >= len(stored) and wanted == list(_names(_entries(omero, len(wanted)))):
         return omero  # all that there were, though perhaps fewer are described
     if list(names) == [str(i) for i in range(len(names))]:
         return omero  # the names of none of them

@@ -162,7 +162,7 @@ def test_hovering_tells_label_and_properties_while_the_kernel_is_busy(seen: Seen
     # markup stays text
     assert seen.text("label") == "label 1152921504606846977: area 16384 <i>px</i>"
     assert seen.text("position") == "x 384 µm, y 400 µm"
-    assert seen.text("values") == ""
+    assert "DAPI 384" not in seen.text("values")  # at most those of the place before
     seen.page.mouse.move(*seen.at(640, 400))
     seen.page.wait_for_timeout(100)
     assert seen.text("label").startswith("label 7:")
