@@ -554,8 +554,10 @@ class Scene {
         .catch((error) => console.error(error));
     } else if (message?.type === "probe") {
       const asked = this.probing;
+      // a late answer to a question that was given up is none to the next one
+      if (asked?.at[0] !== message.x || asked?.at[1] !== message.y) return;
       this.probing = null;
-      if (asked && asked.at[0] === message.x && asked.at[1] === message.y) asked.pane.probed(message);
+      asked?.pane.probed(message);
       this.probes.settle();
     } else if (message?.type === "note") {
       this.note = String(message.text ?? "");
