@@ -738,6 +738,7 @@ def measure(name: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
     survive(store_around(a_plate(), "0.5", 3))  # what is imported late is imported now
     store = HUGE[name]().store()
+    slowness = pace()
     before, start = peak_memory(), time.process_time()
     outcome, texts = "opened", []
     try:
@@ -745,9 +746,18 @@ def measure(name: str) -> None:
         texts = [repr(tree.ngff), repr(tree), tree.ngff._repr_html_()]
     except NgffError as error:
         outcome, texts = type(error).__name__, [str(error)]
-    seconds = time.process_time() - start
+    seconds = (time.process_time() - start) / max(slowness, pace())
     found = {"outcome": outcome, "seconds": seconds, "bytes": peak_memory() - before}
     print(json.dumps({**found, "characters": max(map(len, texts))}))
+
+
+def pace() -> float:
+    """Return how many times as long as on a common machine a loop takes here and now."""
+    start = time.process_time()
+    total = 0
+    for i in range(2_000_000):
+        total += i
+    return max(1.0, (time.process_time() - start) / 0.1)
 
 
 def peak_memory() -> int:
@@ -775,7 +785,7 @@ def test_huge_documents(name: str) -> None:
     assert found["bytes"] < 500 * 2**20
     assert found["characters"] < 100_000
     # 5 seconds, on a machine that has nothing else to do
-    assert found["seconds"] < (20 if "CI" in os.environ else 10)
+    assert found["seconds"] < 10
 
 
 @pytest.mark.parametrize("where", ["beside", "axes", "level", "metadata", "array"])
