@@ -166,7 +166,7 @@ def _layout(
     found = groups.fields(tree) if image.group_kind(tree) == "well" else groups.images(tree)
     wide = max(1, math.ceil(math.sqrt(len(found))))
     places = [
-        _Place(i // wide, i % wide, path, lambda node=node: node)  # type: ignore[misc]
+        _Place(i // wide, i % wide, path, lambda node=node: node)  # type: ignore[misc]  # mypy infers no defaults
         for i, (path, node) in enumerate(found.items())
     ]
     return places, ("",) * math.ceil(len(found) / wide), ("",) * min(wide, len(found))

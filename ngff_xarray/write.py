@@ -101,7 +101,7 @@ class _Writing:
     lossy: bool
 
     @property
-    def zarr_format(self) -> int:
+    def zarr_format(self) -> store.ZarrFormat:
         return spec.VERSIONS[self.version].ZARR_FORMAT
 
     def attributes(self, content: Content) -> dict[str, Any]:
@@ -371,8 +371,7 @@ def _blocks(
 
 def _commit(target: Store, path: str, attributes: dict[str, Any], writing: _Writing) -> None:
     """Write the metadata in one piece; the group itself may be there, empty, from its arrays."""
-    format_ = writing.zarr_format
-    group = zarr.open_group(target, path=path, mode="a", zarr_format=format_)  # type: ignore[arg-type]
+    group = zarr.open_group(target, path=path, mode="a", zarr_format=writing.zarr_format)
     group.update_attributes(attributes)
 
 

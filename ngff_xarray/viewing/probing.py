@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.channels import MAX_CHANNELS
+from ngff_xarray.render import Projection
 from ngff_xarray.text import printable
 from ngff_xarray.viewing.drawing import Painter, Part
 from ngff_xarray.viewing.layers import Layer, LayerLevel, World, with_unit
@@ -108,9 +109,9 @@ def _label(
     part = _pixel(level, view, point)
     if part is None:
         return None
-    largest = "max" if view.projection else None
+    largest: Projection | None = "max" if view.projection else None
     place = _on_other_axes(labels, view)
-    (plane,) = painter.planes(labels, level, place, part, [0], largest)  # type: ignore[arg-type]
+    (plane,) = painter.planes(labels, level, place, part, [0], largest)
     return int(plane[0, 0])
 
 
