@@ -6,6 +6,7 @@ import asyncio
 import io
 import math
 import time
+import zlib
 from typing import Any
 
 import numpy as np
@@ -143,4 +144,4 @@ def _runs(ids: np.ndarray) -> tuple[bytes, bytes]:
     if lengths.max() > 65535:  # the tile is one run
         starts, lengths = np.array([0, 32768]), np.array([32768, 32768])
     little = ids.dtype.newbyteorder("<")
-    return lengths.astype("<u2").tobytes(), ids[starts].astype(little).tobytes()
+    return zlib.compress(lengths.astype("<u2")), zlib.compress(ids[starts].astype(little))

@@ -75,12 +75,15 @@ class Browser:
     def __init__(self, pane: Any) -> None:
         self.canvas = pane.canvas
         self.messages: list[tuple[dict[str, Any], list[bytes]]] = []
+        self.frame_sizes: list[int] = []
         self._complete = threading.Condition()
-        pane._frames._send = self._take
+        pane.canvas.send = self._take
 
     def _take(self, message: dict[str, Any], buffers: list[bytes]) -> None:
         with self._complete:
             self.messages.append((message, buffers))
+            if message["type"] == "frame":
+                self.frame_sizes.append(sum(map(len, buffers)))
             self._complete.notify_all()
 
     def say(self, **message: Any) -> None:
@@ -420,6 +423,16 @@ def test_the_browser_is_sent_what_it_wants(open_viewer: Callable[..., Viewer]) -
     answer = browser.wait("probe")
     there = volume().sel(t=0, z=4, y=5, x=10)
     assert answer["values"] == [[f"ch{i}", str(int(there[i]))] for i in range(2)]
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_frame_fills_a_packet_of_the_own_machine(
+    open_viewer: Callable[..., Viewer], near: bool
+) -> None:
+    browser = Browser(open_viewer(volume())._main)
+    browser.say(type="want", view=[15, 10, 0.1], size=[300, 200], ratio=1.0, have=[], near=near)
+    browser.wait()
+    assert {total >= 2**16 for total in browser.frame_sizes} == {near}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ _HURRY = 0.030  # the same while a newer view waits
 _LOST = 1.0  # a browser that does not answer for so long will not
 _UNANSWERED = 0.150  # the same of a message that a better one is to follow
 _RETRY = 5.0  # tiles that could not be read are tried again
+_REST = 0.150  # without another view, before labels are told: of a drag they would be in the way
 
 _MOST_PROPERTIES = 500  # labels whose properties one message tells
 _MOST_PROPERTY_TEXT = 100_000  # letters of them
@@ -45,6 +46,9 @@ class Server(Protocol):
 
     def keep(self, specs: Iterable[TileSpec]) -> None:
         """Forget all others."""
+
+    def has(self, spec: TileSpec) -> bool:
+        """Tell whether a tile is drawn already."""
 
     def prefetch(self, view: View) -> None:
         """Draw what may be wanted next."""
@@ -99,8 +103,9 @@ class Frames:
     """Sends the tiles of views to one browser, no faster than it shows them.
 
     A view in flight is never cancelled before something of it was shown: of a fast drag that
-    would show nothing. A newer view waits, the newest only. Where tiles take long, a coarse
-    picture goes first; once that is shown, a newer view may take over.
+    would show nothing. A newer view waits, the newest only. Where tiles take long, or views come
+    faster than they can be shown, a coarse picture goes first; once that is shown, a newer view
+    may take over.
 
     All methods can be called from any thread and return at once.
 
@@ -164,8 +169,7 @@ class Frames:
         self._failed: dict[str, tuple[float, str]] = {}
         self._labelled: set[str] = set()
         self._told: set[int] = set()
-        self._is_slow = False
-        self._is_dragged = False
+        self._is_slow = False  # the tiles of the view before this one took long
         self._state = ""
         self._note = ""
         self._probing = False
@@ -245,10 +249,10 @@ class Frames:
         if frame is not None and not self._is_over(frame):
             return
         self._frame = None
-        self._is_dragged = frame is not None and not frame.is_sent
         if self._waiting is not None:
             wanted, self._waiting = self._waiting, None
-            self._begin(wanted)
+            # one that had to wait comes from a hand that is faster than we are
+            self._begin(wanted, is_dragged=frame is not None)
         elif frame is not None:
             self._settle(frame)
 
@@ -263,7 +267,7 @@ class Frames:
     def _age(self, frame: _Frame) -> float:
         return self._clock.now() - frame.began + 1e-6
 
-    def _begin(self, wanted: _Wanted) -> None:
+    def _begin(self, wanted: _Wanted, *, is_dragged: bool) -> None:
         try:
             plan = self._server.plan(wanted.view)
         except Exception:
@@ -286,10 +290,11 @@ class Frames:
             self._send_ready(frame)
             return
         frame.held_back = missing
-        if self._is_slow:  # as the view before this one was
+        is_drawn = all(map(self._server.has, missing))
+        if not is_drawn and (is_dragged or self._is_slow):
             self._start_coarse(frame)
-        if not (self._is_dragged and frame.coarse):  # the next view takes over from this one, too
-            self._start_held_back(frame)
+        if is_drawn or not (is_dragged and frame.coarse):
+            self._start_held_back(frame)  # or else a newer view is to take over from this one, too
         self._later(_COARSE_AFTER, partial(self._start_coarse, frame))
         for delay in (_HURRY, _PATIENCE, _LOST):
             self._later(delay, partial(self._on_time, frame))
@@ -428,16 +433,21 @@ class Frames:
     # ---- once all is shown -----------------------------------------------------------------
 
     def _settle(self, frame: _Frame) -> None:
-        """Send what can wait: a note, the labels; and prepare what may come."""
+        """Send what can wait: a note, the labels a little later; and prepare what may come."""
         self._tell(_complaint([self._failed[key][1] for key in _keys(frame) & set(self._failed)]))
-        specs = [
-            spec
-            for spec in frame.plan.tiles
-            if spec.key not in self._labelled and spec.key not in self._failed
-        ]
-        if specs and any(_shows_labels(spec) for spec in specs):
-            self._server.start_labels(specs, partial(self._labels_arrived, frame.plan.state))
+        if any(_shows_labels(spec) for spec in self._unlabelled(frame)):
+            self._later(_REST, partial(self._on_rest, frame))
         self._server.prefetch(frame.view)
+
+    def _unlabelled(self, frame: _Frame) -> list[TileSpec]:
+        known = self._labelled | set(self._failed)
+        return [spec for spec in frame.plan.tiles if spec.key not in known]
+
+    def _on_rest(self, frame: _Frame) -> None:
+        """Send the labels of a frame that is still the newest."""
+        specs = self._unlabelled(frame)
+        if specs and self._number == frame.number:
+            self._server.start_labels(specs, partial(self._labels_arrived, frame.plan.state))
 
     def _tell(self, text: str) -> None:
         if text != self._note:

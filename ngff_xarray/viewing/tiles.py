@@ -212,12 +212,16 @@ class TileServer:
                 if key in self._tasks and not self._tasks[key].begun:
                     del self._tasks[key]
 
+    def has(self, spec: TileSpec) -> bool:
+        """Tell whether a tile is drawn already."""
+        return self.tiles.get(spec.content) is not None
+
     def prefetch(self, view: View) -> None:
         """Draw what a slider may ask for next, one tile after another, while nothing is wanted."""
         for other in model.neighbours(self.world, view):
             tiles = self.plan(other).tiles
             for spec in tiles if len(tiles) <= _MOST_PREFETCHED else ():
-                if self.tiles.get(spec.content) is None:
+                if not self.has(spec):
                     self._enqueue(spec, IDLE, None)
 
     # ---- labels ----------------------------------------------------------------------------

@@ -461,11 +461,11 @@ export class LatestWins {
 
 // ---------------------------------------------------------------- what all views of a model share
 
-/** @type {(buffer: DataView | undefined) => ArrayBuffer}  its own bytes, aligned */
-function bytesOf(buffer) {
-  if (!buffer) return new ArrayBuffer(0);
-  const { byteOffset, byteLength } = buffer;
-  return /** @type {ArrayBuffer} */ (buffer.buffer.slice(byteOffset, byteOffset + byteLength));
+/** @type {(buffer: DataView | undefined) => Promise<ArrayBuffer>}  what was deflated */
+function inflated(buffer) {
+  if (!buffer) return Promise.resolve(new ArrayBuffer(0));
+  const bytes = new Blob([/** @type {BlobPart} */ (buffer)]).stream();
+  return new Response(bytes.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
 }
 
 /** @type {(entry: any, state: string, buffer: DataView | undefined) => Promise<Tile>} */
@@ -474,8 +474,8 @@ async function decoded(entry, state, buffer) {
   const tile = { ...entry, state, bitmap: null, runs: null, used: 0, topmost: false };
   if (tile.format === "error") return tile;
   try {
-    const blob = new Blob([bytesOf(buffer)], { type: `image/${tile.format}` });
-    tile.bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    const parts = buffer ? [/** @type {BlobPart} */ (buffer)] : [];
+    tile.bitmap = await createImageBitmap(new Blob(parts, { type: `image/${tile.format}` }));
     return tile;
   } catch {
     return { ...tile, format: "error", message: "this tile could not be decoded" };
@@ -585,8 +585,9 @@ class Scene {
     for (const tile of news) this.add(tile);
     for (const [layer, level] of Object.entries(levels ?? {})) this.levels.set(layer, Number(level));
     if (complete) this.dropOld();
-    for (const pane of this.panes) pane.schedule();
-    this.afterPaint(() => this.shown(frame));
+    // at once: what waits for the next animation frame is seen in the one after that
+    for (const pane of this.panes) pane.paint();
+    this.shown(frame);
   }
 
   /** @param {Tile} tile */
@@ -613,14 +614,15 @@ class Scene {
   }
 
   /** @param {any} message  @param {DataView[]} buffers */
-  takeIds(message, buffers) {
+  async takeIds(message, buffers) {
     const { state, tiles = [], properties = {} } = message;
+    const bytes = await Promise.all(buffers.map(inflated));
     tiles.forEach((/** @type {any} */ entry, /** @type {number} */ i) => {
       const tile = this.tiles.get(`${state}\n${entry.key}`);
       if (!tile) return; // evicted since
       // typed arrays are of the machine's byte order, little-endian wherever browsers run
-      const ends = runEnds(new Uint16Array(bytesOf(buffers[2 * i])));
-      const ids = bytesOf(buffers[2 * i + 1]);
+      const ends = runEnds(new Uint16Array(bytes[2 * i] ?? new ArrayBuffer(0)));
+      const ids = bytes[2 * i + 1] ?? new ArrayBuffer(0);
       tile.runs = {
         ends,
         ids: entry.wide ? new BigUint64Array(ids) : new Uint32Array(ids),
@@ -637,13 +639,6 @@ class Scene {
       this.properties.delete(id);
     }
     for (const pane of this.panes) pane.read();
-  }
-
-  /** @param {() => void} then */
-  afterPaint(then) {
-    // a hidden page paints nothing, and must not hold the kernel up
-    if (this.panes.size === 0 || document.hidden) then();
-    else requestAnimationFrame(() => then());
   }
 
   /** @param {number} frame */
@@ -695,6 +690,7 @@ class Scene {
       size: [cover(0), cover(1)],
       ratio: Math.max(...seen.map((pane) => pane.ratio)),
       have: have.filter((tile) => tile.format !== "error").map((tile) => tile.key),
+      near: isNear(globalThis.location?.hostname ?? ""),
     });
   }
 
@@ -772,6 +768,11 @@ class Scene {
     }
     this.ask();
   }
+}
+
+/** @type {(hostname: string) => boolean}  of the page: it comes from this machine */
+export function isNear(hostname) {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }
 
 /** @type {(value: unknown) => View | null} */

@@ -4,11 +4,12 @@ It knows nothing of images. Whoever fills it listens by ``on_msg`` and answers b
 
 Messages of the browser:
 
-- ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...]}``: what
-  it shows: the world at the middle, world units a CSS pixel, CSS pixels, device pixels a CSS pixel,
-  and the keys of the tiles of the newest state that it holds. Each is to be answered by a frame, an
-  empty one if nothing is missing; until the first message of that was shown, or two seconds have
-  passed, the browser sends no other, and then the newest.
+- ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...], "near":
+  bool}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels, device
+  pixels a CSS pixel, the keys of the tiles of the newest state that it holds, and whether the page
+  comes from its own machine. Each is to be answered by a frame, an empty one if nothing is missing;
+  until the first message of that was shown, or two seconds have passed, the browser sends no other,
+  and then the newest.
 - ``{"type": "shown", "frame": n}``: a message of the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
 - ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.
@@ -17,14 +18,14 @@ Messages to the browser:
 
 - ``{"type": "frame", "frame": n, "state": s, "complete": bool, "order": [layer, ...], "tiles":
   [{"key", "layer", "level", "matrix", "width", "height", "format", "message"}, ...]}`` and a buffer
-  a tile: ``"jpeg"``, ``"png"``, or empty for an ``"error"``. The matrix takes (column, row) of the
-  picture, from the outer corner of its first pixel, to the world, in the order of a canvas's
-  ``setTransform``. Optional are ``"levels": {layer: level}``, what the view calls for, and
-  ``"opacity": [0 to 1, ...]``, in the order of the layers. Tiles of an older state stay below until
-  a frame is complete.
+  a tile: ``"jpeg"``, ``"png"``, or empty for an ``"error"``; buffers beyond those mean nothing. The
+  matrix takes (column, row) of the picture, from the outer corner of its first pixel, to the world,
+  in the order of a canvas's ``setTransform``. Optional are ``"levels": {layer: level}``, what the
+  view calls for, and ``"opacity": [0 to 1, ...]``, in the order of the layers. Tiles of an older
+  state stay below until a frame is complete.
 - ``{"type": "ids", "state": s, "tiles": [{"key", "width", "height", "wide"}, ...], "properties":
   {id: text}}`` and two buffers a tile: run lengths (uint16) and the label of each run (uint32, or
-  uint64 if wide), little-endian, row by row.
+  uint64 if wide), little-endian, row by row, each as a zlib stream.
 - ``{"type": "probe", "x": x, "y": y, "values": [[name, text], ...], "position": text}``.
 - ``{"type": "note", "text": text}``: a line below the canvas.
 """

@@ -349,6 +349,15 @@ describe("selections", () => {
   });
 });
 
+describe("pages", () => {
+  it("of the browser's own machine are near", () => {
+    for (const name of ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"]) assert.ok(canvas.isNear(name));
+    for (const name of ["", "hub.example.org", "127.0.0.1.example.org", "10.0.0.1", "localhost.example.org"]) {
+      assert.ok(!canvas.isNear(name), name);
+    }
+  });
+});
+
 describe("questions", () => {
   it("one is in flight, and of those that wait only the newest is sent", () => {
     let now = 0;
