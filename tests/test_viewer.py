@@ -312,6 +312,18 @@ def test_a_region_selects_and_masks(open_viewer: Callable[..., Viewer]) -> None:
     assert viewer._main.canvas.roi is None
 
 
+def test_a_region_is_set_by_its_axes(open_viewer: Callable[..., Viewer]) -> None:
+    viewer = open_viewer(volume())
+    viewer.roi = {"x": ("5 µm", "10 µm"), "y": slice("2000 nm", "4000 nm")}
+    assert viewer.roi == Roi("rectangle", ((5.0, 2.0), (10.0, 4.0)), ("x", "y"), "micrometer")
+    assert viewer._main.canvas.roi["points"] == [[5.0, 2.0], [10.0, 4.0]]
+    before = viewer.roi
+    for wrong in ({"x": (1, 2)}, {"x": (2, 1), "y": (1, 2)}, [1, 2, 3, 4], "all"):
+        with pytest.raises(SelectionError, match="expected"):
+            viewer.roi = wrong
+    assert viewer.roi is before
+
+
 def test_a_polygon_masks_what_it_holds() -> None:
     image = volume()
     triangle = Roi("polygon", ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)), ("x", "y"), "micrometer")

@@ -75,7 +75,12 @@ class Viewer(widgets.VBox):
         " colormap. Set to a dict with changes, or to a list of the channels to show.",
     )
     viewport = traitlets.Dict(help="axis -> (start, end) of what the canvas shows, in the unit")
-    roi = traitlets.Instance(Roi, allow_none=True, help="the region drawn, for .ngff.sel and masks")
+    roi = traitlets.Any(
+        None,
+        allow_none=True,
+        help="the region drawn, for .ngff.sel and masks: a Roi or None. Set to a Roi, or to a dict "
+        "of both axes, each (start, end), for a rectangle.",
+    )
     selection = traitlets.Tuple(help="the ids of the labels that are selected")
     projection = traitlets.Enum(
         ["max", "mean", "min"], None, allow_none=True, help="over the third axis of space"
@@ -379,6 +384,19 @@ class Viewer(widgets.VBox):
     def _on_projection(self, change: Any) -> None:
         if not self._quiet.is_told:
             self.show(replace(self.view, projection=change["new"]))
+
+    @traitlets.validate("roi")
+    def _check_roi(self, proposal: Any) -> Roi | None:
+        wanted = proposal["value"]
+        if wanted is None or isinstance(wanted, Roi):
+            return wanted
+        axes = (self.world.right, self.world.down)
+        if not isinstance(wanted, Mapping) or set(wanted) != set(axes):
+            raise SelectionError(
+                f"roi: expected a Roi, None, or a dict of {' and '.join(axes)}, found {wanted!r}"
+            )
+        (left, right), (top, bottom) = (_span(wanted[axis], self.world.unit) for axis in axes)
+        return Roi("rectangle", ((left, top), (right, bottom)), axes, self.world.unit)
 
     @traitlets.observe("roi")
     def _on_roi(self, change: Any) -> None:
@@ -771,7 +789,7 @@ def _span(span: Any, unit: str | None) -> tuple[float, float]:
         float(end) if isinstance(end, int | float) else units.magnitude(end, unit) for end in ends
     )
     if not start < end:
-        raise SelectionError(f"viewport: expected a start below its end, found {start}, {end}")
+        raise SelectionError(f"expected a start below its end, found {start}, {end}")
     return start, end
 
 
