@@ -602,6 +602,7 @@ class PlateAccessor(GroupAccessor):
         self,
         *,
         field: int = 0,
+        labels: Labels = None,
         channels: Sequence[str] | str | None = None,
         height: int = 480,
         **position: Any,
@@ -612,7 +613,9 @@ class PlateAccessor(GroupAccessor):
         """
         from ngff_xarray.widgets.plates import view_plate
 
-        return view_plate(self._obj, field=field, channels=channels, height=height, **position)
+        return view_plate(
+            self._obj, field=field, labels=labels, channels=channels, height=height, **position
+        )
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _other(tree: xr.DataTree, entry: Any) -> xr.DataTree | None:
 
 def _array(tree: xr.DataTree, path: str) -> Any:
     """Return the array at a path of the tree, be it a level of the opened image or of another."""
-    node = _at(tree, path)
+    node = node_at(tree, path)
     found = {} if node is None else node.data_vars
     return next((array for name, array in found.items() if name in ("image", "array")), None)
 
@@ -156,7 +156,7 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
         wanted = next((name for name in known if name.replace("/", "") == wanted), wanted)
     if wanted not in known:
         raise SelectionError(f"there is no well {path!r}; the plate lists {shown(known)}")
-    there = _at(tree, wanted)
+    there = node_at(tree, wanted)
     if there is not None and is_opened(there):
         found: xr.DataTree | None = there.copy(deep=False)
     else:
@@ -167,7 +167,7 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
     return found
 
 
-def _at(tree: xr.DataTree, path: str) -> xr.DataTree | None:
+def node_at(tree: xr.DataTree, path: str) -> xr.DataTree | None:
     """Return the node at a path below a tree, or None."""
     node: xr.DataTree | None = tree
     for name in path.strip("/").split("/"):
@@ -230,7 +230,7 @@ def field(
     """
     from ngff_xarray import read
 
-    there = _at(tree, path)
+    there = node_at(tree, path)
     if there is None or not is_opened(there):
         return read.open_field(
             *place(tree), path, number, labels=labels, version=image.version(tree)

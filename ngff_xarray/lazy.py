@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
@@ -70,6 +72,12 @@ def parameter_dataset(array: zarr.Array[Any]) -> xr.Dataset:
 def lazy(array: zarr.Array[Any]) -> indexing.LazilyIndexedArray:
     """Return the array as xarray indexes it: nothing is read until pixels are asked for."""
     return indexing.LazilyIndexedArray(_ZarrArray(array))
+
+
+async def fetch(array: zarr.Array[Any], box: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Return the pixels of a box of a stored array."""
+    with _named(array):
+        return np.asarray(await array.async_array.getitem(box))
 
 
 class Coordinates:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import groups, image, planes
+from ngff_xarray.alike import Found, read_images, read_wells
 from ngff_xarray.channels import Channels
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.model import Channel
@@ -23,7 +24,6 @@ from ngff_xarray.render import Projection
 from ngff_xarray.text import printable
 
 MAX_CELLS = 2**14
-_READERS = 16  # wells that are read at a time
 _SMALLEST, _LARGEST = 4, 512  # sides of a cell in pixels
 _NOTHING, _MISSING, _MARK = 255, 222, (200, 30, 30)
 
@@ -96,12 +96,11 @@ class Mosaic:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an image lies in a mosaic, and how to come by it."""
+    """Where an image lies in a mosaic."""
 
     row: int
     column: int
     name: str
-    open: Callable[[], xr.DataTree | None]
 
 
 def mosaic(
@@ -132,7 +131,7 @@ def mosaic(
     NgffError
         The first of what went wrong, if no image could be read.
     """
-    places, rows, columns = _layout(tree, field, bool(over and over.labels is not None))
+    places, rows, columns = _layout(tree)
     count = len(rows) * len(columns)
     if not places:
         raise SelectionError("there is no image in it: there is nothing to draw")
@@ -143,7 +142,7 @@ def mosaic(
         )
     side = max(max_pixels / count, 1) ** 0.5
     choice = replace(choice, max_pixels=math.ceil(min(max(side, _SMALLEST), _LARGEST) ** 2))
-    found = read_images([place.open for place in places], choice)
+    found = _read(tree, [place.name for place in places], choice, over, field)
     problems = [result for result in found if isinstance(result, Exception)]
     read = [result for result in found if isinstance(result, tuple)]
     if not read:
@@ -157,59 +156,47 @@ def mosaic(
     return Mosaic(cells, rows, columns, height, width, looks(read[0][1]))
 
 
-def _layout(
-    tree: xr.DataTree, field: int, labels: bool
-) -> tuple[list[_Place], tuple[str, ...], tuple[str, ...]]:
+def _layout(tree: xr.DataTree) -> tuple[list[_Place], tuple[str, ...], tuple[str, ...]]:
     """Return the places of a mosaic, and the names of its rows and columns."""
     if image.group_kind(tree) == "plate":
-        return _plate_layout(tree, field, labels)
-    found = groups.fields(tree) if image.group_kind(tree) == "well" else groups.images(tree)
+        return _plate_layout(tree)
+    found = _images(tree)
     wide = max(1, math.ceil(math.sqrt(len(found))))
-    places = [
-        _Place(i // wide, i % wide, path, lambda node=node: node)  # type: ignore[misc]  # mypy infers no defaults
-        for i, (path, node) in enumerate(found.items())
-    ]
+    places = [_Place(i // wide, i % wide, path) for i, path in enumerate(found)]
     return places, ("",) * math.ceil(len(found) / wide), ("",) * min(wide, len(found))
 
 
 def _plate_layout(
-    tree: xr.DataTree, field: int, labels: bool
+    tree: xr.DataTree,
 ) -> tuple[list[_Place], tuple[str, ...], tuple[str, ...]]:
     plate = groups.plate(tree)
     row = {name: i for i, name in enumerate(plate.rows)}
     column = {name: i for i, name in enumerate(plate.columns)}
-
-    def opener(path: str) -> Callable[[], xr.DataTree | None]:
-        return lambda: groups.field(tree, path, field, labels=labels)
-
     places = [
-        _Place(row[well.row], column[well.column], well.path, opener(well.path))
+        _Place(row[well.row], column[well.column], well.path)
         for well in plate.wells
         if well.row in row and well.column in column
     ]
     return places, plate.rows, plate.columns
 
 
-Read = tuple[xr.DataTree, Plane]
+def _images(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    return groups.fields(tree) if image.group_kind(tree) == "well" else groups.images(tree)
 
 
-def read_images(
-    openers: Sequence[Callable[[], xr.DataTree | None]], choice: Choice
-) -> list[Read | Exception | None]:
-    """Return each image with the plane that was read of it, many at a time.
+def _read(
+    tree: xr.DataTree, names: Sequence[str], choice: Choice, over: LabelStyle | None, field: int
+) -> list[Found]:
+    """Return each image with the plane that was read of it.
 
     None stands for what is not there, an error for what cannot be read.
     """
-
-    def read(open_: Callable[[], xr.DataTree | None]) -> Read | Exception | None:
-        try:
-            tree = open_()
-            return None if tree is None else (tree, planes.read(tree, choice))
-        except Exception as error:  # whatever the store, a codec or numpy raises
-            return error
-
-    with ThreadPoolExecutor(max_workers=min(_READERS, max(1, len(openers)))) as pool:
-        return list(pool.map(read, openers))
+    if image.group_kind(tree) == "plate":
+        asked = None if over is None else over.labels
+        stored = asked is not False and isinstance(asked, bool | str | list | tuple)
+        return read_wells(tree, names, choice, field, labels=stored)
+    images = _images(tree)
+    return read_images([partial(images.get, name) for name in names], choice)
 
 
 def common_looks(found: Sequence[Plane]) -> Callable[[Plane], tuple[Channel, ...]]:
@@ -238,7 +225,7 @@ def _names(plane: Plane) -> tuple[str, ...]:
 
 def _cell(
     place: _Place,
-    result: Read | Exception | None,
+    result: Found,
     choice: Choice,
     looks: Callable[[Plane], tuple[Channel, ...]],
     over: LabelStyle | None,

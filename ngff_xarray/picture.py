@@ -175,8 +175,8 @@ def paint(
     else:
         pixels = _painted_labels(obj, plane, over)
     projected = choice.projection is not None
-    like = image.levels(obj)[0]
     for tree in overlay.label_images(obj, over.labels):
+        like = image.levels(obj)[0]
         labels = overlay.label_plane(
             tree, plane.y, plane.x, plane.position, like, projected=projected
         )

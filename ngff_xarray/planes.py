@@ -79,6 +79,70 @@ class Plane:
     computed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a picture reads of an image, and of all others like it; no pixel was read.
+
+    Parameters
+    ----------
+    level
+        The number of the level.
+    where
+        What is taken along its axes, by index.
+    steps
+        Every how many of those pixels, along the axes that are drawn.
+    dims
+        The axes of what is read: that of channels, those projected over, down and right.
+    over
+        The axes projected over.
+    how
+        How.
+    channel
+        The axis of channels, if there is one.
+    indices
+        The channels that are drawn.
+    known
+        All channels that there are, as stored.
+    looks
+        Those that are drawn, as they were chosen; none of a label image.
+    y, x, position, computed
+        As of the `Plane`.
+    """
+
+    level: int
+    where: Mapping[str, Any]
+    steps: Mapping[str, slice]
+    dims: tuple[str, ...]
+    over: tuple[str, ...]
+    how: Projection | None
+    channel: str | None
+    indices: Sequence[int]
+    known: tuple[Channel, ...]
+    looks: tuple[Channel, ...]
+    y: xr.DataArray
+    x: xr.DataArray
+    position: Mapping[str, float | str]
+    computed: bool
+
+    def part(self, variable: xr.Variable) -> xr.Variable:
+        """Return what is read of the level, lazily: (c?, z?, y, x)."""
+        part = variable.isel(self.where).isel(self.steps).transpose(*self.dims)
+        return part if self.channel is None else part.isel({self.channel: list(self.indices)})
+
+    def plane(self, part: xr.Variable) -> Plane:
+        """Return the plane that a part is, read here and now unless it is in memory."""
+        values: tuple[NDArray[Any], ...]
+        drawn = self.dims[-2:]
+        if self.channel is None:
+            values = (_values(part, self.over, drawn[0], self.how),)
+        elif not self.over:
+            values = tuple(part.values)  # all in flight together
+        else:
+            parts = (part.isel({self.channel: i}) for i in range(len(self.indices)))
+            values = tuple(_values(each, self.over, drawn[0], self.how) for each in parts)
+        return Plane(values, self.looks, self.y, self.x, self.position, self.computed)
+
+
 def read(obj: Obj, choice: Choice) -> Plane:
     """Return a plane of an image.
 
@@ -89,9 +153,16 @@ def read(obj: Obj, choice: Choice) -> Plane:
     NotOmeError
         If the object is no picture.
     """
+    cut = cut_of(obj, choice)
+    return cut.plane(cut.part(image.levels(obj)[cut.level].variable))
+
+
+def cut_of(obj: Obj, choice: Choice) -> Cut:
+    """Return what of an image is to be read; raises what `read` does, as far as that is known."""
     arrays = image.levels(obj)
     check_drawable(arrays[0], choice.dims)
     down, right = choice.dims or image.plane_dims(arrays[0])
+    known: tuple[Channel, ...] = ()
     looks: list[Channel] = []
     indices = [0]
     if image.kind(obj) == "labels":
@@ -101,19 +172,28 @@ def read(obj: Obj, choice: Choice) -> Plane:
         indices, looks = channels.chosen(known, choice.channels)
     over = _projected_dims(arrays[0], choice, (down, right))
     at = positions(arrays[0], choice.position, {down, right, *over})
-    array = _chosen_array(arrays, choice, at, (down, right, *over), len(indices))
-    how: Projection | None = choice.projection if looks or not choice.projection else "max"
+    dims = (*over, down, right)
+    number, where = _chosen_level(arrays, choice, at, dims, len(indices))
+    array = arrays[number].isel(where)
+    check_budget(array, (down, right, *over))
+    steps = _steps(array, (down, right), choice.max_pixels)
     channel = image.channel_dim(array)
-    values: tuple[NDArray[Any], ...]
-    if channel is None:
-        values = (_values(array, over, (down, right), how),)
-    elif not over:
-        values = tuple(array.isel({channel: indices}).values)  # all in flight together
-    else:
-        parts = [array.isel({channel: i}) for i in indices]
-        values = tuple(_values(part, over, (down, right), how) for part in parts)
-    computed = "chunks" not in array.encoding
-    return Plane(values, tuple(looks), array[down], array[right], at, computed)
+    return Cut(
+        level=number,
+        where=where,
+        steps=steps,
+        dims=tuple(dim for dim in (channel, *dims) if dim is not None and dim in array.dims),
+        over=tuple(over),
+        how=choice.projection if looks or not choice.projection else "max",
+        channel=channel,
+        indices=indices,
+        known=known,
+        looks=tuple(looks),
+        y=array[down].isel({down: steps.get(down, slice(None))}),
+        x=array[right].isel({right: steps.get(right, slice(None))}),
+        position=at,
+        computed="chunks" not in array.encoding,
+    )
 
 
 def _of_channels(array: xr.DataArray, position: Mapping[str, Any]) -> xr.DataArray:
@@ -190,16 +270,15 @@ def _default_position(array: xr.DataArray, dim: str, position: Mapping[str, Any]
 # ---- which level -----------------------------------------------------------------------------
 
 
-def _chosen_array(
+def _chosen_level(
     arrays: Sequence[xr.DataArray],
     choice: Choice,
     at: Mapping[str, float | str],
     dims: Sequence[str],
     channel_count: int,
-) -> xr.DataArray:
-    """Return what to read of the chosen level: (c?, z?, y, x), lazily."""
-    down, right, *over = dims
-    channel = image.channel_dim(arrays[0])
+) -> tuple[int, dict[str, Any]]:
+    """Return the number of the chosen level, and what to take along its axes."""
+    *over, down, right = dims
     indexers = {**choice.position, **at}
     flat = [dim for dim in (down, right) if not isinstance(indexers.get(dim, slice(0)), slice)]
     if flat:
@@ -208,11 +287,8 @@ def _chosen_array(
     cropped = [array.isel(chosen) for array, chosen in zip(arrays, where, strict=True)]
     sizes = [_bytes(array, dims, channel_count) if over else 0 for array in cropped]
     number = _level(cropped, choice, (down, right), sizes)
-    array = cropped[number]
     _check_projected(sizes, number, over)
-    check_budget(array, dims)
-    array = _strided(array, (down, right), choice.max_pixels)
-    return array.transpose(*(dim for dim in (channel, *over, down, right) if dim in array.dims))
+    return number, where[number]
 
 
 def _level(
@@ -270,23 +346,22 @@ def _first(chunk: Any) -> int:
     return int(chunk[0] if isinstance(chunk, Sequence) else chunk) or 1
 
 
-def _strided(array: xr.DataArray, plane: tuple[str, str], max_pixels: int) -> xr.DataArray:
-    """Return every n-th pixel of a plane that has no level as small as was asked for."""
+def _steps(array: xr.DataArray, plane: tuple[str, str], max_pixels: int) -> dict[str, slice]:
+    """Return which pixels of a plane to take that has no level as small as was asked for."""
     pixels = math.prod(array.sizes[dim] for dim in plane)
     step = math.ceil(math.sqrt(pixels / max(max_pixels, 1)))
-    return array.isel({dim: slice(None, None, step) for dim in plane}) if step > 2 else array
+    return dict.fromkeys(plane, slice(None, None, step)) if step > 2 else {}
 
 
 # ---- the pixels ------------------------------------------------------------------------------
 
 
 def _values(
-    array: xr.DataArray, over: Sequence[str], drawn: tuple[str, str], how: Projection | None
+    array: xr.Variable, over: Sequence[str], down: str, how: Projection | None
 ) -> NDArray[Any]:
     """Return the (y, x) values of an array, projected over the axes that are not drawn."""
     if not over or how is None:
         return np.asarray(array.values)
-    down = drawn[0]
     depth, rows = _block_sizes(array, over, down)
     parts = []
     for start in range(0, array.sizes[down], rows):
@@ -295,7 +370,7 @@ def _values(
     return np.concatenate(parts)
 
 
-def _block_sizes(array: xr.DataArray, over: Sequence[str], down: str) -> tuple[int, int]:
+def _block_sizes(array: xr.Variable, over: Sequence[str], down: str) -> tuple[int, int]:
     """Return how many planes and rows to read at a time: whole chunks, where they are small."""
     chunk = array.encoding.get("preferred_chunks") or {}
     depth, rows = (_first(chunk.get(dim, 1)) for dim in (over[0], down))
@@ -308,7 +383,7 @@ def _block_sizes(array: xr.DataArray, over: Sequence[str], down: str) -> tuple[i
     return max(1, most // rows), min(rows, most)
 
 
-def _slabs(array: xr.DataArray, dim: str, depth: int, ndim: int) -> Iterator[NDArray[Any]]:
+def _slabs(array: xr.Variable, dim: str, depth: int, ndim: int) -> Iterator[NDArray[Any]]:
     """Yield an array slab by slab along an axis, as arrays with one axis to project over."""
     for start in range(0, array.sizes[dim], depth):
         values = array.isel({dim: slice(start, start + depth)}).values

@@ -38,6 +38,7 @@ from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import (
     Document,
     Group,
+    ParsedArrays,
     Source,
     fetch_array,
     fetch_child_group,
@@ -168,29 +169,50 @@ def open_field(
     """
 
     async def nodes() -> Nodes | None:
-        opening = Opening(labels=labels, indexed=True, version=version)
-        at = await _find_field(source, group, path, number, opening)
-        if at is None:
-            return None
-        below = await fetch_child_group(at.well, at.group, at.path)
-        if below is None:
-            found = f"{at.well.url}: field {at.path!r} is listed, but there is no group"
-            raise StoreNotFoundError(found)
-        return await open_nodes(at.well.child(at.path), below, opening)
+        at = await find_field(source, group, path, number, version=version)
+        return None if at is None else await at.nodes(await at.fetch(), labels=labels)
 
     found = run(nodes())
     return None if found is None else tree_of(found)
 
 
+def open_place(place: FieldPlace, *, labels: bool) -> xr.DataTree:
+    """Return the tree of a field that was found."""
+
+    async def nodes() -> Nodes:
+        return await place.nodes(await place.fetch(), labels=labels)
+
+    return tree_of(run(nodes()))
+
+
 @dataclass(frozen=True, slots=True)
 class FieldPlace:
-    """Where a field of a well is: the well's place, what its group says, the path below it."""
+    """Where a field of a well is: the well's place, what its group says, the path below it.
+
+    ``version`` is that of the plate.
+    """
 
     well: Source
     group: Group
     path: str
+    version: str | None
 
-    def level(self, path: str) -> zarr.Array[Any]:
+    async def fetch(self) -> Group:
+        """Return what the group of the field says.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If it is not there.
+        """
+        found = await fetch_child_group(self.well, self.group, self.path)
+        if found is None:
+            raise StoreNotFoundError(
+                f"{self.well.url}: field {self.path!r} is listed, but there is no group"
+            )
+        return found
+
+    async def array(self, path: str, parsed: ParsedArrays) -> zarr.Array[Any]:
         """Return an array of the field; nothing is read but its metadata.
 
         Raises
@@ -199,35 +221,39 @@ class FieldPlace:
             If it is not there.
         """
         below = f"{self.path}/{path}"
-        document = run(fetch_array(self.well, self.group, below))
+        document = await fetch_array(self.well, self.group, below)
         if document is None:
             raise StoreNotFoundError(f"{self.well.url}: there is no array at {below!r}")
-        return open_array(self.well, below, document)
+        return open_array(self.well, below, document, parsed)
+
+    async def nodes(self, group: Group, *, labels: bool) -> Nodes:
+        """Return the Datasets of the field, of which the group says what `fetch` returned."""
+        opening = Opening(labels=labels, indexed=True, version=self.version)
+        return await open_nodes(self.well.child(self.path), group, opening)
 
 
-def find_field(
+async def find_field(
     source: Source, group: Group, path: str, number: int, *, version: str | None
 ) -> FieldPlace | None:
     """Return where a field of a well below a plate is, or None if there is no such well.
 
     The metadata of the well are read and no more.
+
+    Raises
+    ------
+    SelectionError
+        If the well has no such field.
     """
-    return run(_find_field(source, group, path, number, Opening(version=version)))
-
-
-async def _find_field(
-    source: Source, group: Group, path: str, number: int, opening: Opening
-) -> FieldPlace | None:
     well = await fetch_child_group(source, group, path)
     if well is None:
         return None
     place = source.child(path)
-    stated = _inherited(well, opening)
+    stated = _inherited(well, version)
     fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
     paths = fields.paths if isinstance(fields, Fields) else ()
     if not -len(paths) <= number < len(paths):
         raise SelectionError(f"{place.url} has {len(paths)} fields; there is no field {number}")
-    return FieldPlace(place, well, paths[number])
+    return FieldPlace(place, well, paths[number], version)
 
 
 async def open_nodes(
@@ -259,7 +285,11 @@ async def open_nodes(
     report = report or Report(source.url)
     number = _number(group, opening.multiscale, source)
     version, kind, content, others = spec.read(
-        group.attributes, report, kind=kind, version=_inherited(group, opening), number=number
+        group.attributes,
+        report,
+        kind=kind,
+        version=_inherited(group, opening.version),
+        number=number,
     )
     opened = _Opened(source, group, version, content, others, opening, report)
     expected = spec.VERSIONS[version].ZARR_FORMAT
@@ -269,12 +299,12 @@ async def open_nodes(
     return await _OPENERS[kind](opened)
 
 
-def _inherited(group: Group, opening: Opening) -> str | None:
+def _inherited(group: Group, above: str | None) -> str | None:
     """Return the version of the group above for one below ``ome`` that states none."""
     said = group.attributes.get("ome")
     unstated = isinstance(said, dict) and "version" not in said
-    later = spec.VERSIONS[opening.version].ZARR_FORMAT == 3 if opening.version else False
-    return opening.version if unstated and later else None
+    later = spec.VERSIONS[above].ZARR_FORMAT == 3 if above else False
+    return above if unstated and later else None
 
 
 def _number(group: Group, wanted: int | str, source: Source) -> int:

@@ -368,8 +368,23 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]:
+ParsedArrays = dict[str, Any]
+"""What zarr made of metadata documents, by their text: of a plate most arrays have the same."""
+
+
+def open_array(
+    source: Source, path: str, document: Document, parsed: ParsedArrays | None = None
+) -> zarr.Array[Any]:
     """Return a zarr array from metadata at hand: nothing is read.
+
+    Parameters
+    ----------
+    source, path
+        Where it is.
+    document
+        Its metadata.
+    parsed
+        What was made of others is used again, and this is added.
 
     Raises
     ------
@@ -377,15 +392,21 @@ def open_array(source: Source, path: str, document: Document) -> zarr.Array[Any]
         If zarr cannot make an array of the document.
     """
     place = source.child(path)
+    store_path = StorePath(place.store, place.path)
+    text = "" if parsed is None else json.dumps(document)
+    if parsed is not None and text in parsed:
+        return zarr.Array(zarr.AsyncArray(parsed[text], store_path))
     if not isinstance(document.get("attributes"), dict | None):  # older zarr takes anything
         raise _malformed(source, path, "attributes: expected a JSON object")
     try:
-        store_path = StorePath(place.store, place.path)
-        return zarr.Array(zarr.AsyncArray.from_dict(store_path, document))
+        array = zarr.Array(zarr.AsyncArray.from_dict(store_path, document))
     except Exception as error:  # zarr's parsers raise whatever their Python code does
         raise _malformed(
             source, path, f"is no array that zarr can open: {reason(error)}"
         ) from error
+    if parsed is not None:
+        parsed[text] = array.metadata
+    return array
 
 
 def require_group(source: Source, group: Group | None) -> Group:

@@ -15,8 +15,9 @@ from servers import CountingServer
 from stores import write_image, write_plate, write_scene, write_series
 
 from ngff_xarray.errors import NotOmeError, SelectionError, TransformationError
-from ngff_xarray.viewing import plates
-from ngff_xarray.viewing.plates import PlateWells, Side
+from ngff_xarray.viewing import plates, scenery
+from ngff_xarray.viewing.sides import Side
+from ngff_xarray.viewing.wells import PlateWells
 from ngff_xarray.widgets.viewer import Viewer
 
 FLAT = {"axes": "cyx", "shape": (2, 64, 80), "levels": 2, "chunks": (1, 64, 80)}
@@ -269,7 +270,7 @@ def test_wells_that_cannot_be_read_are_marked(tmp_path: Path, opened: Callable[[
     for broken in ("A/2", "A/3"):
         red, green, _ = shown(viewer, broken).reshape(-1, 3).mean(0)
         assert red > green + 20
-    assert (shown(viewer, "A/4") == plates._MISSING).all()
+    assert (shown(viewer, "A/4") == scenery.MISSING).all()
     said = hover(viewer, *viewer.scenery.middle("A/2"))
     assert "cannot be read" in said["position"]
     click(viewer, "A/2")

@@ -11,8 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ngff_xarray import geometry, groups, image
+from ngff_xarray.alike import read_images
 from ngff_xarray.errors import SelectionError
-from ngff_xarray.mosaic import common_looks, read_images
+from ngff_xarray.mosaic import common_looks
 from ngff_xarray.picture import LabelStyle, Picture, paint
 from ngff_xarray.planes import Choice
 from ngff_xarray.plot import parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,7 +182,7 @@ class Painter:
             slabs = self._slabs(level, wanted, depth, kept)
             return render.project(slabs, projection)
 
-        key = (level.source.number, level.plane, projection, bounds)
+        key = (level.source.number, level.plane, projection, bounds, layer.revision)
         return self._reader.keep(key, project)
 
     def _slabs(
@@ -321,10 +322,14 @@ class Painter:
             return np.zeros(0, layer.dtype)
         if place is None:
             place = {dim: along.at(layer.start[dim]) for dim, along in _positions(layer)}
-        blocks = [
-            self.planes(layer, level, place, part, [channel], None)[0].reshape(-1) for part in parts
-        ]
-        return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+        def block(part: Part) -> Array:
+            return self.planes(layer, level, place, part, [channel], None)[0].reshape(-1)
+
+        if len(parts) == 1:
+            return block(parts[0])
+        with ThreadPoolExecutor(len(parts)) as pool:  # for stores far away
+            return np.concatenate(list(pool.map(block, parts)))
 
 
 def _positions(layer: Layer) -> Iterator[tuple[str, Any]]:

@@ -221,6 +221,10 @@ class LayerLevel:
 class Scenery(Protocol):
     """What is drawn of a layer besides its pixels, and said of its places."""
 
+    @property
+    def revision(self) -> int:
+        """Another number whenever what was drawn so far is to be drawn anew."""
+
     def painted(self, rgb: NDArray[np.uint8], matrix: Affine) -> NDArray[np.uint8]:
         """Return a picture of the layer with what belongs around its pixels.
 
@@ -279,6 +283,11 @@ class Layer:
     """Tells the layers apart in a cache, also on another plane."""
     scenery: Scenery | None = None
     """What is drawn around its pixels, if anything."""
+
+    @property
+    def revision(self) -> int:
+        """Another number whenever what was drawn so far is to be drawn anew."""
+        return 0 if self.scenery is None else self.scenery.revision
 
     @property
     def dtype(self) -> np.dtype[Any]:

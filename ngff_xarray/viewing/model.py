@@ -618,6 +618,7 @@ def look_of(layer: Layer, how: LayerView, view: View) -> Look:
         position,
         projection,
         view.lossless,
+        layer.revision,
     )
     return Look(layer, shown, position, projection, view.lossless, _digest(decides))
 

@@ -38,7 +38,7 @@ class Source:
     offsets
         How many pixels of the first chunk along each axis were cut off.
     in_memory
-        Whether pixels are there already.
+        Whether pixels are there already, or kept by whoever reads them.
     """
 
     variable: xr.Variable

@@ -89,6 +89,10 @@ class Pane:
             self.view = view
             self._frames.want(view)
 
+    def refresh(self) -> None:
+        """Send what the view consists of by now; tiles that are the same are not sent again."""
+        self._frames.want(self.view)
+
     def close(self) -> None:
         """Send nothing more."""
         self._frames.close()

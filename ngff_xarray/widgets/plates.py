@@ -14,8 +14,11 @@ import xarray as xr
 
 from ngff_xarray import groups, image
 from ngff_xarray.errors import NgffError, SelectionError
+from ngff_xarray.overlay import Labels
 from ngff_xarray.text import printable
-from ngff_xarray.viewing.plates import PlateScenery, PlateWells, plate_world
+from ngff_xarray.viewing.plates import plate_world
+from ngff_xarray.viewing.scenery import PlateScenery
+from ngff_xarray.viewing.wells import PlateWells
 from ngff_xarray.widgets import controls
 from ngff_xarray.widgets.bundle import PictureBundle
 from ngff_xarray.widgets.groups import GroupViewer, Note
@@ -48,7 +51,10 @@ class PlateViewer(widgets.VBox):
         world, scenery = plate_world(wells, name)
         self._tree, self._wells, self._height = tree, wells, height
         self.scenery: PlateScenery = scenery
-        self.plate = Viewer(world, height=height, clicked=self._on_clicked, tools=False)
+        shown = list(wells.labels)
+        self.plate = Viewer(
+            world, height=height, shown=shown, clicked=self._on_clicked, tools=False
+        )
         """The viewer of all wells."""
         self.fields: GroupViewer | None = None
         """The viewer of the well that was chosen."""
@@ -80,7 +86,8 @@ class PlateViewer(widgets.VBox):
         ]
         self._choice.observe(self._on_choice, "value")
         self._shut.on_click(lambda _: setattr(self, "well", None))
-        wells.told = partial(self._soon, self._tell_problems)
+        wells.told = partial(self._soon, self._on_told)
+        self._revision = wells.revision
 
     # ---- which well ------------------------------------------------------------------------
 
@@ -140,6 +147,12 @@ class PlateViewer(widgets.VBox):
             return None
 
     # ---- what cannot be read ---------------------------------------------------------------
+
+    def _on_told(self) -> None:
+        self._tell_problems()
+        if self._revision != self._wells.revision:
+            self._revision = self._wells.revision
+            self.plate.refresh()
 
     def _tell_problems(self) -> None:
         problems = dict(self._wells.problems)
@@ -209,6 +222,7 @@ def view_plate(
     tree: xr.DataTree,
     *,
     field: int = 0,
+    labels: Labels = None,
     channels: Sequence[str] | str | None = None,
     height: int = 480,
     **position: Any,
@@ -216,7 +230,8 @@ def view_plate(
     """Return a viewer of a plate: every well at the place of its row and column, in one canvas.
 
     Opening reads the plate and one field, whose channels, axes and levels are taken to be those of
-    all. Wells are read as they come into view; those that cannot be read are marked.
+    all. Wells are read as they come into view; those that cannot be read are marked, and tried
+    again when they are seen later.
 
     Parameters
     ----------
@@ -224,6 +239,9 @@ def view_plate(
         The plate.
     field
         Which field of every well to show.
+    labels
+        Label images of the fields to show over them: a name, a list of names, or True for all that
+        the first well has.
     channels
         Names of the channels to show; by default those that the store calls active.
     height
@@ -234,11 +252,11 @@ def view_plate(
     Raises
     ------
     SelectionError
-        If there is no well to show, or no such channel or axis.
+        If there is no well to show, or no such channel, label image or axis.
     NgffError
         If no well can be read.
     """
-    wells = PlateWells(tree, field)
+    wells = PlateWells(tree, field, labels)
     found = PlateViewer(tree, wells, height=height)
     try:
         if channels is not None:

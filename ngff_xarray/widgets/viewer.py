@@ -594,6 +594,11 @@ class Viewer(widgets.VBox):
         """Mark a point of the world with a crosshair, or none."""
         self._main.canvas.crosshair = None if point is None else list(point)
 
+    def refresh(self) -> None:
+        """Draw what is seen anew, where that is other than it was."""
+        for pane in (self._main, *self._sides):
+            pane.refresh()
+
     def screenshot(self, path: Any = None, *, ratio: float = 1.0) -> NDArray[np.uint8]:
         """Return what is seen, drawn by the kernel: no browser is needed.
 
