@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from servers import CountingServer
-from stores import write_image, write_plate, write_scene, write_series
+from stores import edit_attributes, write_image, write_plate, write_scene, write_series
 
 from ngff_xarray.errors import NotOmeError, SelectionError, TransformationError
-from ngff_xarray.viewing import plates, scenery
+from ngff_xarray.viewing import plates, scenery, wells
 from ngff_xarray.viewing.sides import Side
 from ngff_xarray.viewing.wells import PlateWells
 from ngff_xarray.widgets.viewer import Viewer
@@ -156,21 +158,60 @@ def test_a_plate_of_384_wells_reads_each_well_once(
     with CountingServer(tmp_path) as server:
         tree = xr.open_datatree(f"{server.url}/p.ome.zarr")
         server.clear()
-        wells = PlateWells(tree)
-        plates.plate_world(wells, "plate")
+        made = PlateWells(tree)
+        plates.plate_world(made, "plate")
         paths = [request.path for request in server.requests]
         assert all("/A/1" in path for path in paths), "one well is looked at"
         assert not any(re.search(r"/c/|/0/0/0$|/0/1/0", path) for path in paths), "no pixel is read"
-        wells.close()
+        made.close()
         server.clear()
         viewer = opened(tree.ngff.view())
-        viewer.screenshot()
+        tiles = viewer.plate._server.plan(viewer.plate.view).tiles
+        assert len(tiles) == 4
+        drawn = [tile_of(viewer, spec) for spec in tiles]  # in four threads
+        assert not any(tile.result(timeout=60).is_error for tile in drawn)
         asked = Counter(request.path for request in server.requests)
         chunks = {path for path in asked if re.search(r"/0/1/(c/)?0[./]0$", path)}
         assert len(chunks) == 384
         assert max(asked.values()) == 1
         metadata = [path for path in asked if path.endswith(("zarr.json", ".zattrs", ".zarray"))]
-        assert len(metadata) <= (2 if version == "0.5" else 3) * 384 + 20
+        assert len(metadata) <= 2 * 384 + 20, "two a well"
+        order = ["/".join(path.split("/")[2:4]) for path in chunks_in_order(server, level=1)]
+        inside = [sum(_is_in(viewer, well, spec) for well in order[:64]) for spec in tiles]
+        assert max(inside) > 48, "one tile after another"
+
+
+def tile_of(viewer: Any, spec: Any) -> Future[Any]:
+    """A tile that is being drawn."""
+    found: Future[Any] = Future()
+    viewer.plate._server.start(spec, found.set_result)
+    return found
+
+
+def chunks_in_order(server: CountingServer, *, level: int) -> list[str]:
+    """The chunks of a level that were asked for."""
+    paths = [request.path for request in server.requests]
+    return [path for path in paths if re.search(rf"/0/{level}/(c/)?0[./]0$", path)]
+
+
+def _is_in(viewer: Any, well: str, tile: Any) -> bool:
+    """Whether the middle of a well lies in a tile."""
+    left, top, right, bottom = tile.bounds
+    x, y = viewer.scenery.middle(well)
+    return bool(left <= x < right and top <= y < bottom)
+
+
+def test_a_consolidated_plate_reads_chunks_only(
+    tmp_path: Path, opened: Callable[[Any], Any]
+) -> None:
+    path = write_plate(
+        tmp_path / "p.ome.zarr", rows="ABCD", fields=1, image=FLAT, consolidated=True
+    )
+    with CountingServer(tmp_path) as server:
+        viewer = opened(xr.open_datatree(f"{server.url}/{path.name}").ngff.view())
+        server.clear()
+        viewer.screenshot()
+        assert all("/c/" in request.path for request in server.requests)
 
 
 def test_1536_wells_are_few_tiles(tmp_path: Path, opened: Callable[[Any], Any]) -> None:
@@ -313,6 +354,127 @@ def test_a_field_or_plate_that_is_not_there_is_said(plate: xr.DataTree, tmp_path
     path = write_plate(tmp_path / "none.ome.zarr", missing=["A/1", "A/2", "B/1", "B/2"])
     with pytest.raises(SelectionError, match="none of the plate's wells is in the store"):
         xr.open_datatree(path).ngff.view()
+
+
+def test_a_well_is_tried_again_when_it_is_seen_later(
+    tmp_path: Path, opened: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", fields=1, image={**FLAT, "levels": 3})
+    with CountingServer(tmp_path) as server:
+        lost = [f"/{path.name}/{name}" for name in ("A/2/zarr.json", "B/1/0/0/c/1/0/0")]
+        server.failures |= dict.fromkeys(lost, 403)
+        viewer = opened(xr.open_datatree(f"{server.url}/{path.name}").ngff.view())
+        marked = viewer.screenshot()
+        assert set(viewer._wells.problems) == {"A/2", "B/1"}
+        state = viewer.plate._server.plan(viewer.plate.view).state
+        server.failures.clear()
+        server.clear()
+        for well in ("A/2", "B/1"):
+            hover(viewer, *viewer.scenery.middle(well))
+        viewer.screenshot()
+        assert viewer._wells.problems, "not at once: a store that does not answer takes long"
+        assert not any("/A/2" in request.path for request in server.requests)
+        assert viewer.plate._server.plan(viewer.plate.view).state == state
+        monkeypatch.setattr(wells, "RETRY", 0)
+        said = hover(viewer, *viewer.scenery.middle("A/2"))
+        assert [value for _, value in said["values"]] != ["0", "0"]
+        assert "A/2" not in viewer._wells.problems
+        assert viewer.plate._server.plan(viewer.plate.view).state != state, "all is drawn anew"
+        healed = viewer.screenshot()
+        assert viewer._wells.problems == {}
+        assert "cannot be shown" not in viewer._problems.value
+        assert (healed != marked).any()
+    truth = opened(xr.open_datatree(path).ngff.view())
+    np.testing.assert_array_equal(healed, truth.screenshot())
+
+
+def test_a_plane_that_cannot_be_read_stays_marked_beside_one_that_can(
+    tmp_path: Path, opened: Callable[[Any], Any]
+) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", fields=1, image=FLAT)
+    for chunk in (path / "B/1/0").rglob("c/1/0/0"):
+        chunk.write_bytes(b"no pixels")
+    viewer = opened(xr.open_datatree(path).ngff.view())
+    viewer.screenshot()
+    for shown_ in (["0", "1"], ["0"], ["1"]):
+        viewer.plate.channels = shown_
+        viewer.screenshot()
+        assert set(viewer._wells.problems) == {"B/1"}
+    assert viewer._wells.revision == 0
+
+
+def test_a_well_that_appears_is_shown(
+    plate: xr.DataTree, opened: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = opened(plate.ngff.view())
+    viewer.screenshot()
+    assert viewer._wells.missing == {"B/1"}
+    root = Path(plate.encoding["source"])
+    shutil.copytree(root / "A/1", root / "B/1")
+    monkeypatch.setattr(wells, "RETRY", 0)
+    hover(viewer, *viewer.scenery.middle("B/1"))
+    assert viewer._wells.missing == {"B/1"}, "most never will be there"
+    monkeypatch.setattr(wells, "RETRY_MISSING", 0)
+    hover(viewer, *viewer.scenery.middle("B/1"))
+    assert viewer._wells.missing == set()
+    assert (shown(viewer, "B/1") != scenery.MISSING).any()
+
+
+# ---- labels ------------------------------------------------------------------------------------
+
+
+def test_labels_lie_over_the_wells(tmp_path: Path, opened: Callable[[Any], Any]) -> None:
+    path = write_plate(
+        tmp_path / "p.ome.zarr",
+        fields=1,
+        missing=["B/2/0"],
+        image={**FLAT, "shape": (2, 128, 160), "levels": 3},
+        labels={"cells": {"levels": 2}, "nuclei": {"levels": 4}},
+    )
+    write_image(path / "B/2/0", **{**FLAT, "levels": 3})  # without labels
+    tree = xr.open_datatree(path)
+    plain, viewer = opened(tree.ngff.view()), opened(tree.ngff.view(labels="cells"))
+    assert [label.name for label in viewer.plate.world.layers[0].labels] == ["cells"]
+    x, y = viewer.scenery.middle("B/1")
+    truth = tree.ngff.well("B/1")["0/labels/cells/0/labels"].values
+    row, column = np.argwhere(truth)[0]
+    at = (x + (column - 79.5) * 0.5, y + (row - 63.5) * 0.5)
+    assert hover(viewer, *at)["label"] == str(truth[row, column])
+    for scale in (0.3, 2.0, 8.0):
+        for each in (plain, viewer):
+            each.plate.show(each.plate.view.moved(scale=scale))
+        changed = (plain.screenshot() != viewer.screenshot()).any(-1)
+        labels = viewer.plate._server._painter
+        for spec in viewer.plate._server.plan(viewer.plate.view).tiles:
+            assert labels.labels_of(spec).any()
+        assert changed.any() and not changed.all()
+    assert viewer._wells.problems == {}
+    click(viewer, "B/1")
+    assert viewer.fields.viewer.view.layers[0].labels[0].visible
+    both = opened(tree.ngff.view(labels=True))
+    assert list(both._wells.labels) == ["cells", "nuclei"]
+    whole = opened(xr.open_datatree(path, wells="all").ngff.view(labels="cells"))
+    whole.plate.show(viewer.plate.view)
+    np.testing.assert_array_equal(whole.screenshot(), viewer.screenshot())
+
+
+def _stretched(attributes: dict[str, Any]) -> None:
+    """Let pixels be 1.4 times as large."""
+    for level in attributes["multiscales"][0]["datasets"]:
+        placed = level["coordinateTransformations"][0]
+        placed["scale"] = [1.4 * size for size in placed["scale"]]
+
+
+def test_labels_that_cannot_be_shown_are_said(tmp_path: Path) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", fields=1, image=FLAT, labels={"odd": {}})
+    edit_attributes(path / "A/1/0/labels/odd", _stretched)
+    tree = xr.open_datatree(path)
+    with pytest.raises(SelectionError, match="no label image 'cells'; the label images are odd"):
+        tree.ngff.view(labels="cells")
+    with pytest.raises(SelectionError, match="labels 'odd' have other pixels than their images"):
+        tree.ngff.view(labels=True)
+    with pytest.raises(SelectionError, match="expected the names of label images"):
+        tree.ngff.view(labels=xr.DataArray(np.zeros((4, 4), "u1"), dims=("y", "x")))
 
 
 # ---- wells, collections and scenes -------------------------------------------------------------

@@ -27,7 +27,8 @@ from ngff_xarray.text import printable
 
 _WIDTH = 8.0  # inches
 _MOST_NUMBERS = 100  # wells whose numbers are written into a heat map
-_MOST_NAMES = 48  # rows or columns that all have their names
+_MOST_NAMES = 48  # rows that all have their names
+_MOST_LETTERS = 96  # of the names of columns and the gaps between them
 
 
 def plot_plate(
@@ -77,10 +78,14 @@ def _name_wells(ax: Axes, plate: Plate, centre: float) -> None:
     """Write the rows' letters on the left and the columns' numbers on top."""
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
-    for names, set_ticks in ((plate.columns, ax.set_xticks), (plate.rows, ax.set_yticks)):
-        step = math.ceil(len(names) / _MOST_NAMES)
-        places = range(0, len(names), step)
-        shown = [printable(names[i], 12) for i in places]
+    columns, rows = ([printable(name, 12) for name in each] for each in (plate.columns, plate.rows))
+    wide = 1 + max(map(len, columns), default=0)
+    for names, most, set_ticks in (
+        (columns, _MOST_LETTERS // wide, ax.set_xticks),
+        (rows, _MOST_NAMES, ax.set_yticks),
+    ):
+        places = range(0, len(names), math.ceil(len(names) / most))
+        shown = [names[i] for i in places]
         set_ticks([i + centre for i in places], shown, parse_math=False)
     for side in ax.spines.values():
         side.set_visible(False)

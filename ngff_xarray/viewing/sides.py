@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from ngff_xarray import image
+from ngff_xarray import geometry, image, units
 
 _GAP = 0.04  # of a well, on each of its sides
 _MARGIN = 0.055  # of the whole, for the names of rows and columns, and a canvas's buttons
 _SMALLEST = 24  # pixels of a well and its gap in the coarsest level
+_UNEVEN = 0.03  # of a pixel of labels may stand over others of the image than of a whole number
 
 
 @dataclass(frozen=True)
@@ -139,21 +140,27 @@ def levels_over(
     finest
         That of the plate.
     """
-    sizes = [whole.sizes[dim] for dim in image.plane_dims(whole)]
     found = []
     for n, by in _steps(arrays):
-        own = [_size(arrays[n].sizes[dim], by) for dim in image.plane_dims(arrays[n])]
-        both = zip(finest.sides, sizes, own, strict=True)
-        down, right = (_side_over(side, size, mine) for side, size, mine in both)
+        both = zip(image.plane_dims(whole), image.plane_dims(arrays[n]), finest.sides, strict=True)
+        down, right = (_side_over(side, whole[a], arrays[n][b], by) for a, b, side in both)
         if down is not None and right is not None:
             found.append(PlateLevel(n, by, down, right))
     return found
 
 
-def _side_over(finest: Side, whole: int, size: int) -> Side | None:
-    factor = max(1, round(whole / size))
-    fits = size <= _size(whole, factor) and not finest.lead % factor and not finest.pitch % factor
-    if not fits:
+def _side_over(finest: Side, whole: xr.DataArray, own: xr.DataArray, by: int) -> Side | None:
+    """Return how labels follow each other along an axis that lies over one of the images'."""
+    pixel = geometry.pixel_size(whole) or 1.0
+    unit = units.factor(geometry.unit(own), geometry.unit(whole))
+    ratio = (geometry.pixel_size(own) or 1.0) * unit * by / pixel
+    factor = max(1, round(ratio))
+    beside = abs(geometry.edges(own)[0] * unit - geometry.edges(whole)[0]) / pixel
+    is_whole = not finest.lead % factor and not finest.pitch % factor
+    size = _size(own.size, by)
+    if abs(ratio - factor) > _UNEVEN * factor or beside > factor or not is_whole:
+        return None
+    if size > (finest.pitch - finest.lead) // factor:
         return None
     coarser = replace(finest, pitch=finest.pitch // factor, lead=finest.lead // factor, size=size)
     return _with_margin(coarser, finest, finest.margin)

@@ -16,6 +16,7 @@ from ngff_xarray import groups, image
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.overlay import Labels
 from ngff_xarray.text import printable
+from ngff_xarray.viewing import World
 from ngff_xarray.viewing.plates import plate_world
 from ngff_xarray.viewing.scenery import PlateScenery
 from ngff_xarray.viewing.wells import PlateWells
@@ -25,7 +26,7 @@ from ngff_xarray.widgets.groups import GroupViewer, Note
 from ngff_xarray.widgets.pane import call_soon
 from ngff_xarray.widgets.viewer import Viewer, carried_over
 
-_PATIENCE = 2  # seconds that a picture beside the widget may take: its wells have to be read
+_PATIENCE = 1  # seconds that the picture beside the widget may take, for which the widget waits
 _NAMED = 3  # wells that a note names
 
 
@@ -38,17 +39,23 @@ class PlateViewer(widgets.VBox):
     ----------
     tree
         The plate.
-    wells
-        Its wells.
+    wells, world, scenery
+        Its wells, and the world that they lie in.
     height
         CSS pixels of each canvas.
     """
 
     well = traitlets.Unicode(None, allow_none=True, help="the path of the well that is shown")
 
-    def __init__(self, tree: xr.DataTree, wells: PlateWells, *, height: int = 480) -> None:
-        name = printable(image.name(tree) or "plate", 60)
-        world, scenery = plate_world(wells, name)
+    def __init__(
+        self,
+        tree: xr.DataTree,
+        wells: PlateWells,
+        world: World,
+        scenery: PlateScenery,
+        *,
+        height: int = 480,
+    ) -> None:
         self._tree, self._wells, self._height = tree, wells, height
         self.scenery: PlateScenery = scenery
         shown = list(wells.labels)
@@ -257,7 +264,12 @@ def view_plate(
         If no well can be read.
     """
     wells = PlateWells(tree, field, labels)
-    found = PlateViewer(tree, wells, height=height)
+    try:
+        world, scenery = plate_world(wells, printable(image.name(tree) or "plate", 60))
+    except NgffError:
+        wells.close()
+        raise
+    found = PlateViewer(tree, wells, world, scenery, height=height)
     try:
         if channels is not None:
             found.plate.channels = [channels] if isinstance(channels, str) else list(channels)

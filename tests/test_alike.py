@@ -1,0 +1,95 @@
+"""Wells that are alike: little is read of each, and drawn as if it was opened whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from servers import CountingServer
+from stores import edit_attributes, write_image, write_plate
+
+_WINDOW = {"min": 0, "max": 65535, "start": 0, "end": 3000}
+OMERO = {
+    "channels": [
+        {"label": "DAPI", "color": "0000FF", "window": _WINDOW},
+        {"label": "GFP", "color": "00FF00", "window": _WINDOW},
+    ],
+    "rdefs": {"defaultT": 1, "defaultZ": 2, "model": "color"},
+}
+MANY = {"axes": "tczyx", "shape": (2, 3, 4, 48, 64), "levels": 3, "omero": OMERO}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_of_each_well_two_groups_an_array_and_its_chunks_are_read(
+    tmp_path: Path, server: CountingServer, version: Any, consolidated: bool
+) -> None:
+    image = {"axes": "cyx", "shape": (1, 64, 64), "chunks": (1, 64, 64), "levels": 3}
+    path = write_plate(
+        tmp_path / "p.ome.zarr",
+        version=version,
+        rows="ABCD",
+        fields=2,
+        image=image,
+        labels={"cells": {}},
+        consolidated=consolidated,
+    )
+    plate = xr.open_datatree(f"{server.url}/{path.name}")
+    server.clear()
+    plate.ngff.rgb(max_pixels=8 * 32**2)
+    asked = Counter(request.path.removeprefix(f"/{path.name}/") for request in server.requests)
+    if consolidated:
+        group, array = {}, {}
+    elif version == "0.5":
+        group, array = {"zarr.json", "0/zarr.json"}, {"0/1/zarr.json"}
+    else:
+        group, array = {".zattrs", "0/.zattrs"}, {"0/1/.zarray"}
+    chunk = "0/1/c/0/0/0" if version == "0.5" else "0/1/0/0/0"
+    for well in ("A/2", "B/1", "D/2"):
+        found = [each.removeprefix(f"{well}/") for each in asked if each.startswith(well)]
+        assert sorted(found) == sorted([*group, *array, chunk])
+    assert server.misses == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"t": 1, "z": "1 µm"},
+        {"projection": "max"},
+        {"projection": "mean", "z": slice(0, 2), "channels": ["GFP"]},
+        {"channels": {"DAPI": {"window": (0, 500)}, "GFP": "magma"}},
+        {"x": slice(4, 20), "y": slice(None, 12), "level": 0},
+        {"c": ["GFP"]},
+        {"max_pixels": 6 * 5**2},
+        {"labels": "cells"},
+        {"labels": True, "outline": True},
+    ],
+)
+def test_wells_that_are_alike_are_drawn_as_if_each_was_opened(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    path = write_plate(
+        tmp_path / "p.ome.zarr", columns="123", fields=1, image=MANY, labels={"cells": {}},
+        missing=["B/2/0", "B/3/0"],
+    )  # fmt: skip
+    write_image(path / "B/2/0", **{**MANY, "shape": (2, 3, 4, 40, 64)}, labels={"cells": {}})
+    write_image(path / "B/3/0", **{**MANY, "dtype": "uint8"}, labels={"cells": {}})
+
+    def rename(ome: Any) -> None:
+        ome["multiscales"][0]["name"] = "another"
+        ome["omero"]["channels"][0]["window"] = {"min": 0, "max": 9, "start": 2, "end": 300}
+
+    edit_attributes(path / "A/2/0", rename)
+    edit_attributes(path / "A/3/0", lambda ome: ome["omero"]["channels"][0].pop("window"))
+    edit_attributes(path / "B/1/0", lambda ome: ome.pop("omero"))
+    if "GFP" in str(asked):
+        edit_attributes(path / "B/1/0", lambda ome: ome.update(omero=OMERO))
+    light = xr.open_datatree(path).ngff.rgb(**asked)
+    whole = xr.open_datatree(path, wells="all").ngff.rgb(**asked)
+    np.testing.assert_array_equal(light, whole)
+    assert light.values.std() > 5
