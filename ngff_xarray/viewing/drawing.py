@@ -300,7 +300,7 @@ class Painter:
 
     def window(self, layer: Layer, channel: int) -> Window:
         """Return a window that shows a channel well, found once."""
-        key = (layer.number, layer.levels[0].plane, channel)
+        key = (layer.number, layer.levels[0].plane, channel, layer.revision)
 
         def find(keys: Sequence[Hashable]) -> dict[Hashable, Window]:
             return {keys[0]: render.auto_window(self.sample(layer, channel))}

@@ -596,6 +596,8 @@ class Viewer(widgets.VBox):
 
     def refresh(self) -> None:
         """Draw what is seen anew, where that is other than it was."""
+        self._looked_at.clear()
+        self._look_at_values(self._active(self.view))
         for pane in (self._main, *self._sides):
             pane.refresh()
 
