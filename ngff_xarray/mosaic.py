@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import groups, image, planes
-from ngff_xarray.alike import Found, read_images, read_wells
+from ngff_xarray.alike import Found, Read, read_images, read_wells
 from ngff_xarray.channels import Channels
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.model import Channel
@@ -144,16 +144,16 @@ def mosaic(
     choice = replace(choice, max_pixels=math.ceil(min(max(side, _SMALLEST), _LARGEST) ** 2))
     found = _read(tree, [place.name for place in places], choice, over, field)
     problems = [result for result in found if isinstance(result, Exception)]
-    read = [result for result in found if isinstance(result, tuple)]
+    read = [result for result in found if isinstance(result, Read)]
     if not read:
         raise problems[0] if problems else SelectionError("none of its images is in the store")
-    looks = common_looks([plane for _, plane in read])
+    looks = common_looks([each.plane for each in read])
     cells = tuple(
         _cell(place, result, choice, looks, over)
         for place, result in zip(places, found, strict=True)
     )
     height, width = _cell_size([c.picture for c in cells if c.picture is not None], choice)
-    return Mosaic(cells, rows, columns, height, width, looks(read[0][1]))
+    return Mosaic(cells, rows, columns, height, width, looks(read[0].plane))
 
 
 def _layout(tree: xr.DataTree) -> tuple[list[_Place], tuple[str, ...], tuple[str, ...]]:
@@ -192,9 +192,9 @@ def _read(
     None stands for what is not there, an error for what cannot be read.
     """
     if image.group_kind(tree) == "plate":
-        asked = None if over is None else over.labels
-        stored = asked is not False and isinstance(asked, bool | str | list | tuple)
-        return read_wells(tree, names, choice, field, labels=stored)
+        labels = None if over is None else over.labels
+        own = None if isinstance(labels, xr.DataArray | xr.DataTree) else labels
+        return read_wells(tree, names, choice, field, labels=own)
     images = _images(tree)
     return read_images([partial(images.get, name) for name in names], choice)
 
@@ -234,7 +234,8 @@ def _cell(
         problem = "" if result is None else printable(result, 200) or type(result).__name__
         return Cell(place.row, place.column, place.name, None, problem)
     try:
-        picture = paint(result[0], choice, result[1], looks(result[1]), over)
+        both = choice, result.plane, looks(result.plane)
+        picture = paint(result.tree, *both, over, result.labels)
     except Exception as error:  # of its labels
         return Cell(place.row, place.column, place.name, None, printable(error, 200))
     return Cell(place.row, place.column, place.name, picture)

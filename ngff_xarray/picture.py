@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ngff_xarray.channels import MAX_CHANNELS, Channels
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel
-from ngff_xarray.overlay import Labels
+from ngff_xarray.overlay import LabelPlane, Labels
 from ngff_xarray.planes import MAX_PIXELS, Choice, Plane
 from ngff_xarray.render import Projection
 
@@ -155,6 +155,7 @@ def paint(
     plane: Plane,
     channels: tuple[Channel, ...],
     over: LabelStyle | None = None,
+    labels: Sequence[LabelPlane] | None = None,
 ) -> Picture:
     """Return a plane that was read as a `Picture`, labels over it.
 
@@ -168,27 +169,32 @@ def paint(
         Its channels as they are to look, as `finished` gives them.
     over
         The labels.
+    labels
+        Those, where they were read, too.
     """
     over = over or LabelStyle()
     if channels:
         pixels = looks.painted(plane.values, channels)
     else:
         pixels = _painted_labels(obj, plane, over)
-    projected = choice.projection is not None
-    for tree in overlay.label_images(obj, over.labels):
-        like = image.levels(obj)[0]
-        labels = overlay.label_plane(
-            tree, plane.y, plane.x, plane.position, like, projected=projected
-        )
+    for each in _labels(obj, choice, plane, over) if labels is None else labels:
         pixels = render.overlay_labels(
             pixels,
-            labels,
-            stored=image.label_colors(tree),
+            each.pixels,
+            stored=each.colors,
             alpha=over.opacity,
             outline=over.outline,
             selected=over.selected,
         )
     return Picture(pixels, plane.y, plane.x, channels, plane.position)
+
+
+def _labels(obj: Obj, choice: Choice, plane: Plane, over: LabelStyle) -> Iterator[LabelPlane]:
+    """Yield the labels over a plane."""
+    projected = choice.projection is not None
+    for tree in overlay.label_images(obj, over.labels):
+        like = image.levels(obj)[0]
+        yield overlay.label_plane(tree, plane.y, plane.x, plane.position, like, projected=projected)
 
 
 def _painted_labels(obj: Obj, plane: Plane, over: LabelStyle) -> NDArray[np.uint8]:

@@ -197,19 +197,19 @@ class FieldPlace:
     path: str
     version: str | None
 
-    async def fetch(self) -> Group:
-        """Return what the group of the field says.
+    async def fetch(self, below: str = "") -> Group:
+        """Return what the group of the field says, or one below it.
 
         Raises
         ------
         StoreNotFoundError
             If it is not there.
         """
-        found = await fetch_child_group(self.well, self.group, self.path)
+        path = f"{self.path}/{below}".rstrip("/")
+        found = await fetch_child_group(self.well, self.group, path)
         if found is None:
-            raise StoreNotFoundError(
-                f"{self.well.url}: field {self.path!r} is listed, but there is no group"
-            )
+            kind = "there is no group" if below else "a field is listed, but there is no group"
+            raise StoreNotFoundError(f"{self.well.url}: {kind} at {path!r}")
         return found
 
     async def array(self, path: str, parsed: ParsedArrays) -> zarr.Array[Any]:

@@ -55,6 +55,50 @@ def test_of_each_well_two_groups_an_array_and_its_chunks_are_read(
     assert server.misses == 0
 
 
+@pytest.mark.parametrize(("labels", "more"), [("cells", 0), (True, 1)])
+def test_of_each_label_image_a_group_an_array_and_its_chunks_are_read(
+    tmp_path: Path, server: CountingServer, labels: Any, more: int
+) -> None:
+    path = write_plate(
+        tmp_path / "p.ome.zarr",
+        rows="ABCD",
+        fields=1,
+        image={"axes": "yx", "shape": (64, 64), "chunks": (64, 64)},
+        labels={"cells": {}, "nuclei": {}} if more else {"cells": {}},
+    )
+    plate = xr.open_datatree(f"{server.url}/{path.name}")
+    server.clear()
+    plate.ngff.plot(labels=labels)
+    well = f"/{path.name}/B/1/"
+    asked = [request.path.removeprefix(well) for request in server.requests if well in request.path]
+    label = ["0/labels/cells/zarr.json", "0/labels/cells/0/zarr.json", "0/labels/cells/0/c/0/0"]
+    image = ["zarr.json", "0/zarr.json", "0/0/zarr.json", "0/0/c/0/0"]
+    others = [each.replace("cells", "nuclei") for each in label] + ["0/labels/zarr.json"]
+    assert sorted(asked) == sorted(image + label + others * more)
+
+
+def test_labels_of_some_wells_only(tmp_path: Path) -> None:
+    image = {"axes": "yx", "shape": (64, 64), "levels": 2}
+    path = write_plate(
+        tmp_path / "p.ome.zarr",
+        columns="1234",
+        fields=1,
+        image=image,
+        labels={"cells": {}},
+        missing=["A/2/0", "A/3/0", "B/1/0"],
+    )
+    write_image(path / "A/2/0", **image)
+    write_image(path / "A/3/0", **image, labels={"nuclei": {}, "cells": {}})
+    write_image(path / "B/1/0", **image, labels={"cells": {"levels": 1}})
+    edit_attributes(path / "B/3/0/labels/cells", lambda ome: ome["image-label"].pop("colors"))
+    for labels in ("cells", True):
+        light = xr.open_datatree(path).ngff.rgb(labels=labels)
+        whole = xr.open_datatree(path, wells="all").ngff.rgb(labels=labels)
+        np.testing.assert_array_equal(light, whole)
+    plain = xr.open_datatree(path).ngff.rgb()
+    assert (light.values != plain.values).any()
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ngff_xarray import geometry, groups, image
-from ngff_xarray.alike import read_images
+from ngff_xarray.alike import Read, read_images
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.mosaic import common_looks
 from ngff_xarray.picture import LabelStyle, Picture, paint
@@ -35,13 +35,13 @@ def plot_images(
     shown = [list(found.items())[i] for i in indices]
     choice = replace(choice, max_pixels=parts.pixels_printable(None, 1.8 / len(shown)))
     read = read_images([_opener(node) for _, node in shown], choice)
-    planes = [result for result in read if isinstance(result, tuple)]
+    planes = [result.plane for result in read if isinstance(result, Read)]
     if not planes:
         raise next(result for result in read if isinstance(result, Exception))
-    looks = common_looks([plane for _, plane in planes])
+    looks = common_looks(planes)
     pictures = [
-        paint(result[0], choice, result[1], looks(result[1]), over)
-        if isinstance(result, tuple)
+        paint(result.tree, choice, result.plane, looks(result.plane), over)
+        if isinstance(result, Read)
         else result
         for result in read
     ]

@@ -100,14 +100,15 @@ class Painter:
             return np.zeros((tile.height, tile.width, 3), np.uint8)
         names = [channel.name for channel in layer.channels]
         numbers = [names.index(channel.name) for channel in shown]
-        level = layer.levels[tile.resolution.level]
-        part = Part(*tile.box, *tile.resolution.steps)
-        # (top, bottom, left, right) of the tile are those of the part
-        planes = self.planes(layer, level, tile.look.place, part, numbers, tile.look.projection)
+        # first: what stands for all values is not to wait for the pixels of other tiles
         windows = [
             self.window(layer, number) if channel.window is None else channel.window
             for channel, number in zip(shown, numbers, strict=True)
         ]
+        level = layer.levels[tile.resolution.level]
+        part = Part(*tile.box, *tile.resolution.steps)
+        # (top, bottom, left, right) of the tile are those of the part
+        planes = self.planes(layer, level, tile.look.place, part, numbers, tile.look.projection)
         return render.composite(
             planes,
             [_color(channel) for channel in shown],

@@ -326,9 +326,7 @@ def _labels(first: xr.DataTree, labels: Labels) -> dict[str, xr.DataTree]:
     if not isinstance(labels, bool | str | list | tuple | None):
         raise SelectionError("labels: expected the names of label images of the fields, or True")
     known = image.label_images(first)
-    overlay.label_images(first, labels)  # complains of names that are not known
-    names = list(known) if labels is True else [labels] if isinstance(labels, str) else labels
-    return {name: known[name] for name in names or ()}
+    return {name: known[name] for name in overlay.label_names(first, labels)}
 
 
 def _whole(box: Box, plane: Collection[int]) -> Box:

@@ -1,9 +1,9 @@
 """Looks at a plate of many wells: how long each takes, in seconds of the clock and of the CPU.
 
-Run it as ``python tests/benchmarks/bench_plates.py [wells] [folder]``; plates that the folder holds
-already are used again. A well has one field of 128 x 128 pixels in three levels, and labels. *reads*
-counts what the store was asked for a well, *first tile* is the time until a browser could show
-something of the viewer, *again* the overview once more. Files are in the cache of the system.
+Run it as ``python tests/benchmarks/bench_plates.py [wells] [folder]``; plates that the folder
+holds already are used again. A well has one field of 128 x 128 pixels in three levels, and labels.
+*reads* counts what the store was asked for a well, *first tile* is the time until a browser could
+show something of the viewer, *again* the overview once more. The system has the files in memory.
 """
 
 from __future__ import annotations
