@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ngff_xarray.channels import Channels
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
-    from ngff_xarray.overlay import Labels
+    from ngff_xarray.overlay import Labels, Names
     from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
     from ngff_xarray.widgets.groups import GroupViewer
@@ -602,7 +602,7 @@ class PlateAccessor(GroupAccessor):
         self,
         *,
         field: int = 0,
-        labels: Labels = None,
+        labels: Names = None,
         channels: Sequence[str] | str | None = None,
         height: int = 480,
         **position: Any,

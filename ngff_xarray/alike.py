@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ngff_xarray import channels, image, lazy, overlay, planes, read, store
-from ngff_xarray.errors import StoreNotFoundError
+from ngff_xarray.errors import SelectionError, StoreNotFoundError
 from ngff_xarray.model import Channel
 from ngff_xarray.overlay import LabelCut, LabelPlane, Names
 from ngff_xarray.planes import Choice, Cut, Plane
@@ -26,6 +26,7 @@ from ngff_xarray.wells import AT_A_TIME, PlateFields, at_a_time, each
 
 _READERS = 16  # images that are opened as trees, or projected, at a time
 _MOST_KINDS = 16  # of images that are alike
+_MOST_FIRST = 3  # of them that what to read is found out from, if they cannot be opened
 
 
 class Read(NamedTuple):
@@ -138,11 +139,16 @@ def _read_alike(looked: Mapping[str, _Looked], choice: Choice, labels: Names) ->
     found: dict[str, Found] = {}
     with ThreadPoolExecutor(_READERS) as pool:
         for fields in list(kinds.values())[:_MOST_KINDS]:
-            try:
-                kind = _Kind.of(next(iter(fields.values())), choice, labels, pool)
-            except Exception:  # opening each of them as a tree says why
-                continue
-            found |= kind.read(fields)
+            for first in list(fields.values())[:_MOST_FIRST]:
+                try:
+                    kind = _Kind.of(first, choice, labels, pool)
+                except SelectionError as error:  # of what is asked for: it is the same of all
+                    found |= dict.fromkeys(fields, error)
+                except Exception:  # the next one may be fine
+                    continue
+                else:
+                    found |= kind.read(fields)
+                break
     return found
 
 
@@ -176,8 +182,11 @@ class _Level:
     variable: xr.Variable
 
     async def of(self, field: _Looked, parsed: store.ParsedArrays) -> xr.Variable | None:
-        """Return that of another field, lazily, or None if it is an array of another shape."""
-        array = await field.place.array(self.path, parsed)
+        """Return that of another field, lazily, or None if there is none, or of another shape."""
+        try:
+            array = await field.place.array(self.path, parsed)
+        except StoreNotFoundError:  # it may have other levels
+            return None
         like = self.variable
         if (array.shape, array.dtype) != (like.shape, like.dtype):
             return None
@@ -245,7 +254,10 @@ class _Kind:
         cut = planes.cut_of(tree, choice)
         level = _Level(image.level_paths(tree)[cut.level], image.levels(tree)[cut.level].variable)
         projected = choice.projection is not None
-        names = overlay.label_names(tree, labels)
+        try:
+            names = overlay.label_names(tree, labels)
+        except SelectionError as error:  # others may have them
+            raise StoreNotFoundError(str(error)) from error
         kinds = [_LabelKind.of(first, tree, name, cut, projected) for name in names]
         over = None if labels is None else kinds
         listed = _document(store.run(first.place.fetch("labels"))) if labels is True else None

@@ -152,7 +152,10 @@ def mosaic(
         _cell(place, result, choice, looks, over)
         for place, result in zip(places, found, strict=True)
     )
-    height, width = _cell_size([c.picture for c in cells if c.picture is not None], choice)
+    pictures = [cell.picture for cell in cells if cell.picture is not None]
+    if not pictures:  # of the labels that are asked for none can be drawn
+        raise SelectionError(next(cell.problem for cell in cells if cell.problem))
+    height, width = _cell_size(pictures, choice)
     return Mosaic(cells, rows, columns, height, width, looks(read[0].plane))
 
 

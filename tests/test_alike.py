@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 import xarray as xr
 from servers import CountingServer
 from stores import edit_attributes, write_image, write_plate
+
+from ngff_xarray import mosaic
+from ngff_xarray.errors import SelectionError
+from ngff_xarray.picture import LabelStyle
+from ngff_xarray.planes import Choice
 
 _WINDOW = {"min": 0, "max": 65535, "start": 0, "end": 3000}
 OMERO = {
@@ -137,3 +143,30 @@ def test_wells_that_are_alike_are_drawn_as_if_each_was_opened(
     whole = xr.open_datatree(path, wells="all").ngff.rgb(**asked)
     np.testing.assert_array_equal(light, whole)
     assert light.values.std() > 5
+
+
+def test_what_cannot_be_drawn_of_any_is_said_soon(tmp_path: Path, server: CountingServer) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", rows="ABCDEFGH", fields=1, labels={"cells": {}})
+    plate = xr.open_datatree(f"{server.url}/{path.name}")
+    server.clear()
+    with pytest.raises(SelectionError, match="there is no channel 'RFP'"):
+        plate.ngff.plot(channels="RFP")
+    arrays = [each for each in server.requests if each.path.endswith("0/0/zarr.json")]
+    assert len(arrays) == 1, "they are all alike"
+    with pytest.raises(SelectionError, match="there is no label image 'nuclei'"):
+        plate.ngff.plot(labels="nuclei")
+
+
+def test_wells_are_drawn_if_the_first_cannot_be(tmp_path: Path) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", columns="123", fields=1, labels={"cells": {}})
+    for level in ("0", "1"):
+        (path / "A/1/0" / level / "zarr.json").unlink()
+    shutil.rmtree(path / "A/2/0/labels")
+    drawn = mosaic.mosaic(xr.open_datatree(path), Choice(), LabelStyle("cells"))
+    assert {cell.name for cell in drawn.cells if cell.picture is None} == {"A/1", "A/2"}
+    problems = {cell.name: cell.problem for cell in drawn.cells}
+    (path / "B/1/0/1/zarr.json").unlink()  # it has another level
+    small = mosaic.mosaic(xr.open_datatree(path), Choice(), max_pixels=6 * 9)
+    assert {cell.name for cell in small.cells if cell.picture is None} == {"A/1"}
+    assert "there is no array at '0'" in problems["A/1"]
+    assert "there are no label images" in problems["A/2"]

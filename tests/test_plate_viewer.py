@@ -473,7 +473,7 @@ def test_labels_that_cannot_be_shown_are_said(tmp_path: Path) -> None:
         tree.ngff.view(labels="cells")
     with pytest.raises(SelectionError, match="labels 'odd' have other pixels than their images"):
         tree.ngff.view(labels=True)
-    with pytest.raises(SelectionError, match="expected the names of label images"):
+    with pytest.raises(SelectionError, match="expected names of label images"):
         tree.ngff.view(labels=xr.DataArray(np.zeros((4, 4), "u1"), dims=("y", "x")))
 
 

@@ -100,19 +100,23 @@ class Painter:
             return np.zeros((tile.height, tile.width, 3), np.uint8)
         names = [channel.name for channel in layer.channels]
         numbers = [names.index(channel.name) for channel in shown]
-        # first: what stands for all values is not to wait for the pixels of other tiles
-        windows = [
-            self.window(layer, number) if channel.window is None else channel.window
-            for channel, number in zip(shown, numbers, strict=True)
-        ]
         level = layer.levels[tile.resolution.level]
         part = Part(*tile.box, *tile.resolution.steps)
         # (top, bottom, left, right) of the tile are those of the part
+
+        def windows() -> list[Window]:
+            return [
+                self.window(layer, number) if channel.window is None else channel.window
+                for channel, number in zip(shown, numbers, strict=True)
+            ]
+
+        # of many images those that stand for all are not to wait for the others
+        known = windows() if layer.scenery is not None else None
         planes = self.planes(layer, level, tile.look.place, part, numbers, tile.look.projection)
         return render.composite(
             planes,
             [_color(channel) for channel in shown],
-            windows,
+            windows() if known is None else known,
             gammas=[channel.gamma for channel in shown],
             inverted=[channel.inverted for channel in shown],
         )

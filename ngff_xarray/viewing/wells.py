@@ -18,7 +18,7 @@ from ngff_xarray import groups, image, lazy, overlay, store
 from ngff_xarray.errors import SelectionError, StoreNotFoundError
 from ngff_xarray.model import Well
 from ngff_xarray.mosaic import MAX_CELLS
-from ngff_xarray.overlay import Labels
+from ngff_xarray.overlay import Names
 from ngff_xarray.text import printable
 from ngff_xarray.viewing.cache import Loader, Lru
 from ngff_xarray.viewing.sources import Array, Box
@@ -37,7 +37,7 @@ RETRY_MISSING = 60.0
 
 _READERS = 16  # wells opened with the plate that are read at a time
 _KEPT = 128e6  # bytes of the coarsest planes of wells, and of all others
-_WHOLE = 2**25  # bytes: planes of wells that are larger are read in parts
+_WHOLE = 2**26  # bytes: planes of wells that are larger are read in parts
 
 
 class WellImages:
@@ -93,7 +93,9 @@ class PlateWells:
         If no well can be read.
     """
 
-    def __init__(self, tree: xr.DataTree, number: int = 0, labels: Labels = None) -> None:
+    def __init__(self, tree: xr.DataTree, number: int = 0, labels: Names = None) -> None:
+        if not isinstance(labels, bool | str | list | tuple | None):
+            raise SelectionError("labels: expected names of label images of the fields, or True")
         plate = groups.plate(tree)
         self.rows, self.columns = plate.rows, plate.columns
         count = len(self.rows) * len(self.columns)
@@ -117,7 +119,7 @@ class PlateWells:
         caches = [Lru[_Key, Pixels](int(_KEPT), _nbytes) for _ in range(2)]
         self._coarsest, self._finer = (Loader(cache) for cache in caches)
         spots = {well.path: spot for spot, well in self.at.items()}
-        path, first = self._fields.first(list(spots), labels=labels is not None)
+        path, first = self._fields.first(list(spots), labels=bool(labels))
         self.first = spots[path]
         """The place of the first well that can be opened: the others are taken to be like it."""
         self.field = WellImages(first)
@@ -261,9 +263,10 @@ class PlateWells:
 
     async def _pixels(self, images: WellImages, number: int, path: str, box: Box) -> Array | None:
         array = await self._array(images, number, path)
-        if array is None:
-            return None
         level = images.levels[number]
+        if array is None:
+            is_there = images is not self.field  # without labels
+            return np.empty((0,) * level.ndim, level.dtype) if is_there else None
         if array.ndim != level.ndim:
             raise SelectionError(
                 f"has {array.ndim} axes, and the first well {level.ndim}: view it alone"
@@ -321,10 +324,8 @@ def _placed(
             yield (row[well.row], column[well.column]), well
 
 
-def _labels(first: xr.DataTree, labels: Labels) -> dict[str, xr.DataTree]:
+def _labels(first: xr.DataTree, labels: Names) -> dict[str, xr.DataTree]:
     """Return the label images of the first well that are meant, by name."""
-    if not isinstance(labels, bool | str | list | tuple | None):
-        raise SelectionError("labels: expected the names of label images of the fields, or True")
     known = image.label_images(first)
     return {name: known[name] for name in overlay.label_names(first, labels)}
 

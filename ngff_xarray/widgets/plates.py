@@ -14,7 +14,7 @@ import xarray as xr
 
 from ngff_xarray import groups, image
 from ngff_xarray.errors import NgffError, SelectionError
-from ngff_xarray.overlay import Labels
+from ngff_xarray.overlay import Names
 from ngff_xarray.text import printable
 from ngff_xarray.viewing import World
 from ngff_xarray.viewing.plates import plate_world
@@ -229,7 +229,7 @@ def view_plate(
     tree: xr.DataTree,
     *,
     field: int = 0,
-    labels: Labels = None,
+    labels: Names = None,
     channels: Sequence[str] | str | None = None,
     height: int = 480,
     **position: Any,
