@@ -788,6 +788,33 @@ def test_huge_documents(name: str) -> None:
     assert found["seconds"] < 10
 
 
+class Counted(dict[str, Any]):
+    """An entry of a document that tells how many of its kind were looked at."""
+
+    looked_at = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        Counted.looked_at += 1
+        return super().get(key, default)
+
+
+def test_of_a_million_labels_those_that_are_seen_are_read() -> None:
+    pytest.importorskip("anywidget")
+    ids = np.arange(999_000, 999_064, dtype="u4").reshape(8, 8)
+    stored = [Counted({"label-value": i, "rgba": [9, i % 256, 9, 255]}) for i in range(10**6)]
+    said = {"image-label": {"colors": stored, "properties": stored}}
+    labels = xr.DataArray(ids, dims=("y", "x"), name="labels").assign_attrs(ome=said)
+    viewer = labels.ngff.view(height=64)
+    Counted.looked_at, slowness, start = 0, pace(), time.process_time()
+    picture = viewer.screenshot()
+    seconds = (time.process_time() - start) / max(slowness, pace())
+    assert Counted.looked_at == ids.size
+    assert {999_000 % 256, 999_063 % 256} <= set(picture[..., 1].flat)
+    assert viewer.world.layers[0].about(999_063) == f"rgba {[9, 999_063 % 256, 9, 255]}"
+    assert seconds < 1  # a tenth of it, on a machine that has nothing else to do
+    viewer.close()
+
+
 @pytest.mark.parametrize("where", ["beside", "axes", "level", "metadata", "array"])
 @pytest.mark.parametrize("depth", [50, 300, 900])
 def test_deep_documents(depth: int, where: str) -> None:

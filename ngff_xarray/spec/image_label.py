@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ngff_xarray.model import RGBA, Json
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
-from ngff_xarray.spec.values import is_integer, is_number, is_rgba, repeated
+from ngff_xarray.spec.values import is_integer, is_rgba, repeated
+
+
+def entries(image_label: Json | None, key: str) -> dict[int, Json]:
+    """Return the entry of each label value in ``colors`` or ``properties``; the last one wins.
+
+    Nothing but the label values is looked at: there may be millions, of which few are asked for.
+
+    Examples
+    --------
+    >>> entries({"colors": [{"label-value": 3, "rgba": [255, 0, 0, 255]}, "red"]}, "colors")
+    {3: {'label-value': 3, 'rgba': [255, 0, 0, 255]}}
+    """
+    found = (image_label or {}).get(key)
+    listed = found if isinstance(found, list) else []
+    try:
+        quick = {entry["label-value"]: entry for entry in listed}
+    except (KeyError, TypeError):  # some are no entries
+        quick = {}
+    if len(quick) == len(listed) and set(map(type, quick)) <= {int}:
+        return quick
+    joined: dict[int, Json] = {}
+    for entry in listed:
+        value = entry.get("label-value") if isinstance(entry, dict) else None
+        if is_integer(value):
+            joined[int(value)] = {**joined.get(int(value), {}), **entry}
+    return joined
 
 
 def colors(image_label: Json | None) -> dict[int, RGBA]:
@@ -19,24 +45,20 @@ def colors(image_label: Json | None) -> dict[int, RGBA]:
     >>> colors({"colors": [{"label-value": 3, "rgba": [255, 0, 0, 255]}, {"label-value": 4}]})
     {3: (255, 0, 0, 255)}
     """
-    stored = ((value, entry.get("rgba")) for value, entry in _entries(image_label, "colors"))
+    found = entries(image_label, "colors")
+    return colors_of(found, found)
+
+
+def colors_of(found: Mapping[int, Json], values: Iterable[int]) -> dict[int, RGBA]:
+    """Return the stored colours of some label values, of the ``entries`` of ``colors``."""
+    stored = ((value, found[value].get("rgba")) for value in values if value in found)
     return {value: (rgba[0], rgba[1], rgba[2], rgba[3]) for value, rgba in stored if is_rgba(rgba)}
 
 
 def properties(image_label: Json | None) -> list[dict[str, Any]]:
     """Return the stored properties, one record a label value under the key ``label-value``."""
-    records: dict[int, dict[str, Any]] = {}
-    for value, entry in _entries(image_label, "properties"):
-        records[value] = {**records.get(value, {}), **entry, "label-value": value}
-    return list(records.values())
-
-
-def _entries(image_label: Json | None, key: str) -> Iterator[tuple[int, Json]]:
-    entries = (image_label or {}).get(key)
-    for entry in entries if isinstance(entries, list) else []:
-        value = entry.get("label-value") if isinstance(entry, dict) else None
-        if is_number(value) and value == int(value):
-            yield int(value), entry
+    found = entries(image_label, "properties")
+    return [{**entry, "label-value": value} for value, entry in found.items()]
 
 
 def check(value: Any, version: str | None, report: Report) -> Json | None:

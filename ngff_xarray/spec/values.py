@@ -28,7 +28,11 @@ def is_rgba(value: object) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) == 4
-        and all(is_integer(part, 0) and part <= 255 for part in value)
+        # there may be millions: an int is told at a glance
+        and all(
+            0 <= part <= 255 if type(part) is int else is_integer(part, 0) and part <= 255
+            for part in value
+        )
     )
 
 

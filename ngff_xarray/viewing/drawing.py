@@ -90,7 +90,7 @@ class Painter:
             layer = next(each for each in tile.look.layer.labels if each.name == how.name)
             labels = self.labels_at(tile, layer)
             if labels is not None:
-                rgb = _over(rgb, labels, layer, how)
+                rgb = _over(rgb, labels, _stored_colors(layer, labels), how)
         scenery = tile.look.layer.scenery
         return rgb if scenery is None else scenery.painted(rgb, tile.matrix)
 
@@ -126,9 +126,10 @@ class Painter:
         shape = (tile.height, tile.width, 3)
         black, white = np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
         if labels is not None:
+            stored = _stored_colors(tile.look.layer, labels)
             for how in tile.look.shown.labels:
-                black = _over(black, labels, tile.look.layer, how)
-                white = _over(white, labels, tile.look.layer, how)
+                black = _over(black, labels, stored, how)
+                white = _over(white, labels, stored, how)
         return _with_alpha(black, white)
 
     # ---- planes ----------------------------------------------------------------------------
@@ -370,23 +371,20 @@ def _color(channel: ChannelView) -> render.Color:
     return channel.color if channel.colormap is None else table(channel.colormap)
 
 
-def _over(rgb: RGBPixels, labels: Array, layer: Layer, how: LabelView) -> RGBPixels:
+def _over(rgb: RGBPixels, labels: Array, stored: Mapping[int, RGBA], how: LabelView) -> RGBPixels:
     return render.overlay_labels(
         rgb,
         labels,
-        stored=_stored_colors(layer, labels),
+        stored=stored,
         alpha=how.opacity,
         outline=how.outline,
         selected=how.selected,
     )
 
 
-def _stored_colors(layer: Layer, labels: Array) -> Mapping[int, RGBA] | None:
+def _stored_colors(layer: Layer, labels: Array) -> dict[int, RGBA]:
     """Return the stored colours of the labels that occur, of millions perhaps."""
-    if not layer.colors:
-        return None
-    occur = np.unique(run_starts(labels)[1])
-    return {id_: layer.colors[id_] for id_ in occur.tolist() if id_ in layer.colors}
+    return layer.colors(np.unique(run_starts(labels)[1]).tolist())
 
 
 def run_starts(labels: Array) -> tuple[NDArray[np.intp], Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -321,15 +321,14 @@ class Layer:
         along = self.levels[0].along
         return all(along[dim].holds(at) for dim, at in position.items() if dim in along)
 
-    @property
-    def colors(self) -> Mapping[int, RGBA]:
-        """The stored colour of each label."""
-        return self._tables.colors
+    def colors(self, labels: Iterable[int]) -> dict[int, RGBA]:
+        """Return the stored colours of some labels."""
+        return image_label.colors_of(self._tables["colors"], labels)
 
     @property
     def properties(self) -> Mapping[int, Json]:
         """What the store says of each label."""
-        return self._tables.properties
+        return self._tables["properties"]
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -347,37 +346,19 @@ class Layer:
         )
 
 
-class _Tables:
-    """The stored colours and properties by label: of millions it takes a second, so only once."""
+class _Tables(dict[str, Mapping[int, Json]]):
+    """The stored colours and properties by label: of millions that takes a while, so only once."""
 
     def __init__(self, said: Any) -> None:
+        super().__init__()
         self._said = said if isinstance(said, dict) else {}
         self._lock = threading.Lock()
-        self._colors: Mapping[int, RGBA] | None = None
-        self._properties: Mapping[int, Json] | None = None
 
-    @property
-    def colors(self) -> Mapping[int, RGBA]:
+    def __getitem__(self, key: str) -> Mapping[int, Json]:
         with self._lock:
-            if self._colors is None:
-                self._colors = image_label.colors(self._said)
-            return self._colors
-
-    @property
-    def properties(self) -> Mapping[int, Json]:
-        with self._lock:
-            if self._properties is None:
-                self._properties = _by_label(self._said.get("properties"))
-            return self._properties
-
-
-def _by_label(entries: Any) -> dict[int, Json]:
-    found: dict[int, Json] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        value = entry.get("label-value") if isinstance(entry, dict) else None
-        if isinstance(value, int):
-            found[value] = {**found[value], **entry} if value in found else entry
-    return found
+            if key not in self:
+                self[key] = image_label.entries(self._said, key)
+            return super().__getitem__(key)
 
 
 def _readable(value: object) -> str:
