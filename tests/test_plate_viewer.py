@@ -277,7 +277,7 @@ def test_a_well_is_chosen_by_keyboard(plate: xr.DataTree, opened: Callable[[Any]
 def test_hovering_names_the_well(plate: xr.DataTree, opened: Callable[[Any], Any]) -> None:
     viewer = opened(plate.ngff.view())
     said = hover(viewer, *viewer.scenery.middle("B/3"))
-    assert said["position"].startswith("well B/3 (row B, column 3), x 19.75 µm, y 15.75 µm")
+    assert said["position"].startswith("well B/3 (row B, column 3), x 19.8 µm, y 15.8 µm")
     truth = plate.ngff.well("B/3")["0/0/image"].values[:, 32, 40]
     assert [value for _, value in said["values"]] == [str(value) for value in truth]
     x, _ = viewer.scenery.middle("B/3")

@@ -575,6 +575,19 @@ def test_a_broken_chunk_is_one_marked_tile_and_a_note() -> None:
     assert note["text"] == "a tile could not be read: the chunk is broken"
 
 
+def test_a_page_that_is_loaded_again_is_told_everything() -> None:
+    play = stage(failing={(0, 1)})
+    play.want(play.home)
+    play.time.go(1)
+    before = [play.browser.of("ids")[0]["properties"], play.browser.of("note")]
+    play.browser.tiles.clear()
+    play.browser.messages.clear()
+    play.want(play.home)
+    play.time.go(1)
+    assert [play.browser.of("ids")[0]["properties"], play.browser.of("note")] == before
+    assert play.browser.of("frame")[-1]["complete"]
+
+
 def test_it_is_tried_again_after_a_while() -> None:
     play = stage(failing={(0, 1)})
     play.want(play.home)

@@ -171,7 +171,7 @@ class Frames:
         self._told: set[int] = set()
         self._is_slow = False  # the tiles of the view before this one took long
         self._state = ""
-        self._note = ""
+        self._note: str | None = ""
         self._probing = False
         self._next_probe: tuple[float, float] | None = None
 
@@ -234,6 +234,9 @@ class Frames:
 
     def _on_want(self, view: View, have: set[str] | None) -> None:
         if have is not None:
+            if not have:  # a page that was loaded again was told nothing
+                self._told.clear()
+                self._note = None if self._note else ""
             # tiles of an older state go once the browser has what is on its way
             known = have.union(*self._unshown.values())
             self._held = {key for key in known if key.startswith(self._state)}

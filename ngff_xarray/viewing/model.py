@@ -335,7 +335,7 @@ def scale_units(unit: str | None) -> list[tuple[str, float]]:
     """
     if not unit:
         return []
-    found: dict[str, float] = {}
+    found = {units.symbol(unit): 1.0}  # positions are told in it
     for power in range(-12, 13, 3):
         name, factor = units.readable(10.0**power, unit)
         found[units.symbol(name)] = float(f"{1 / factor:.9g}")

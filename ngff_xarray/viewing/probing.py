@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ngff_xarray import units
 from ngff_xarray.channels import MAX_CHANNELS
 from ngff_xarray.render import Projection
 from ngff_xarray.text import printable
 from ngff_xarray.viewing.drawing import Painter, Part
-from ngff_xarray.viewing.layers import Layer, LayerLevel, World, with_unit
+from ngff_xarray.viewing.layers import Layer, LayerLevel, World
 from ngff_xarray.viewing.model import LayerView, View, resolution
 
 _CHEAP_CHUNK = 2**24  # bytes of a chunk that is read for the value of one pixel
@@ -59,14 +61,18 @@ def position_text(world: World, view: View, x: float, y: float) -> str:
     >>> from ngff_xarray.viewing.model import home_view
     >>> world = make_world(xr.DataArray(np.zeros((3, 4, 5)), dims=("z", "y", "x")))
     >>> position_text(world, home_view(world), 2.25, 1)
-    'x 2.25, y 1, z 1'
+    'x 2.250 px, y 1.000 px, z 1'
     """
     names = []
     for layer in world.layers:
         if layer.scenery is not None:
             name, x, y = layer.scenery.at(x, y)
             names.append(name)
-    drawn = [(world.right, with_unit(x, world.unit)), (world.down, with_unit(y, world.unit))]
+    symbol = units.symbol(world.unit) if world.unit else "px"
+    drawn = [
+        (axis, f"{to_the_pixel(value, view.scale)} {symbol}")
+        for axis, value in ((world.right, x), (world.down, y))
+    ]
     place = view.place
     projected = {dim for layer in world.layers for dim in layer.depth} if view.projection else ()
     others = [
@@ -76,6 +82,20 @@ def position_text(world: World, view: View, x: float, y: float) -> str:
     ]
     places = (f"{printable(name, 30)} {text}" for name, text in drawn + others)
     return ", ".join([*names, *places])
+
+
+def to_the_pixel(value: float, scale: float) -> str:
+    """Return a position with the digits that pixels of the screen tell apart, as the browser does.
+
+    Examples
+    --------
+    >>> to_the_pixel(29.3715, 0.02), to_the_pixel(2.5, 1), to_the_pixel(-0.2, 1)
+    ('29.37', '3', '0')
+    """
+    digits = max(0, min(9, math.ceil(-math.log10(scale) - 1e-9)))
+    # halves go up, in JavaScript
+    exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=400))
+    return f"{exact:f}".lstrip("-") if exact.is_zero() else f"{exact:f}"
 
 
 def _values(

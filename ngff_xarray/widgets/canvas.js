@@ -37,6 +37,7 @@ const MOST_PROPERTIES = 20_000;
 const MOST_VALUES = 16; // intensities in the line below the canvas
 const PATIENCE = 2000; // ms until a question is taken for lost
 const BUSY_AFTER = 300; // ms without an answer
+const GONE = "jupyter-widgets-disconnected"; // the class of widgets whose kernel is gone
 const PUBLISH_AFTER = 120; // ms of rest before `view` goes to the kernel
 const SAY_EVERY = 1000; // ms between two texts for screen readers
 const CLICK = 4; // CSS pixels a pointer may move in a click
@@ -515,6 +516,7 @@ class Scene {
     /** @type {{at: Point, pane: Pane} | null} */
     this.probing = null;
     this.heard = false;
+    this.gone = false; // the kernel that knew the model
     this.loading = false; // the newest frame is not complete
     /** @type {number[]} by the order of layers; 1 if not said */
     this.opacity = [];
@@ -528,11 +530,14 @@ class Scene {
     const receive = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) =>
       this.receive(message, buffers);
     const viewed = () => this.viewed();
+    const linked = () => setTimeout(() => this.linked());
     model.on("msg:custom", receive);
     model.on("change:view", viewed);
+    model.on("comm_live_update", linked);
     this.close = () => {
       model.off("msg:custom", receive);
       model.off("change:view", viewed);
+      model.off("comm_live_update", linked);
       this.wants.stop();
       this.probes.stop();
       clearTimeout(this.busyTimer);
@@ -540,6 +545,40 @@ class Scene {
       for (const tile of this.tiles.values()) tile.bitmap?.close();
       this.tiles.clear();
     };
+  }
+
+  /** @param {object} message */
+  send(message) {
+    if (this.gone) return;
+    try {
+      this.model.send(message);
+    } catch {
+      this.setGone(true);
+    }
+  }
+
+  /** @param {string} trait  @param {unknown} value */
+  publish(trait, value) {
+    this.model.set(trait, value);
+    if (this.gone) return;
+    try {
+      this.model.save_changes();
+    } catch {
+      this.setGone(true);
+    }
+  }
+
+  /** The model lost its kernel, or has it again: ipywidgets tell that to the views only. */
+  linked() {
+    this.setGone([...this.panes].some((pane) => pane.root.closest(`.${GONE}`)));
+  }
+
+  /** @param {boolean} gone */
+  setGone(gone) {
+    if (gone === this.gone) return;
+    this.gone = gone;
+    this.watch();
+    if (!gone) this.ask();
   }
 
   /** @param {any} message  @param {DataView[]} buffers */
@@ -578,6 +617,7 @@ class Scene {
     if (this.levelsAt !== this.askedAt) this.levels.clear();
     this.frame = frame;
     this.levelsAt = this.askedAt;
+    const isNew = state !== this.states[this.states.length - 1];
     this.states = [...this.states.filter((each) => each !== state), state];
     if (Array.isArray(order)) this.order = order.map(String);
     this.opacity = Array.isArray(opacity) ? opacity.map(Number) : [];
@@ -588,6 +628,7 @@ class Scene {
     // at once: what waits for the next animation frame is seen in the one after that
     for (const pane of this.panes) pane.paint();
     this.shown(frame);
+    if (isNew) for (const pane of this.panes) pane.outdated();
   }
 
   /** @param {Tile} tile */
@@ -643,7 +684,7 @@ class Scene {
 
   /** @param {number} frame */
   shown(frame) {
-    this.model.send({ type: "shown", frame });
+    this.send({ type: "shown", frame });
     this.evict();
     this.wants.settle(); // a part of a frame is an answer, too: the kernel may turn to a newer view
     this.watch();
@@ -684,7 +725,7 @@ class Scene {
     this.askedAt = upp;
     this.heard = false;
     this.watch();
-    this.model.send({
+    this.send({
       type: "want",
       view: [views[0][0], views[0][1], upp],
       size: [cover(0), cover(1)],
@@ -697,6 +738,10 @@ class Scene {
   /** Say so if nothing comes for a while. */
   watch() {
     clearTimeout(this.busyTimer);
+    if (this.gone) {
+      this.setHint("The kernel is gone: run the cell again");
+      return;
+    }
     if (!this.wants.busy && !this.loading) {
       this.setHint("");
       return;
@@ -728,7 +773,7 @@ class Scene {
     this.probing = this.nextProbe ?? null;
     if (!this.probing) return;
     const [x, y] = this.probing.at;
-    this.model.send({ type: "probe", x, y });
+    this.send({ type: "probe", x, y });
   }
 
   /** The kernel has set `view`. */
@@ -745,10 +790,7 @@ class Scene {
     if (String(view) === String(this.view)) return;
     this.view = view;
     clearTimeout(this.publishTimer);
-    this.publishTimer = setTimeout(() => {
-      this.model.set("view", this.view);
-      this.model.save_changes();
-    }, PUBLISH_AFTER);
+    this.publishTimer = setTimeout(() => this.publish("view", this.view), PUBLISH_AFTER);
     this.moved();
   }
 
@@ -760,13 +802,19 @@ class Scene {
   /** A pane came, went or has another size. */
   resized() {
     const seen = [...this.panes].filter((pane) => pane.visible());
-    if (seen.length === 0) return;
-    const size = [0, 1].map((axis) => Math.round(Math.max(...seen.map((pane) => pane.size[axis]))));
-    if (String(size) !== String(this.model.get("size"))) {
-      this.model.set("size", size);
-      this.model.save_changes();
-    }
-    this.ask();
+    const size = [0, 1].map((axis) => Math.round(Math.max(0, ...seen.map((pane) => pane.size[axis]))));
+    if (String(size) !== String(this.model.get("size"))) this.publish("size", size);
+    if (seen.length > 0) this.ask();
+  }
+
+  /** @param {Pane} pane */
+  left(pane) {
+    this.panes.delete(pane);
+    this.resized();
+    if (this.panes.size > 0) return;
+    // a cell that is run again leaves its model behind: not its pictures, too
+    for (const [id, tile] of this.tiles) this.drop(id, tile);
+    this.states = [];
   }
 }
 
@@ -810,6 +858,19 @@ function heightOf(whole) {
   return Math.ceil(Math.max(...ends) - top + parseFloat(getComputedStyle(whole).paddingBottom));
 }
 
+const CONTROL_KEYS = /^(Arrow(Left|Right|Up|Down)|Home|End|Page(Up|Down)|Enter| )$/;
+
+/**
+ * Let a control beside the canvas have its keys: arrows are to move a slider, not to another cell.
+ * @param {KeyboardEvent} event
+ */
+function leaveToControl(event) {
+  const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey);
+  const target = /** @type {Element} */ (event.target);
+  // what JupyterLab and Notebook ask the focused element before they take a key for a command
+  target.toggleAttribute("data-lm-suppress-shortcuts", plain && CONTROL_KEYS.test(event.key));
+}
+
 const SVG = "http://www.w3.org/2000/svg"; // a name, never asked for
 const ICONS = {
   closer: "M8 3v10M3 8h10",
@@ -849,7 +910,7 @@ class Pane {
     /** @type {Point | null} the pointer, on the screen */
     this.pointer = null;
     this.byKeys = false;
-    /** @type {{at: Point, position: string, values: [string, string][]} | null} */
+    /** @type {{at: Point, position: string, rest: string, values: [string, string][]} | null} */
     this.answer = null;
     this.said = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -930,7 +991,10 @@ class Pane {
     });
     // Notebook 7 takes keys on their way down from the document: we must be before it
     const key = (/** @type {KeyboardEvent} */ event) => {
-      if (event.composedPath().includes(root)) this.key(event);
+      const path = event.composedPath();
+      const whole = root.closest(`.${WHOLE}`);
+      if (path.includes(root)) this.key(event);
+      else if (whole && path.includes(whole)) leaveToControl(event);
     };
     window.addEventListener("keydown", key, { capture: true });
     this.undo.push(() => window.removeEventListener("keydown", key, { capture: true }));
@@ -951,7 +1015,7 @@ class Pane {
     clearTimeout(this.sayTimer);
     clearTimeout(this.staleTimer);
     cancelAnimationFrame(this.scheduled);
-    this.scene.panes.delete(this);
+    this.scene.left(this);
     this.root.remove();
   }
 
@@ -993,6 +1057,7 @@ class Pane {
     const size = /** @type {Size} */ ([this.stage.clientWidth, this.stage.clientHeight]);
     if (box.width === 0 || size[0] === 0 || size[1] === 0) {
       this.size = [0, 0];
+      this.scene.resized();
       return;
     }
     const ratio = window.devicePixelRatio || 1;
@@ -1047,8 +1112,7 @@ class Pane {
     this.draft = null;
     this.anchor = null;
     this.roi = roi;
-    this.model.set("roi", roi);
-    this.model.save_changes();
+    this.scene.publish("roi", roi);
     this.schedule();
   }
 
@@ -1058,8 +1122,7 @@ class Pane {
     const selection = /** @type {string[]} */ (this.model.get("selection") ?? []);
     const next = toggled(selection, id, more);
     if (String(next) === String(selection)) return;
-    this.model.set("selection", next);
-    this.model.save_changes();
+    this.scene.publish("selection", next);
   }
 
   // -------------------------------------------------------------- pointers, wheel, keys
@@ -1189,7 +1252,7 @@ class Pane {
   /** Tell the kernel of a click: what that means is its business. @param {Point} at */
   click(at) {
     const [x, y] = this.inWorld(at);
-    this.scene.model.send({ type: "click", x, y });
+    this.scene.send({ type: "click", x, y });
   }
 
   /** @param {Point} at */
@@ -1379,18 +1442,23 @@ class Pane {
     const world = this.inWorld(pointer);
     const { id, fault } = this.under(world);
     const known = this.answer && String(this.answer.at) === String(world) ? this.answer : null;
-    const position = positionText(world, this.view()[2], this.units, this.axes);
+    const position = known?.position || this.drawnAt(world) + (this.answer?.rest ?? "");
     const about = id && this.scene.properties.get(id);
     const label = id ? `label ${id}${about ? `: ${about}` : ""}` : "";
     const most = (this.answer?.values ?? []).slice(0, MOST_VALUES);
     const values = most.map(([name, value]) => `${name} ${value}`).join(", ");
     this.line.dataset.stale = String(!known);
-    this.show(known?.position || position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
+    this.show(position, fault ? `⚠ ${fault}` : label, fault ? "" : values);
     this.canvas.title = fault;
     if (known) clearTimeout(this.staleTimer);
     else if (this.answer) this.staleAfter();
-    this.say(fault || [known?.position || position, label, values].filter(Boolean).join(", "));
+    this.say(fault || [position, label, values].filter(Boolean).join(", "));
     if (!known && !this.gesture) this.scene.probe(world, this);
+  }
+
+  /** The position of a point of the world on the axes that are drawn. @param {Point} world */
+  drawnAt(world) {
+    return positionText(world, this.view()[2], this.units, this.axes);
   }
 
   /** @param {string} position  @param {string} label  @param {string} values */
@@ -1404,7 +1472,19 @@ class Pane {
   /** @param {any} message  the kernel's answer to the probe of this pane */
   probed(message) {
     const values = Array.isArray(message.values) ? message.values : [];
-    this.answer = { at: [message.x, message.y], position: String(message.position ?? ""), values };
+    /** @type {Point} */
+    const at = [message.x, message.y];
+    const position = String(message.position ?? "");
+    const drawn = this.drawnAt(at);
+    // the other axes stay where they are while the pointer moves
+    const rest = position.startsWith(drawn) ? position.slice(drawn.length) : "";
+    this.answer = { at, position, rest, values };
+    if (this.pointer) this.read();
+  }
+
+  /** What is under the pointer may be of another plane by now. */
+  outdated() {
+    if (this.answer) this.answer.at = [NaN, NaN];
     if (this.pointer) this.read();
   }
 

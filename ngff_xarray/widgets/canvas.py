@@ -6,10 +6,10 @@ Messages of the browser:
 
 - ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...], "near":
   bool}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels, device
-  pixels a CSS pixel, the keys of the tiles of the newest state that it holds, and whether the page
-  comes from its own machine. Each is to be answered by a frame, an empty one if nothing is missing;
-  until the first message of that was shown, or two seconds have passed, the browser sends no other,
-  and then the newest.
+  pixels a CSS pixel, the keys of the tiles of the newest state that it holds (none, if the page is
+  new), and whether the page comes from its own machine. Each is to be answered by a frame, an empty
+  one if nothing is missing; until the first message of that was shown, or two seconds have passed,
+  the browser sends no other, and then the newest.
 - ``{"type": "shown", "frame": n}``: a message of the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
 - ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.
@@ -63,7 +63,7 @@ class Canvas(anywidget.AnyWidget):
         ``[x, y, upp]``: the world at the middle of the canvas and world units a CSS pixel; None
         shows everything.
     size
-        Width and height in CSS pixels, as the browser has them; ``[0, 0]`` before it is shown.
+        Width and height in CSS pixels, as the browser has them; ``[0, 0]`` while nobody sees it.
     home
         ``[x0, y0, x1, y1]``: the outer edges of everything, in the world.
     units

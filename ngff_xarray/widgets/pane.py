@@ -78,8 +78,10 @@ class Pane:
         )
         self.server = server
         self._is_near = False  # the browser is on the kernel's machine, as far as it knows
+        self._is_seen = False  # by anyone: a cell that was run again leaves its viewer behind
         self._frames = Frames(server, self._send, call_soon=call_soon())
         self.canvas.on_msg(self._on_message)
+        self.canvas.observe(self._on_size, "size")
 
     def show(self, view: View) -> None:
         """Show a view; where the browser looks is changed only if the view says otherwise."""
@@ -87,7 +89,8 @@ class Pane:
             self.canvas.view = [*view.center, view.scale]
         if view != self.view:
             self.view = view
-            self._frames.want(view)
+            if self._is_seen:
+                self._frames.want(view)
 
     def refresh(self) -> None:
         """Send what the view consists of by now; tiles that are the same are not sent again."""
@@ -115,6 +118,9 @@ class Pane:
         except (LookupError, TypeError, ValueError):  # no message of our canvas
             _log.debug("a message is not understood: %r", message, exc_info=True)
 
+    def _on_size(self, change: Any) -> None:
+        self._is_seen = self._is_seen and all(change["new"])
+
     def _on_want(self, message: Mapping[str, Any]) -> None:
         x, y, scale = message["view"]
         self._is_near = message.get("near") is True
@@ -123,6 +129,7 @@ class Pane:
         except SelectionError:  # a canvas that is not laid out yet
             return
         self.view = view
+        self._is_seen = True
         self._frames.want(view, message["have"])
         self._moved(view)
 

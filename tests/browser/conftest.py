@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_apps import CHROMIUM, App, chromium
+from seen_viewer import write_planes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -51,6 +52,12 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A JupyterLab server."""
     with App("lab", tmp_path_factory.mktemp("lab")) as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image whose colours are known, with labels."""
+    return write_planes(tmp_path_factory.mktemp("planes") / "planes.ome.zarr")
 
 
 @pytest.fixture

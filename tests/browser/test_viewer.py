@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jupyter_apps import App, Watch, new_page, wait_for, write_notebook
-from seen_viewer import BROKEN, NEAR, RESET, SECRET, SeenViewer, cells, write_planes
+from seen_viewer import BROKEN, NEAR, RESET, SECRET, SeenViewer, cells
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -20,11 +21,6 @@ LEFT, RIGHT = (100.0, 60.0), (220.0, 60.0)
 APART = (280.0, 60.0)  # in another tile
 INSIDE = (150.0, 100.0)  # of label 7, in the left half
 AT_2 = (64, 128, 0), (64, 255, 0)  # the colours of both halves in the plane at 2 µm
-
-
-@pytest.fixture(scope="session")
-def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_planes(tmp_path_factory.mktemp("planes") / "planes.ome.zarr")
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +189,27 @@ def test_hovering_tells_place_intensities_and_label(seen: SeenViewer) -> None:
     assert seen.page.locator("img[src=x]").count() == 0
 
 
+def test_the_position_keeps_its_digits_while_the_pointer_moves(seen: SeenViewer) -> None:
+    seen.page.evaluate(
+        """() => {
+            const line = document.querySelector(".ngff-position");
+            window.texts = [];
+            const watch = () => window.texts.push(line.textContent);
+            window.watcher = new MutationObserver(watch);
+            window.watcher.observe(line, {childList: true, characterData: true, subtree: true});
+        }"""
+    )
+    for i in range(12):
+        seen.page.mouse.move(*seen.at(150 + i / 3, 100.15))
+        seen.page.wait_for_timeout(40)
+    seen.wait_for_text("position", "z 2 µm")
+    texts = seen.page.evaluate("() => { window.watcher.disconnect(); return window.texts; }")
+    line = r"x 15\d\.\d µm, y 100\.[12] µm(, t 0 s, z 2 µm)?"
+    told = [text for text in texts if text.startswith("x ")]
+    assert len(told) > 5
+    assert [text for text in told if not re.fullmatch(line, text)] == []
+
+
 # ---- regions and selections --------------------------------------------------------------------
 
 
@@ -295,6 +312,23 @@ def test_a_busy_kernel_is_told(seen: SeenViewer) -> None:
     seen.wait_for_view([NEAR[0] + 15, NEAR[1], NEAR[2]])
 
 
+# ---- keys --------------------------------------------------------------------------------------
+
+
+def keys_belong_to_the_control(seen: SeenViewer) -> None:
+    """Press keys that notebooks take for commands."""
+    seen.whole.locator("select").press("ArrowDown")
+    seen.wait_for_value("viewer.projection", "max")
+    seen.button("Polygon").press("Enter")
+    seen.wait_for_value("viewer.tool", "polygon")
+    seen.button("Rectangle").press(" ")
+    seen.wait_for_value("viewer.tool", "rectangle")
+
+
+def test_keys_belong_to_the_control_that_has_the_focus(seen: SeenViewer) -> None:
+    keys_belong_to_the_control(seen)
+
+
 # ---- other front-ends --------------------------------------------------------------------------
 
 
@@ -314,10 +348,15 @@ def test_the_viewer_in_other_front_ends(
             track = seen.handle("z").locator("xpath=ancestor::*[contains(@class,'noUi-base')]")
             box = track.bounding_box()
             assert box is not None
+            seen.handle("z").press("ArrowUp")
+            seen.wait_for_color(*LEFT, (128, 128, 0))
+            seen.handle("z").press("ArrowLeft")
+            seen.wait_for_color(*LEFT, AT_2[0])
             page.mouse.click(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
             seen.wait_for_color(*LEFT, (191, 128, 0))
             seen.checkbox("green").uncheck()
             seen.wait_for_color(*LEFT, (191, 0, 0))
+            keys_belong_to_the_control(seen)
     assert watch.outside == []
     assert watch.errors == []
 
