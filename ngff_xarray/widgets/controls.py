@@ -172,7 +172,9 @@ class ChannelRow(Quiet):
         self.watch(self.window, self._on_window)
         self.auto.on_click(lambda _: changed({"window": None}))
         row = widgets.HBox([self.active, self.color, self.auto])
-        self.widget = widgets.VBox([row, self.histogram, self.window])
+        both = widgets.VBox([self.histogram, self.window])
+        both.add_class("ngff-window")  # the histogram is as wide as the slider's track
+        self.widget = widgets.VBox([row, both])
         self.show(channel, channel.window)
 
     def _on_window(self, value: tuple[float, float]) -> None:

@@ -153,7 +153,14 @@ def test_a_window_is_dragged_and_chosen_by_itself(seen: SeenViewer) -> None:
     seen.wait_for_color(*LEFT, (round(255e3 / seen_end(seen)), 128, 0))
     seen.button("auto").first.click()
     seen.wait_for_value("viewer.channels['red']['window']", None)
-    seen.whole.get_by_role("img", name="histogram").first.wait_for()
+    histogram = seen.whole.get_by_role("img", name="histogram").first
+
+    def is_aligned() -> bool:  # however wide the readout is
+        boxes = histogram.bounding_box(), row.first.locator(".noUi-base").bounding_box()
+        (a, b), (c, d) = [(box["x"], box["width"]) for box in boxes if box is not None]
+        return abs(a - c) <= 1 and abs(b - d) <= 1
+
+    wait_for(is_aligned, "a histogram as wide as the track")
 
 
 def seen_end(seen: SeenViewer) -> float:
