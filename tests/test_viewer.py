@@ -17,6 +17,7 @@ import xarray as xr
 from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.viewing import ChannelView
 from ngff_xarray.viewing.regions import Roi
+from ngff_xarray.widgets import controls
 from ngff_xarray.widgets.controls import ChannelRow
 from ngff_xarray.widgets.viewer import Viewer, _caches, view
 
@@ -248,6 +249,23 @@ def test_a_channel_switched_on_has_a_histogram(open_viewer: Callable[..., Viewer
         assert time.monotonic() < end
         time.sleep(0.01)
     assert row.window.max >= 15 * 64
+
+
+def test_a_window_told_again_after_another_one_is_no_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen: list[Any] = []
+    row = ChannelRow(ChannelView("a", window=(0, 255)), is_integer=True, changed=chosen.append)
+    row.show(ChannelView("a"), (20, 21))
+    row.show(ChannelView("a", window=(0, 100)), (0, 100))
+    row.window.value = (20.0, 21.0000000002)  # on its way when the second was told
+    row.window.value = (0.0, 100.0)
+    assert chosen == []
+    row.window.value = (5.0, 100.0)
+    assert chosen == [{"window": (5.0, 100.0)}]
+    monkeypatch.setattr(controls, "_ECHO", 0.0)  # a person, later
+    row.window.value = (20.0, 21.0)
+    assert chosen[1:] == [{"window": (20.0, 21.0)}]
 
 
 def test_a_window_told_again_by_the_browser_stays_automatic(

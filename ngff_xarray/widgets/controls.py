@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import math
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ Changed = Callable[[dict[str, Any]], None]
 MOST_ROWS = 8  # channels whose controls are shown at once
 _BARS = 64  # of a histogram
 _NAME = "120px"
+_ECHO = 1.0  # seconds until a browser has said again what it was told
 
 
 class Quiet:
@@ -138,6 +141,7 @@ class ChannelRow(Quiet):
         self._is_integer = is_integer
         self._changed = changed
         self._shown = (math.inf, math.inf)  # the window that was told last
+        self._told: deque[tuple[float, tuple[float, float]]] = deque(maxlen=8)  # when, and which
         self._is_fresh = True  # the slider does not know its range yet
         self.active = widgets.Checkbox(
             channel.active,
@@ -178,10 +182,16 @@ class ChannelRow(Quiet):
         self.show(channel, channel.window)
 
     def _on_window(self, value: tuple[float, float]) -> None:
-        # a browser says a window again as its steps have it: that is not a person's choice
-        moved = (abs(new - old) for new, old in zip(value, self._shown, strict=True))
-        if max(moved) > self.window.step / 2:
+        # a browser says a window again as its steps have it, perhaps after another one was told:
+        # that is not a person's choice
+        now = time.monotonic()
+        lately = [window for when, window in self._told if now - when < _ECHO]
+        if all(self._differ(value, window) for window in (self._shown, *lately)):
             self._changed({"window": tuple(value)})
+
+    def _differ(self, value: tuple[float, float], window: tuple[float, float]) -> bool:
+        moved = (abs(new - old) for new, old in zip(value, window, strict=True))
+        return max(moved) > float(self.window.step) / 2
 
     def show(self, channel: ChannelView, window: tuple[float, float] | None) -> None:
         """Show how the channel is drawn, and with which window, where that is known."""
@@ -217,6 +227,8 @@ class ChannelRow(Quiet):
             window.min = low
             window.max = high
             window.step = 1 if self._is_integer else float(f"{(high - low) / 1000:.2g}")
+            if tuple(window.value) != (start, end):
+                self._told.append((time.monotonic(), (start, end)))
             window.value = self._shown = (start, end)
 
 
