@@ -17,10 +17,10 @@ import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ngff_xarray.viewing import TileServer, View, World, home_view, make_world, model
+from ngff_xarray.viewing import TileServer, View, World, home_view, make_world, planning
 from ngff_xarray.viewing.encoding import label_runs
 from ngff_xarray.viewing.frames import Frames
-from ngff_xarray.viewing.model import Plan, TileSpec
+from ngff_xarray.viewing.planning import Plan, TileSpec
 from ngff_xarray.viewing.tiles import LabelRuns, Tile
 
 PAINT = 0.020
@@ -78,7 +78,7 @@ class FakeServer:
         self.started: list[TileSpec] = []
 
     def plan(self, view: View) -> Plan:
-        return model.plan(self.world, view)
+        return planning.plan(self.world, view)
 
     def start(self, spec: TileSpec, done: Callable[[Tile], None], *, urgent: bool = False) -> None:
         if spec.content in self.kept:

@@ -20,12 +20,12 @@ from ngff_xarray.viewing import (
     fitted,
     home_view,
     make_world,
-    model,
+    planning,
     scale_bar,
     scale_units,
 )
 from ngff_xarray.viewing.affine import Affine
-from ngff_xarray.viewing.model import Resolution, resolution, tile_size
+from ngff_xarray.viewing.planning import Resolution, resolution, tile_size
 
 numbers = st.floats(-1e6, 1e6)
 lengths = st.floats(1e-3, 1e3)
@@ -138,8 +138,8 @@ def test_coarser_pictures_have_a_higher_rank() -> None:
 def test_a_projection_takes_a_coarser_level_than_would_be_too_much_to_read() -> None:
     world = pyramid(depth=200, dtype="u2")
     view = home_view(world, (2048, 2048)).moved(scale=1.0, center=(2048, 2048))
-    assert {tile.resolution.level for tile in model.plan(world, view).tiles} == {0}
-    projected = model.plan(world, View(**{**vars(view), "projection": "max"}))
+    assert {tile.resolution.level for tile in planning.plan(world, view).tiles} == {0}
+    projected = planning.plan(world, View(**{**vars(view), "projection": "max"}))
     assert {tile.resolution.level for tile in projected.tiles} == {2}
 
 
@@ -180,7 +180,7 @@ def test_the_tiles_of_a_view_cover_it_without_gaps_or_overlaps(
 ) -> None:
     world = turned_world(shape, turn, flip, shear)
     view = home_view(world, size).moved(center=center, scale=scale)
-    tiles = model.plan(world, view).tiles
+    tiles = planning.plan(world, view).tiles
     (layer,) = world.layers
     whole = layer.levels[0].affine()
     for right, down in points:
@@ -244,7 +244,7 @@ def turned_world(shape: tuple[int, int], turn: float, flip: int, shear: float) -
 
 def test_tiles_cover_the_image_to_its_last_pixel() -> None:
     world = make_world(image((700, 1100)))
-    tiles = model.plan(world, home_view(world, (1100, 700))).tiles
+    tiles = planning.plan(world, home_view(world, (1100, 700))).tiles
     assert sum(tile.width * tile.height for tile in tiles) == 700 * 1100
     edges = [tile.bounds for tile in tiles]
     assert min(e[0] for e in edges) == world.extent[0] == -0.5  # type: ignore[index]
@@ -254,7 +254,7 @@ def test_tiles_cover_the_image_to_its_last_pixel() -> None:
 def test_every_nth_pixel_still_covers_the_image_exactly() -> None:
     world = make_world(image((4001, 4002)))
     view = home_view(world, (400, 400))
-    tiles = model.plan(world, view).tiles
+    tiles = planning.plan(world, view).tiles
     bounds = [tile.bounds for tile in tiles]
     left, top, right, bottom = zip(*bounds, strict=True)
     assert (min(left), min(top), max(right), max(bottom)) == pytest.approx(world.extent)
@@ -264,21 +264,21 @@ def test_every_nth_pixel_still_covers_the_image_exactly() -> None:
 def test_the_middle_comes_first() -> None:
     world = make_world(image((4096, 4096)))
     view = home_view(world, (2048, 2048)).moved(center=(2000, 2000), scale=1)
-    first = model.plan(world, view).tiles[0].bounds
+    first = planning.plan(world, view).tiles[0].bounds
     assert first[0] <= 2000 <= first[2]
     assert first[1] <= 2000 <= first[3]
 
 
 def test_a_view_beside_everything_asks_for_nothing() -> None:
     world = make_world(image((100, 100)))
-    assert model.plan(world, home_view(world).moved(center=(1e9, 0))).tiles == ()
+    assert planning.plan(world, home_view(world).moved(center=(1e9, 0))).tiles == ()
 
 
 def test_moving_the_viewport_changes_no_key() -> None:
     world = make_world(image((4096, 4096)))
     view = home_view(world, (500, 500)).moved(scale=1)
     one, other = (
-        {tile.key for tile in model.plan(world, view.moved(center=(x, 2000))).tiles}
+        {tile.key for tile in planning.plan(world, view.moved(center=(x, 2000))).tiles}
         for x in (2000, 2100)
     )
     assert one & other
@@ -304,7 +304,7 @@ def test_what_changes_pixels_changes_the_state(change: Any) -> None:
     labels = image((9, 9)).rename("labels")
     world = make_world(image((4, 9, 9), "zyx"), labels=labels)
     view = home_view(world)
-    before, after = model.plan(world, view), model.plan(world, change(view))
+    before, after = planning.plan(world, view), planning.plan(world, change(view))
     assert before.state != after.state
     assert not {tile.key for tile in before.tiles} & {tile.key for tile in after.tiles}
 
@@ -313,14 +313,14 @@ def test_opacity_of_a_layer_changes_no_pixels() -> None:
     world = make_world(image((9, 9)))
     view = home_view(world)
     dimmed = view.with_layer("image", opacity=0.3)
-    assert model.plan(world, view).state == model.plan(world, dimmed).state
-    assert model.plan(world, dimmed).opacity == (0.3,)
+    assert planning.plan(world, view).state == planning.plan(world, dimmed).state
+    assert planning.plan(world, dimmed).opacity == (0.3,)
 
 
 def test_axes_that_a_layer_does_not_have_do_not_change_it() -> None:
     world = make_world([image((5, 9, 9), "tyx"), image((9, 9)).rename("still")], labels=None)
     view = home_view(world)
-    plans = [model.plan(world, view.at(t=float(t))) for t in (0, 1)]
+    plans = [planning.plan(world, view.at(t=float(t))) for t in (0, 1)]
     contents = [{tile.look.layer.name: tile.content for tile in plan.tiles} for plan in plans]
     assert contents[0]["still"] == contents[1]["still"]
     assert contents[0]["image"] != contents[1]["image"]
@@ -330,9 +330,9 @@ def test_a_layer_is_not_seen_where_it_is_not() -> None:
     short = image((5, 9, 9), "tyx").isel(t=slice(0, 2)).rename("short")
     world = make_world([image((5, 9, 9), "tyx"), short])
     view = home_view(world)
-    assert model.plan(world, view).order == ("image", "short")
-    assert model.plan(world, view.at(t=4.0)).order == ("image",)
-    assert model.plan(world, view.with_layer("image", visible=False)).order == ("short",)
+    assert planning.plan(world, view).order == ("image", "short")
+    assert planning.plan(world, view.at(t=4.0)).order == ("image",)
+    assert planning.plan(world, view.with_layer("image", visible=False)).order == ("short",)
 
 
 # ---- beginnings --------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def test_at_most_eight_of_five_hundred_channels_are_drawn() -> None:
     assert sum(channel.active for channel in layer.channels) == 8
     for channel in layer.channels:
         view = view.with_channel("image", channel.name, active=True)
-    (tile,) = model.plan(world, view).tiles
+    (tile,) = planning.plan(world, view).tiles
     assert len(tile.look.shown.channels) == 8
 
 
@@ -393,26 +393,26 @@ def test_images_without_pixels_have_a_home(shape: tuple[int, int]) -> None:
     view = home_view(world)
     assert world.extent is None
     assert fitted(world, (100, 100)) == ((0.0, 0.0), 1.0)
-    assert model.plan(world, view).tiles == ()
+    assert planning.plan(world, view).tiles == ()
 
 
 def test_a_trillion_pixels_are_a_few_tiles() -> None:
     world = make_world(image((10**6, 10**6)))
     for scale in (1e-3, 1.0, 1e3, 1e6):
         view = home_view(world, (1024, 1024)).moved(scale=scale)
-        assert 1 <= len(model.plan(world, view).tiles) <= 96
+        assert 1 <= len(planning.plan(world, view).tiles) <= 96
 
 
 def test_what_a_slider_asks_for_next() -> None:
     world = make_world(image((2, 3, 9, 9), "tzyx"))
     view = home_view(world)
-    assert [other.place for other in model.neighbours(world, view)] == [
+    assert [other.place for other in planning.neighbours(world, view)] == [
         {"t": 1.0, "z": 1.0},
         {"t": 0.0, "z": 2.0},
         {"t": 0.0, "z": 0.0},
     ]
     projected = View(**{**vars(view), "projection": "max"})
-    assert [other.place["t"] for other in model.neighbours(world, projected)] == [1.0]
+    assert [other.place["t"] for other in planning.neighbours(world, projected)] == [1.0]
 
 
 @pytest.mark.parametrize(

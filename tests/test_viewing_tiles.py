@@ -22,9 +22,9 @@ from servers import CountingServer
 from stores import AXES, write_image
 
 from ngff_xarray import lazy, render
-from ngff_xarray.viewing import Frames, TileServer, View, home_view, make_world, model
+from ngff_xarray.viewing import Frames, TileServer, View, home_view, make_world, planning
 from ngff_xarray.viewing.encoding import MOST_BYTES, encode, fitting_labels, label_runs
-from ngff_xarray.viewing.model import TileSpec
+from ngff_xarray.viewing.planning import TileSpec
 from ngff_xarray.viewing.tiles import Tile
 
 Array = NDArray[Any]
@@ -758,7 +758,7 @@ def test_state_and_tiles_agree_across_servers(opened: Any) -> None:
     (spec,) = server.plan(view).tiles
     server.tile(spec)
     assert other.tiles.get(other.plan(view).tiles[0].content) is not None
-    assert model.plan(server.world, view).state == other.plan(view).state
+    assert planning.plan(server.world, view).state == other.plan(view).state
     other.close()
 
 

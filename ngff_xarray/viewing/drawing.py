@@ -19,7 +19,8 @@ from ngff_xarray.render import Projection
 from ngff_xarray.viewing.affine import Affine
 from ngff_xarray.viewing.cache import Loader, Lru
 from ngff_xarray.viewing.layers import Layer, LayerLevel
-from ngff_xarray.viewing.model import ChannelView, LabelView, TileSpec
+from ngff_xarray.viewing.model import ChannelView, LabelView
+from ngff_xarray.viewing.planning import TileSpec
 from ngff_xarray.viewing.sources import Array, Reader, check_affordable
 
 RGBPixels = NDArray[np.uint8]

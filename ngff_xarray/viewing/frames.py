@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from ngff_xarray.viewing.encoding import MOST_BYTES
-from ngff_xarray.viewing.model import Plan, TileSpec, View
+from ngff_xarray.viewing.model import View
+from ngff_xarray.viewing.planning import Plan, TileSpec
 from ngff_xarray.viewing.tiles import LabelRuns, Tile
 from ngff_xarray.viewing.workers import Clock, Timer
 

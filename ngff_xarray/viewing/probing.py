@@ -16,7 +16,8 @@ from ngff_xarray.render import Projection
 from ngff_xarray.text import printable
 from ngff_xarray.viewing.drawing import Painter, Part
 from ngff_xarray.viewing.layers import Layer, LayerLevel, World
-from ngff_xarray.viewing.model import LayerView, View, resolution
+from ngff_xarray.viewing.model import LayerView, View
+from ngff_xarray.viewing.planning import resolution
 
 _CHEAP_CHUNK = 2**24  # bytes of a chunk that is read for the value of one pixel
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ngff_xarray.viewing.affine import Affine
 from ngff_xarray.viewing.drawing import Painter
-from ngff_xarray.viewing.model import Plan, TileSpec, View
+from ngff_xarray.viewing.model import View
+from ngff_xarray.viewing.planning import Plan, TileSpec
 
 _MOST_PIXELS = 2**26
 

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.text import printable
-from ngff_xarray.viewing import model, probing
+from ngff_xarray.viewing import planning, probing
 from ngff_xarray.viewing.cache import Lru
 from ngff_xarray.viewing.drawing import Painter, Window, run_starts
 from ngff_xarray.viewing.encoding import encode, fitting_labels, label_runs
 from ngff_xarray.viewing.layers import Layer, World
-from ngff_xarray.viewing.model import Plan, TileSpec, View
+from ngff_xarray.viewing.model import View
+from ngff_xarray.viewing.planning import Plan, TileSpec
 from ngff_xarray.viewing.screenshot import screenshot
 from ngff_xarray.viewing.sources import Reader
 from ngff_xarray.viewing.workers import AFTERWARDS, IDLE, URGENT, WANTED, Job, Workers
@@ -147,7 +148,7 @@ class TileServer:
 
     def plan(self, view: View) -> Plan:
         """Return the tiles that a view consists of; nothing is read."""
-        return model.plan(self.world, view)
+        return planning.plan(self.world, view)
 
     # ---- tiles -----------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class TileServer:
 
     def prefetch(self, view: View) -> None:
         """Draw what a slider may ask for next, one tile after another, while nothing is wanted."""
-        for other in model.neighbours(self.world, view):
+        for other in planning.neighbours(self.world, view):
             tiles = self.plan(other).tiles
             for spec in tiles if len(tiles) <= _MOST_PREFETCHED else ():
                 if not self.has(spec):
