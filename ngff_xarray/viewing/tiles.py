@@ -113,10 +113,10 @@ class TileServer:
     Examples
     --------
     >>> import xarray as xr
-    >>> from ngff_xarray.viewing.layers import make_world
+    >>> from ngff_xarray.viewing import home_view, make_world
     >>> world = make_world(xr.DataArray(np.zeros((40, 60), "u1"), dims=("y", "x")))
     >>> server = TileServer(world)
-    >>> plan = server.plan(model.home_view(world))
+    >>> plan = server.plan(home_view(world))
     >>> tile = server.tile(plan.tiles[0])
     >>> tile.format, tile.spec.width, tile.spec.height
     ('jpeg', 60, 40)
