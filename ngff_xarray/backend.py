@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xarray.backends import BackendEntrypoint
 
-from ngff_xarray.urls import is_url, local_path
+from ngff_xarray.urls import is_url, is_zip, local_path
 
 if TYPE_CHECKING:
     import xarray as xr
 
 # endings that a zarr store, and a directory served over HTTP, can have
-_ZARR_LIKE = re.compile(r"(zarr[^/]*|/[^/.]+|/\d+\.\d+)/*$", re.IGNORECASE)
+_ZARR_LIKE = re.compile(r"(zarr[^/]*|\.ozx|/[^/.]+|/\d+\.\d+)/*$", re.IGNORECASE)
 
 
 _DECODING = (
@@ -44,6 +44,10 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         "level",
         "group",
         "storage_options",
+        "missing",
+        "timeout",
+        "connections",
+        "trust",
         "wells",
         "multiscale",
         *_DECODING,
@@ -82,6 +86,10 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        missing: Literal["fill", "raise"] = "fill",
+        timeout: float = 60,
+        connections: int = 64,
+        trust: bool = False,
         wells: Sequence[str] | Literal["all"] | None = None,
         multiscale: int | str = 0,
         **decoding: Any,
@@ -90,14 +98,17 @@ class NgffBackendEntrypoint(BackendEntrypoint):
 
         A plate opens to its wells; ``wells=["B/3"]`` or ``wells="all"`` opens these to their
         pixels. ``multiscale`` is the number or name of an image in a group that holds several.
+        ``storage_options`` (credentials and the like, as of fsspec), ``missing``, ``timeout``,
+        ``connections`` and ``trust`` say how to read: see `ngff_xarray.storage.Access`.
         """
         _check_decoding(decoding)
         from ngff_xarray.read import open_tree
+        from ngff_xarray.storage import Access
 
         return open_tree(
             filename_or_obj,
             group=group,
-            storage_options=storage_options,
+            access=Access(storage_options or {}, missing, timeout, connections, trust),
             drop_variables=drop_variables,
             wells=wells,
             multiscale=multiscale,
@@ -116,6 +127,10 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         level: Any = 0,
         group: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        missing: Literal["fill", "raise"] = "fill",
+        timeout: float = 60,
+        connections: int = 64,
+        trust: bool = False,
         multiscale: int | str = 0,
         **decoding: Any,
     ) -> xr.Dataset:
@@ -126,11 +141,12 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         _check_decoding(decoding)
         from ngff_xarray.ops import level_dataset
         from ngff_xarray.read import open_tree
+        from ngff_xarray.storage import Access
 
         tree = open_tree(
             filename_or_obj,
             group=group,
-            storage_options=storage_options,
+            access=Access(storage_options or {}, missing, timeout, connections, trust),
             drop_variables=drop_variables,
             labels=False,
             multiscale=multiscale,
@@ -143,7 +159,7 @@ def _check_decoding(options: Mapping[str, Any]) -> None:
     if unknown:
         raise TypeError(
             f"unexpected option {unknown[0]!r}; the engine takes drop_variables, level, group, "
-            "storage_options, wells and multiscale"
+            "storage_options, missing, timeout, connections, trust, wells and multiscale"
         )
 
 
@@ -155,7 +171,8 @@ def _may_be_zarr(source: Any) -> bool:
         path = local_path(source)
         if is_url(path):
             return _ZARR_LIKE.search(re.split(r"[?#]", path)[0]) is not None
-        return Path(path).expanduser().is_dir() or _named_ome(path)
+        found = Path(path).expanduser()
+        return found.is_dir() or _named_ome(path) or (is_zip(path) and found.is_file())
     module = type(source).__module__.partition(".")[0]
     return module == "zarr" or any(
         base.__module__.startswith("zarr.") for base in type(source).__mro__
@@ -164,4 +181,4 @@ def _may_be_zarr(source: Any) -> bool:
 
 def _named_ome(source: Any) -> bool:
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
-    return str(name).rstrip("/").lower().endswith(".ome.zarr")
+    return str(name).rstrip("/").lower().endswith((".ome.zarr", ".ome.zarr.zip", ".ozx"))

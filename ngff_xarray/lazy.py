@@ -17,6 +17,7 @@ from ngff_xarray import geometry
 from ngff_xarray.errors import NgffError, StoreError
 from ngff_xarray.model import Image, Level
 from ngff_xarray.spec import omero
+from ngff_xarray.storage import concurrency_of
 from ngff_xarray.store import MAX_SHOWN, reason
 from ngff_xarray.text import printable
 from ngff_xarray.transforms import Transformation
@@ -152,12 +153,24 @@ def _chunk_sizes(array: zarr.Array[Any], regular: str, irregular: str) -> Any:
 def _named(array: zarr.Array[Any]) -> Iterator[None]:
     """Name the array whose pixels cannot be read; codecs and stores raise whatever they do."""
     try:
-        yield
+        with concurrency_of(array.store_path.store):
+            yield
     except (NgffError, IndexError, MemoryError):
         raise
     except Exception as error:
+        inner = _first_of_ours(error)
+        if inner is not None:
+            raise inner from error
         where = printable(array.store_path, MAX_SHOWN)
         raise StoreError(f"{where}: pixels cannot be read: {reason(error)}") from error
+
+
+def _first_of_ours(error: BaseException) -> NgffError | None:
+    """Return the error of a store that zarr wrapped into a group of what went wrong at once."""
+    if isinstance(error, NgffError):
+        return error
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next((found for each in inside if (found := _first_of_ours(each))), None)
 
 
 class _ZarrArray(BackendArray):

@@ -16,6 +16,7 @@ from ngff_xarray.errors import Issue, MetadataError, NgffError, StoreError
 from ngff_xarray.model import Collection, Fields, Image, Plate, Scene
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_relative
+from ngff_xarray.storage import Access, Guarded
 from ngff_xarray.store import Document, Group, Source, ZarrFormat
 from ngff_xarray.text import printable
 
@@ -129,14 +130,15 @@ def _name(place: Source) -> str:
 
 def _writable(place: Source) -> Store:
     """Return the store of a place for writing; only one that we opened is opened again."""
-    if "http" in getattr(getattr(place.store, "fs", None), "protocol", ()):
+    found = place.store.store if isinstance(place.store, Guarded) else place.store
+    if "http" in getattr(getattr(found, "fs", None), "protocol", ()):
         raise StoreError(f"{_name(place)}: cannot be written: it is read from a web server")
-    if not place.store.read_only:
-        return place.store
+    if not found.read_only:
+        return found
     if not place.reopens:
         raise StoreError(f"{_name(place)}: the store is read-only: open it with mode='a'")
     try:
-        return place.store.with_read_only(read_only=False)
+        return found.with_read_only(read_only=False)
     except NotImplementedError as error:
         raise StoreError(f"{_name(place)}: this kind of store cannot be written") from error
 
@@ -180,7 +182,7 @@ def repair(
     >>> repair(sample("cell")).changes
     ()
     """
-    place, found = store.open_group(source, group=group, storage_options=storage_options)
+    place, found = store.open_group(source, group=group, access=Access(storage_options or {}))
     return repair_group(place, found)
 
 

@@ -35,6 +35,7 @@ from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.systems import parse_system
 from ngff_xarray.spec.transformations import parameter_paths
 from ngff_xarray.spec.values import is_relative
+from ngff_xarray.storage import Access
 from ngff_xarray.store import (
     Document,
     Group,
@@ -93,7 +94,7 @@ def open_tree(
     source: Any,
     *,
     group: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
+    access: Access | None = None,
     drop_variables: str | Iterable[str] | None = None,
     labels: bool = True,
     wells: Wells = None,
@@ -107,8 +108,8 @@ def open_tree(
         A path, a URL, or a zarr group or store.
     group
         The group to open, where it is not the root: a series (``"0"``), a well (``"B/3"``).
-    storage_options
-        For fsspec, where the source is a URL.
+    access
+        How to read the store.
     drop_variables
         Names of variables to leave out of every node.
     labels
@@ -132,7 +133,7 @@ def open_tree(
     NgffError
         If it is no OME-Zarr, or one that cannot be read.
     """
-    place, found = open_group(source, group=group, storage_options=storage_options)
+    place, found = open_group(source, group=group, access=access)
     opening = Opening(labels=labels, wells=wells, multiscale=multiscale)
     return tree_of(run(open_nodes(place, found, opening)), drop_variables)
 

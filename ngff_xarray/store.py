@@ -16,17 +16,19 @@ import zarr
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, StorePath
+from zarr.storage import LocalStore, ObjectStore, StorePath
 
 from ngff_xarray.errors import (
     Issue,
     MetadataError,
+    NgffError,
     NotOmeError,
     StoreError,
     StoreNotFoundError,
 )
+from ngff_xarray.storage import Access, DeniedError, Guarded, ZipStore, open_store
 from ngff_xarray.text import printable
-from ngff_xarray.urls import is_url, local_path
+from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -81,19 +83,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return sync(coroutine)
 
 
-def open_source(
-    source: Any, *, group: str | None = None, storage_options: Mapping[str, Any] | None = None
-) -> Source:
+def open_source(source: Any, *, group: str | None = None, access: Access | None = None) -> Source:
     """Return the place in a store that a user means. Nothing is read yet.
 
     Parameters
     ----------
     source
-        A path, a URL, or a zarr group or store.
+        A path or URL, also of a zip file; a zarr group or store, or a store of obstore.
     group
         A group below it.
-    storage_options
-        For fsspec, where the source is a URL.
+    access
+        How to read it.
 
     Raises
     ------
@@ -102,46 +102,60 @@ def open_source(
     StoreError
         If no store can be made of it.
     """
-    place = _open_source(source, dict(storage_options or {}))
+    access = access or Access()
+    place = _open_source(source, access)
+    if access.missing == "raise" and not isinstance(place.store, Guarded):
+        place = replace(place, store=Guarded(place.store, place.url, access))
     below = (group or "").strip("/")
     return place.child(below) if below else place
 
 
-def _open_source(source: Any, storage_options: dict[str, Any]) -> Source:
+def _open_source(source: Any, access: Access) -> Source:
     if isinstance(source, zarr.Group):
         source = source.store_path
     if isinstance(source, StorePath):
         return Source(source.store, source.path, str(source))
     if isinstance(source, Store):
         return Source(source, "", str(source))
+    if type(source).__module__.startswith("obstore."):
+        place = printable(source, MAX_SHOWN)
+        return Source(Guarded(ObjectStore(source, read_only=True), place, access), "", place)
     if not isinstance(source, str | os.PathLike):
         raise StoreError(
             f"cannot open {type(source).__name__}: expected a path, a URL, or a zarr group or store"
         )
     text = local_path(os.fspath(source))
-    if not is_url(text):
-        # absolute: arrays are read later, perhaps from another working directory
-        path = Path(text).expanduser().absolute()
-        if not path.exists():
-            raise StoreNotFoundError(f"no such file or directory: {text}")
-        return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
-    url = text.rstrip("/")
-    try:
-        store = FsspecStore.from_url(url, storage_options=storage_options, read_only=True)
-    except (ImportError, ValueError, OSError) as error:
-        raise StoreError(f"cannot open {url}: {error}") from error
-    return Source(store, "", url, reopens=True)
+    return _remote(text.rstrip("/"), access) if is_url(text) else _local(text)
 
 
-def open_target(target: Any, *, storage_options: Mapping[str, Any] | None = None) -> Source:
+def _remote(url: str, access: Access) -> Source:
+    shown = without_secrets(url)
+    if is_zip(url):
+        folder, _, name = url.rpartition("/")
+        return Source(ZipStore(open_store(folder, access), name, shown), "", shown)
+    return Source(open_store(url, access), "", shown, reopens=True)
+
+
+def _local(text: str) -> Source:
+    # absolute: arrays are read later, perhaps from another working directory
+    path = Path(text).expanduser().absolute()
+    if not path.exists():
+        raise StoreNotFoundError(f"no such file or directory: {text}")
+    if is_zip(text) and path.is_file():
+        beside = LocalStore(path.parent, read_only=True)
+        return Source(ZipStore(beside, path.name, str(path)), "", str(path))
+    return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
+
+
+def open_target(target: Any, *, access: Access | None = None) -> Source:
     """Return the place in a store that a user wants to write to. Nothing is written yet.
 
     Parameters
     ----------
     target
         A path, a URL, or a zarr group or store.
-    storage_options
-        For fsspec, where the target is a URL.
+    access
+        Its credentials, where it is a URL.
 
     Raises
     ------
@@ -154,12 +168,8 @@ def open_target(target: Any, *, storage_options: Mapping[str, Any] | None = None
             path = Path(text).expanduser().absolute()
             return Source(LocalStore(path), "", str(path))
         url = text.rstrip("/")
-        try:
-            made = FsspecStore.from_url(url, storage_options=dict(storage_options or {}))
-        except (ImportError, ValueError, OSError) as error:
-            raise StoreError(f"cannot write to {url}: {error}") from error
-        return Source(made, "", url)
-    place = _open_source(target, {})
+        return Source(open_store(url, access or Access(), write=True), "", without_secrets(url))
+    place = _open_source(target, access or Access())
     if place.store.read_only:
         raise StoreError(f"{place.url}: the store is read-only: open it with mode='a'")
     return place
@@ -234,7 +244,9 @@ async def fetch_group(source: Source, zarr_format: ZarrFormat | None = None) -> 
         return await _FETCH[zarr_format](source)
     try:
         found = await _fetch_group_v3(source)
-    except StoreError:
+    except StoreError as error:
+        if isinstance(source.store, Guarded) and not isinstance(error, DeniedError):
+            raise
         # a bucket that does not list its keys answers 403 for one that is not there
         found = await _fetch_group_v2(source, consolidated=True)
         if found is None:
@@ -352,6 +364,8 @@ async def _fetch(source: Source, name: str, part: ByteRequest | None = None) -> 
     key = _join(source.path, name)
     try:
         return await source.store.get(key, default_buffer_prototype(), part)
+    except NgffError:
+        raise
     except Exception as error:
         where = printable(source.url, MAX_SHOWN)
         raise StoreError(f"{where}: cannot read {name}: {reason(error)}") from error
@@ -435,41 +449,52 @@ def _join(*parts: str) -> str:
 
 
 class _RecentLook:
-    """Keeps what was just looked at for the opening that follows; each look serves once."""
+    """Keeps what came of a look for the opening that follows; each look serves once."""
 
     def __init__(self, seconds: float = 5.0) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._looks: dict[tuple[str, int], tuple[float, Source, Group]] = {}
+        self._looks: dict[tuple[str, int], tuple[float, tuple[Source, Group] | NgffError]] = {}
 
-    def put(self, key: str, source: Source, group: Group) -> None:
+    def put(self, key: str, found: tuple[Source, Group] | NgffError) -> None:
         now = time.monotonic()
         with self._lock:
             self._looks = {k: v for k, v in self._looks.items() if now - v[0] < self._seconds}
-            self._looks[key, threading.get_ident()] = (now, source, group)
+            self._looks[key, threading.get_ident()] = (now, found)
 
     def take(self, key: str) -> tuple[Source, Group] | None:
         with self._lock:
-            found = self._looks.pop((key, threading.get_ident()), None)
-        if found is None or time.monotonic() - found[0] >= self._seconds:
+            when, found = self._looks.pop((key, threading.get_ident()), (0.0, None))
+        if time.monotonic() - when >= self._seconds:
             return None
-        return found[1], found[2]
+        if isinstance(found, NgffError):
+            raise found
+        return found
 
 
 _recent = _RecentLook()
 
 
 def look_ahead(source: Any, wanted: Callable[[Document], bool]) -> Group | None:
-    """Return what the group at a user's source says; keep it for `open_group` if it is wanted."""
+    """Return what the group at a user's source says; keep it for `open_group` if it is wanted.
+
+    A store that could not be reached is not asked again by the opening either.
+    """
     place = open_source(source)
-    group = look(place)
-    if group is not None and isinstance(source, str | os.PathLike) and wanted(group.attributes):
-        _recent.put(os.fspath(source), place, group)
+    key = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    try:
+        group = look(place)
+    except StoreError as error:
+        if key is not None:
+            _recent.put(key, error)
+        raise
+    if group is not None and key is not None and wanted(group.attributes):
+        _recent.put(key, (place, group))
     return group
 
 
 def open_group(
-    source: Any, *, group: str | None = None, storage_options: Mapping[str, Any] | None = None
+    source: Any, *, group: str | None = None, access: Access | None = None
 ) -> tuple[Source, Group]:
     """Return a place and what the group there says; a look just taken is not taken again.
 
@@ -482,10 +507,11 @@ def open_group(
     StoreError
         If the store cannot be read.
     """
-    recent = _recent.take(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
-    if recent is not None and not group and not storage_options:
-        return recent
-    place = open_source(source, group=group, storage_options=storage_options)
+    if isinstance(source, str | os.PathLike) and not group and access in (None, Access()):
+        recent = _recent.take(os.fspath(source))
+        if recent is not None:
+            return recent
+    place = open_source(source, group=group, access=access)
     return place, require_group(place, look(place))
 
 

@@ -14,6 +14,7 @@ from ngff_xarray.errors import Issue, MetadataError, NotOmeError, UnsupportedErr
 from ngff_xarray.model import Json
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 
 # what callers may say that a document is -> what the specification's reader calls it
@@ -197,7 +198,7 @@ def validate(
     if isinstance(source, Mapping):
         return validate_document(source, kind=kind, version=version)
     _check_names(kind, version)
-    place, found = store.open_group(source, group=group, storage_options=storage_options)
+    place, found = store.open_group(source, group=group, access=Access(storage_options or {}))
     return validate_group(place, found, kind=kind)
 
 

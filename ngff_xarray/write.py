@@ -26,6 +26,7 @@ from ngff_xarray.image import Obj
 from ngff_xarray.lazy import PARAMETERS, Coordinates
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.spec.documents import Content
+from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 
 _CHUNK = 256  # the longest side of a chunk along y and x, where nothing else is known
@@ -82,7 +83,7 @@ def to_zarr(
     obj = world.restored(obj)
     writing = _Writing(version, lossy)
     _check(obj, writing)
-    place = store.open_target(target, storage_options=storage_options)
+    place = store.open_target(target, access=Access(storage_options or {}))
     if store.is_taken(place):
         raise StoreError(f"{place.url}: there is something already: give another path")
     try:

@@ -40,6 +40,12 @@ OMERO = {
 }
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once."""
+    monkeypatch.setattr("ngff_xarray.storage.guarded._FIRST_PAUSE", 0.001)
+
+
 @pytest.fixture(params=["0.4", "0.5"])
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)

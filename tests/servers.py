@@ -179,6 +179,11 @@ class CountingServer:
         The requests answered so far, in the order of their answers.
     failures
         Status to answer instead, by path as in `Request.path`, e.g. ``{"/zarr.json": 503}``.
+    faults
+        What goes wrong with the next requests of a path, one after another: a status, or
+        ``"reset"`` (the connection), ``"short"`` (half of the body), ``"hang"`` (no answer),
+        ``"page"`` (of HTML instead), ``"whole"`` (whatever range was asked for), ``"to URL"`` (a
+        redirection). Then all is well again. A path of ``"*"`` is every path.
 
     Examples
     --------
@@ -193,6 +198,7 @@ class CountingServer:
         self.root = root.resolve()
         self.latency = latency
         self.failures: dict[str, int] = {}
+        self.faults: dict[str, list[int | str]] = {}
         self.requests: list[Request] = []
         self._conversations: set[asyncio.Task[None]] = set()
 
@@ -278,7 +284,10 @@ class CountingServer:
         start = time.perf_counter()
         await reader.readexactly(ask.body_length)
         await asyncio.sleep(self.latency)
-        answer = self._answer(ask)
+        fault = self._next_fault(ask.path) if ask.method == "GET" else None
+        if fault == "hang":
+            await asyncio.sleep(3600)
+        answer = self._answer(ask, fault)
         self.requests.append(
             Request(
                 method=ask.method,
@@ -290,11 +299,29 @@ class CountingServer:
                 end=time.perf_counter(),
             )
         )
-        writer.write(answer.encode(closes=ask.closes))
+        if fault == "reset":
+            writer.transport.abort()
+            return False
+        encoded = answer.encode(closes=ask.closes)
+        if fault == "short":
+            encoded = encoded[: len(encoded) - len(answer.body) // 2 - 1]
+        writer.write(encoded)
         await writer.drain()
-        return not ask.closes
+        return not ask.closes and fault != "short"
 
-    def _answer(self, ask: _Ask) -> _Answer:
+    def _next_fault(self, path: str) -> int | str | None:
+        planned = self.faults.get(path) or self.faults.get("*")
+        return planned.pop(0) if planned else None
+
+    def _answer(self, ask: _Ask, fault: int | str | None) -> _Answer:
+        if isinstance(fault, int):
+            return _Answer(fault, {})
+        if fault == "page":
+            return _Answer(HTTPStatus.OK, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n<p>no")
+        if fault == "whole":
+            ask.headers.pop("range", None)
+        if fault and fault.startswith("to "):
+            return _Answer(HTTPStatus.FOUND, {"Location": fault[3:]})
         if ask.path in self.failures:
             return _Answer(self.failures[ask.path], {})
         if ask.method not in {"GET", "HEAD"}:

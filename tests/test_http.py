@@ -10,7 +10,7 @@ import xarray as xr
 from servers import CountingServer
 from stores import write_image, write_plain
 
-from ngff_xarray.errors import MetadataError, StoreError, StoreNotFoundError
+from ngff_xarray.errors import StoreError, StoreNotFoundError
 
 LATENCY = 0.05  # seconds: long enough that concurrent requests overlap
 
@@ -130,7 +130,7 @@ def test_a_refused_level_is_an_error_and_refused_labels_an_issue(
     tree = xr.open_datatree(f"{server.url}/{scan.name}")
     assert [issue.path for issue in tree.ngff.issues] == ["labels"]
     server.failures[f"/{scan.name}/1/{level}"] = 403
-    with pytest.raises(StoreError, match=r"/1: cannot read"):
+    with pytest.raises(StoreError, match=r"cannot read 1/"):
         xr.open_datatree(f"{server.url}/{scan.name}")
 
 
@@ -146,7 +146,7 @@ def test_a_page_instead_of_metadata(tmp_path: Path, server: CountingServer) -> N
     folder = tmp_path / "page.ome.zarr"
     folder.mkdir()
     (folder / "zarr.json").write_text("<html>please log in</html>")
-    with pytest.raises(MetadataError, match="is no JSON"):
+    with pytest.raises(StoreError, match="answered with a page of HTML"):
         xr.open_datatree(f"{server.url}/page.ome.zarr")
 
 

@@ -1,0 +1,13 @@
+"""A path, a URL or another library's store -> a zarr store that tells the truth about a network.
+
+`open_store` is the one function for every place. What it opens on a network retries what may
+succeed, gives up after a time, and never lets an error pass for a chunk that is not there.
+"""
+
+from ngff_xarray.storage.access import Access
+from ngff_xarray.storage.concurrency import concurrency_of
+from ngff_xarray.storage.guarded import DeniedError, Guarded
+from ngff_xarray.storage.opening import open_store
+from ngff_xarray.storage.zips import ZipStore
+
+__all__ = ["Access", "DeniedError", "Guarded", "ZipStore", "concurrency_of", "open_store"]

@@ -1,0 +1,208 @@
+"""A store behind a network: retries, a deadline, and answers that are looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from ngff_xarray.errors import StoreError
+from ngff_xarray.storage.access import Access
+from ngff_xarray.storage.faults import Fault, RemoteAnswerError, fault_of
+from ngff_xarray.text import printable
+
+_MOST_TRIES = 8
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata", "METADATA.ome.xml")
+_PAGE = (b"<!doctype html", b"<html")
+
+
+class DeniedError(StoreError, PermissionError):
+    """A store refuses to be read."""
+
+
+class Guarded(Store):
+    """A store for reading that tells a key that is not there from one that cannot be had.
+
+    What a passing fault stopped (429, 5xx, a lost connection, a short body) is asked for again,
+    later and later, until a deadline; then an error names the key, the place and the last fault.
+    Answers longer than what was asked for, and pages of HTML, are no content.
+
+    Parameters
+    ----------
+    store
+        The store to read.
+    place
+        What people know it by.
+    access
+        How patient to be, and what a missing chunk stands for.
+    hint
+        What to say where reading is not permitted.
+    """
+
+    def __init__(self, store: Store, place: str, access: Access, *, hint: str = "") -> None:
+        super().__init__(read_only=True)
+        self.store, self.place, self.access, self.hint = store, place, access, hint
+        self._gates: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_gates"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._gates = weakref.WeakKeyDictionary()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Guarded) and self.store == other.store
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __str__(self) -> str:
+        return self.place
+
+    def __repr__(self) -> str:
+        return f"Guarded({self.place!r})"
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return what stands under a key, or None if there is no such key.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be had, or is not there and ``missing="raise"``.
+        """
+        found = await self._tried(key, prototype, byte_range)
+        if found is None and self.access.missing == "raise" and not _is_metadata(key):
+            raise StoreError(f"{self._named(key)}: this chunk is not in the store")
+        return found
+
+    async def _tried(
+        self, key: str, prototype: BufferPrototype, part: ByteRequest | None
+    ) -> Buffer | None:
+        end = time.monotonic() + self.access.timeout
+        tries, before = 0, ""
+        while True:
+            tries += 1
+            try:
+                async with self._gate():
+                    left = max(end - time.monotonic(), 0.001)
+                    # one request that hangs must leave time for another
+                    async with asyncio.timeout(left if tries > 1 else left / 2):
+                        found = await self.store.get(key, prototype, part)
+                _check(found, part, key)
+            except Exception as error:  # whatever the libraries below raise
+                fault = fault_of(error)
+                pause = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
+                pause *= random.uniform(0.5, 1.0)  # not all at once again
+                is_last = tries >= _MOST_TRIES or time.monotonic() + pause >= end
+                if is_last or not fault.is_passing:
+                    if before not in ("", fault.text):
+                        fault = replace(fault, text=f"{fault.text}; before that, {before}")
+                    self._give_up(key, fault, tries, error)
+                before = fault.text
+                await asyncio.sleep(pause)
+            else:
+                return found
+
+    def _gate(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        gate = self._gates.get(loop)
+        if gate is None:
+            gate = self._gates[loop] = asyncio.Semaphore(self.access.connections)
+        return gate
+
+    def _give_up(self, key: str, fault: Fault, tries: int, error: Exception) -> NoReturn:
+        times = f" ({tries} tries)" if tries > 1 else ""
+        kind = DeniedError if fault.is_denied else StoreError
+        hint = f": {self.hint}" if fault.is_denied and self.hint else ""
+        raise kind(f"{self._named(key)}: {fault.text}{times}{hint}") from error
+
+    def _named(self, key: str) -> str:
+        return f"{printable(self.place, 500)}: cannot read {printable(key, 300)}"
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Return several parts of keys."""
+        return await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges))
+
+    async def exists(self, key: str) -> bool:
+        """Tell whether there is a key."""
+        return await self.store.exists(key)
+
+    # ---- what else a store can do ----------------------------------------------------------
+
+    @property
+    def supports_writes(self) -> bool:
+        """It is for reading."""
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        """It is for reading."""
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        """Whether keys can be listed, if the server lets us."""
+        return self.store.supports_listing
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse."""
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        """Refuse."""
+        self._check_writable()
+
+    def list(self) -> AsyncIterator[str]:
+        """Return all keys."""
+        return self.store.list()
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Return the keys that begin so."""
+        return self.store.list_prefix(prefix)
+
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Return the names below a prefix."""
+        return self.store.list_dir(prefix)
+
+
+def _is_metadata(key: str) -> bool:
+    return key.rpartition("/")[2] in _METADATA
+
+
+def _check(found: Buffer | None, part: ByteRequest | None, key: str) -> None:
+    """Refuse what cannot be the content that was asked for."""
+    if found is None:
+        return
+    most = None
+    if isinstance(part, RangeByteRequest):
+        most = part.end - part.start
+    elif isinstance(part, SuffixByteRequest):
+        most = part.suffix
+    if most is not None and len(found) > most:
+        raise RemoteAnswerError(
+            f"the server ignores ranges: it sent {len(found)} bytes where {most} were asked for"
+        )
+    if isinstance(part, RangeByteRequest) and part.start and len(found) < part.end - part.start:
+        raise RemoteAnswerError(
+            f"the server sent {len(found)} of {part.end - part.start} bytes: the object ends early"
+        )
+    beginning = found[:64].to_bytes().lstrip().lower()
+    if beginning.startswith(_PAGE) and not key.endswith((".html", ".htm")):
+        raise RemoteAnswerError("the server answered with a page of HTML")
