@@ -19,6 +19,7 @@ from zarr.abc.store import (
     SuffixByteRequest,
 )
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore
 
 from ngff_xarray.errors import StoreError
 from ngff_xarray.text import printable
@@ -29,7 +30,8 @@ _MOST_ENTRIES = 2**22
 _MOST_INFLATED = 2**30  # bytes of one deflated entry
 _LOCAL = struct.Struct("<4s5H3I2H")  # the header before an entry's data
 _SLACK = 128  # bytes that an entry's local header may be longer than its name
-_END = b"PK\x05\x06"
+_END, _END64 = b"PK\x05\x06", b"PK\x06\x06"
+_END64_SIZE, _LOCATOR = 56, 20  # bytes of the record of ZIP64, and of what says where it is
 
 
 class ZipStore(Store):
@@ -83,7 +85,7 @@ class ZipStore(Store):
         return self._entries
 
     async def _read_directory(self) -> dict[str, zipfile.ZipInfo]:
-        tail = await self._bytes(SuffixByteRequest(_TAIL))
+        tail = await self._bytes(self._end())
         if tail is None:
             raise StoreError(f"{self.place}: there is no such file")
         listed = _listed(tail, self.place)
@@ -96,6 +98,13 @@ class ZipStore(Store):
             raise StoreError(f"{self.place}: the directory of this zip file is damaged")
         self._size = listed.size
         return _checked(listed.entries, self.place)
+
+    def _end(self) -> ByteRequest:
+        if isinstance(self.store, LocalStore):  # which knows no end longer than a file
+            path = self.store.root / self.key
+            size = path.stat().st_size if path.exists() else 0
+            return RangeByteRequest(max(0, size - _TAIL), size)
+        return SuffixByteRequest(_TAIL)
 
     async def _bytes(self, part: ByteRequest) -> bytes | None:
         found = await self.store.get(self.key, default_buffer_prototype(), part)
@@ -233,22 +242,32 @@ class _Listing:
 
 def _listed(tail: bytes, place: str) -> _Listing | range:
     """Return what the end of a zip file lists, or where its directory is."""
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) < at + 22:
+    at = end = _end_of_directory(tail)
+    if at < 0:
         raise StoreError(f"{place}: this is no zip file, or its end is missing")
     size, offset = struct.unpack_from("<II", tail, at + 12)
-    before = tail.rfind(b"PK\x06\x06", 0, at)  # of ZIP64, which has larger numbers
-    if before >= 0 and 0xFFFFFFFF in (size, offset):
+    before = at - _LOCATOR - _END64_SIZE
+    if before >= 0 and tail[before : before + 4] == _END64:  # of ZIP64, which has larger numbers
         size, offset = struct.unpack_from("<QQ", tail, before + 40)
         at = before
     start = at - size  # of the directory, in what we have
     if start < 0:
         return range(offset, offset + size + len(tail) - at)
     try:
-        with zipfile.ZipFile(_Tail(tail[start:], offset)) as archive:
+        # without the comment, which may hold what looks like an end
+        with zipfile.ZipFile(_Tail(tail[start : end + 20] + bytes(2), offset)) as archive:
             return _Listing(archive.infolist(), offset + len(tail) - start)
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
         raise StoreError(f"{place}: this zip file cannot be read: {error}") from error
+
+
+def _end_of_directory(tail: bytes) -> int:
+    """Return where the record at the end begins, which is as long as it says; -1 if nowhere."""
+    at = len(tail)
+    while (at := tail.rfind(_END, 0, at)) >= 0:
+        if len(tail) >= at + 22 == len(tail) - int.from_bytes(tail[at + 20 : at + 22], "little"):
+            return at
+    return -1
 
 
 def _checked(listed: list[zipfile.ZipInfo], place: str) -> dict[str, zipfile.ZipInfo]:
