@@ -263,9 +263,17 @@ async def _fetch_group_v3(source: Source) -> Group | None:
 async def _fetch_group_v2(source: Source, consolidated: bool = False) -> Group | None:
     attributes, documents = await asyncio.gather(
         fetch_json(source, ".zattrs"),
-        fetch_json(source, ".zmetadata") if consolidated else _nothing(),
+        _fetch_optional(source, ".zmetadata") if consolidated else _nothing(),
     )
     return None if attributes is None else Group(2, attributes, _documents(documents))
+
+
+async def _fetch_optional(source: Source, name: str) -> Document | None:
+    """Return a document that a store can do without: refused is as good as not there."""
+    try:
+        return await fetch_json(source, name)
+    except DeniedError:
+        return None
 
 
 async def _nothing() -> None:
@@ -462,14 +470,10 @@ class _RecentLook:
             self._looks = {k: v for k, v in self._looks.items() if now - v[0] < self._seconds}
             self._looks[key, threading.get_ident()] = (now, found)
 
-    def take(self, key: str) -> tuple[Source, Group] | None:
+    def take(self, key: str) -> tuple[Source, Group] | NgffError | None:
         with self._lock:
             when, found = self._looks.pop((key, threading.get_ident()), (0.0, None))
-        if time.monotonic() - when >= self._seconds:
-            return None
-        if isinstance(found, NgffError):
-            raise found
-        return found
+        return found if time.monotonic() - when < self._seconds else None
 
 
 _recent = _RecentLook()
@@ -507,10 +511,11 @@ def open_group(
     StoreError
         If the store cannot be read.
     """
-    if isinstance(source, str | os.PathLike) and not group and access in (None, Access()):
-        recent = _recent.take(os.fspath(source))
-        if recent is not None:
-            return recent
+    recent = _recent.take(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+    if recent is not None and not group and access in (None, Access()):
+        if isinstance(recent, NgffError):
+            raise recent
+        return recent
     place = open_source(source, group=group, access=access)
     return place, require_group(place, look(place))
 

