@@ -16,6 +16,7 @@ from ngff_xarray.describe import ome_attrs
 from ngff_xarray.errors import (
     MetadataError,
     NgffError,
+    NotOmeError,
     SelectionError,
     StoreNotFoundError,
     TransformationError,
@@ -233,6 +234,48 @@ class FieldPlace:
         return await open_nodes(self.well.child(self.path), group, opening)
 
 
+@dataclass(frozen=True, slots=True)
+class WellPlace:
+    """Where a well is, what its group says, and the paths of its fields below it.
+
+    ``version`` is that of the plate.
+    """
+
+    source: Source
+    group: Group
+    paths: Sequence[str]
+    version: str | None
+
+    def field(self, number: int) -> FieldPlace:
+        """Return where one of its fields is.
+
+        Raises
+        ------
+        SelectionError
+            If there is none of that number.
+        """
+        if not -len(self.paths) <= number < len(self.paths):
+            has = f"{self.source.url} has {len(self.paths)} fields"
+            raise SelectionError(f"{has}; there is no field {number}")
+        return FieldPlace(self.source, self.group, self.paths[number], self.version)
+
+
+async def find_well(
+    source: Source, group: Group, path: str, *, version: str | None
+) -> WellPlace | None:
+    """Return where a well below a plate is, or None if there is no such well.
+
+    The metadata of the well are read and no more.
+    """
+    well = await fetch_child_group(source, group, path)
+    if well is None:
+        return None
+    place = source.child(path)
+    stated = _inherited(well, version)
+    fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
+    return WellPlace(place, well, fields.paths if isinstance(fields, Fields) else (), version)
+
+
 async def find_field(
     source: Source, group: Group, path: str, number: int, *, version: str | None
 ) -> FieldPlace | None:
@@ -245,16 +288,66 @@ async def find_field(
     SelectionError
         If the well has no such field.
     """
-    well = await fetch_child_group(source, group, path)
-    if well is None:
-        return None
-    place = source.child(path)
-    stated = _inherited(well, version)
-    fields = spec.read(well.attributes, Report(place.url), kind="well", version=stated)[2]
-    paths = fields.paths if isinstance(fields, Fields) else ()
-    if not -len(paths) <= number < len(paths):
-        raise SelectionError(f"{place.url} has {len(paths)} fields; there is no field {number}")
-    return FieldPlace(place, well, paths[number], version)
+    well = await find_well(source, group, path, version=version)
+    return None if well is None else well.field(number)
+
+
+@dataclass(frozen=True, slots=True)
+class OneLevel:
+    """An image of which one level was opened and nothing else.
+
+    ``version`` is the one that it follows.
+    """
+
+    image: Image
+    level: Level
+    array: zarr.Array[Any]
+    version: str
+
+
+def listed_levels(
+    source: Source, group: Group, *, version: str | None
+) -> tuple[str, Image, Sequence[Level]]:
+    """Return the version of an image, what its group says, and the levels that it lists.
+
+    Raises
+    ------
+    NotOmeError
+        If the group is no image.
+    MetadataError
+        If it cannot be read.
+    """
+    report = Report(source.url)
+    stated, kind, content, _ = spec.read(
+        group.attributes, report, version=_inherited(group, version)
+    )
+    if not isinstance(content, Image):
+        raise NotOmeError(f"{source.url}: expected an image, found a {kind}")
+    return stated, content, content.multiscale.levels
+
+
+async def open_level(source: Source, group: Group, number: int, *, version: str | None) -> OneLevel:
+    """Return one level of an image; of versions that do not say where it lies, also by the first.
+
+    Raises
+    ------
+    SelectionError
+        If the image lists no such level.
+    NgffError
+        If it cannot be read.
+    """
+    stated, image, levels = listed_levels(source, group, version=version)
+    if not -len(levels) <= number < len(levels):
+        raise SelectionError(f"{source.url} lists {len(levels)} levels; there is no level {number}")
+    wanted = levels[number]
+    first = () if wanted.transformation is not None or wanted is levels[0] else levels[:1]
+    image = replace(image, multiscale=replace(image.multiscale, levels=(*first, wanted)))
+    opened = _Opened(source, group, stated, image, {}, Opening(), Report(source.url, stated))
+    image, arrays = _open_arrays(opened, image, await _fetch_arrays(opened, image))
+    level, array = arrays[-1]
+    if level.path != wanted.path:
+        raise StoreNotFoundError(f"{source.url}: there is no array at {shown(wanted.path)}")
+    return OneLevel(image, level, array, stated)
 
 
 async def open_nodes(

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -299,6 +299,24 @@ def _group_v3(source: Source, document: Document) -> Group | None:
     return Group(3, attributes, _documents(document.get("consolidated_metadata")))
 
 
+@dataclass(frozen=True, slots=True)
+class _Below(Mapping[str, Document]):
+    """The documents below a path, without going through those of a whole plate."""
+
+    documents: Mapping[str, Document]
+    prefix: str
+
+    def __getitem__(self, path: str) -> Document:
+        return self.documents[self.prefix + path]
+
+    def __iter__(self) -> Iterator[str]:
+        size = len(self.prefix)
+        return (path[size:] for path in self.documents if path.startswith(self.prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 async def fetch_child_group(source: Source, parent: Group, path: str) -> Group | None:
     """Return what a group below another one says, from consolidated metadata where there are."""
     child = source.child(path)
@@ -306,11 +324,7 @@ async def fetch_child_group(source: Source, parent: Group, path: str) -> Group |
     document = parent.documents.get(key)
     if document is None:
         return await fetch_group(child, parent.zarr_format)
-    below = {
-        name.removeprefix(f"{path}/"): document
-        for name, document in parent.documents.items()
-        if name.startswith(f"{path}/")
-    }
+    below = _Below(parent.documents, f"{path}/")
     if parent.zarr_format == 2:
         return Group(2, document, below)
     group = _group_v3(child, document)
