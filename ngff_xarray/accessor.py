@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -632,11 +632,55 @@ class PlateAccessor(GroupAccessor):
         return groups.plate(self._obj).columns
 
     @property
-    def wells(self) -> tuple[str, ...]:
-        """The paths of the wells that the plate lists."""
+    def wells(self) -> pd.DataFrame:
+        """A row a well that the plate lists, and what is known of it; see `groups.wells`."""
         from ngff_xarray import groups
 
-        return tuple(well.path for well in groups.plate(self._obj).wells)
+        return groups.wells(self._obj)
+
+    def to_array(
+        self,
+        *,
+        level: object = 0,
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        labels: str | None = None,
+        by: Literal["well", "row"] = "well",
+        uniform: bool = True,
+        missing: Literal["fill", "raise"] = "fill",
+        chunks: Any = None,
+    ) -> xr.DataArray:
+        """Return all its fields as one lazily indexed array; see `plate_array.to_array`.
+
+        ``to_array(level="1 µm", wells=["B/3", "B/4"], fields=0)``. Making it reads one field;
+        the others are found when they are read. ``missing_fields()`` lists those that are not
+        there and read as the fill value.
+        """
+        from ngff_xarray.plate_array import to_array
+
+        return to_array(
+            self._obj,
+            level=level,
+            wells=wells,
+            fields=fields,
+            labels=labels,
+            by=by,
+            uniform=uniform,
+            missing=missing,
+            chunks=chunks,
+        )
+
+    def missing_fields(
+        self,
+        *,
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        labels: str | None = None,
+    ) -> pd.DataFrame:
+        """Return the fields that are listed and not there; see `plate_array.missing_fields`."""
+        from ngff_xarray.plate_array import missing_fields
+
+        return missing_fields(self._obj, wells=wells, fields=fields, labels=labels)
 
     @property
     def acquisitions(self) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
@@ -27,6 +27,7 @@ from ngff_xarray.spec.collections import read_series
 from ngff_xarray.spec.report import Report, shown
 
 if TYPE_CHECKING:
+    import pandas as pd
     from ome_types import OME
 
     from ngff_xarray.image import Obj
@@ -133,6 +134,69 @@ def acquisitions(tree: xr.DataTree) -> list[dict[str, Any]]:
     return [dict(entry) for entry in entries if isinstance(entry, dict)]
 
 
+def wells(tree: xr.DataTree) -> pd.DataFrame:
+    """Return a row for each well that a plate lists; nothing is read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By the path of the well: its ``row``, ``column`` and ``path``, and where they are known so
+        far the paths of its ``fields`` and the ``acquisition`` of each, as tuples, else None.
+        They are known of wells that were opened with the plate, and of all in a plate with
+        consolidated metadata.
+    """
+    import pandas as pd
+
+    listed = plate(tree).wells
+    known = [_known_fields(tree, found.path) for found in listed]
+    columns = {
+        "row": [found.row for found in listed],
+        "column": [found.column for found in listed],
+        "path": [found.path for found in listed],
+    }
+    frame = pd.DataFrame(columns, index=pd.Index(columns["path"], name="well"), dtype=object)
+    for name, place in (("acquisition", 1), ("fields", 0)):
+        cells = [None if fields is None else tuple(f[place] for f in fields) for fields in known]
+        frame[name] = pd.Series(cells, index=frame.index, dtype=object)
+    return frame
+
+
+def _known_fields(tree: xr.DataTree, path: str) -> list[tuple[str, Any]] | None:
+    """Return path and acquisition of the fields of a well, or None if nothing told them yet."""
+    node = node_at(tree, path)
+    if node is not None and is_opened(node):
+        return hcs.parse_fields(node.attrs["ome"]["well"])
+    if "place" not in tree.encoding:
+        return None
+    _, group = place(tree)
+    found = group.documents.get(path if group.zarr_format == 3 else f"{path}/.zattrs", {})
+    said = found.get("attributes") if group.zarr_format == 3 else found
+    said = said.get("ome", said) if isinstance(said, dict) else {}
+    return hcs.parse_fields(said["well"]) if isinstance(said, dict) and "well" in said else None
+
+
+def well_paths(tree: xr.DataTree, wanted: Iterable[str] | None = None) -> list[str]:
+    """Return the paths of wells by what they are called: ``"B/3"``, also ``"B3"``; all if None.
+
+    Raises
+    ------
+    SelectionError
+        If the plate has no such well.
+    """
+    known = dict.fromkeys(found.path for found in plate(tree).wells)
+    if wanted is None:
+        return list(known)
+    short = {path.replace("/", ""): path for path in reversed(known)}
+    paths = []
+    for name in wanted:
+        path = str(name).strip("/")
+        path = path if path in known else short.get(path, path)
+        if path not in known:
+            raise SelectionError(f"there is no well {name!r}; the plate lists {shown(list(known))}")
+        paths.append(path)
+    return list(dict.fromkeys(paths))
+
+
 def well(tree: xr.DataTree, path: str) -> xr.DataTree:
     """Return a well of a plate with its fields; it is read from the store if it was not yet.
 
@@ -150,12 +214,7 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
     StoreError
         If it is listed and not there, or where the plate came from is not known any more.
     """
-    known = [found.path for found in plate(tree).wells]
-    wanted = path.strip("/")
-    if wanted not in known:
-        wanted = next((name for name in known if name.replace("/", "") == wanted), wanted)
-    if wanted not in known:
-        raise SelectionError(f"there is no well {path!r}; the plate lists {shown(known)}")
+    (wanted,) = well_paths(tree, [path])
     there = node_at(tree, wanted)
     if there is not None and is_opened(there):
         found: xr.DataTree | None = there.copy(deep=False)

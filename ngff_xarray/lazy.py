@@ -75,10 +75,15 @@ def lazy(array: zarr.Array[Any]) -> indexing.LazilyIndexedArray:
     return indexing.LazilyIndexedArray(_ZarrArray(array))
 
 
-async def fetch(array: zarr.Array[Any], box: tuple[int | slice, ...]) -> NDArray[Any]:
-    """Return the pixels of a box of a stored array."""
+async def fetch(
+    array: zarr.Array[Any], box: tuple[int | slice | NDArray[np.integer[Any]], ...]
+) -> NDArray[Any]:
+    """Return the pixels at a number, a slice or numbers along each axis of a stored array."""
+    stored = array.async_array
+    listed = any(isinstance(part, np.ndarray) for part in box)
+    get: Callable[[Any], Any] = stored.oindex.getitem if listed else stored.getitem
     with _named(array):
-        return np.asarray(await array.async_array.getitem(box))
+        return np.asarray(await get(box))
 
 
 class Coordinates:

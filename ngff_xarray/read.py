@@ -178,6 +178,12 @@ def open_field(
     return None if found is None else tree_of(found)
 
 
+def open_image(source: Source, group: Group, *, version: str | None) -> xr.DataTree:
+    """Return the tree of an image, without its labels, of whose group it is known what it says."""
+    opening = Opening(labels=False, indexed=True, version=version)
+    return tree_of(run(open_nodes(source, group, opening)))
+
+
 def open_place(place: FieldPlace, *, labels: bool) -> xr.DataTree:
     """Return the tree of a field that was found."""
 

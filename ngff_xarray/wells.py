@@ -141,7 +141,7 @@ class PlateFields:
             The first of what went wrong, if no field can be opened.
         """
         problem: Exception | None = None
-        for some in _more_and_more(paths):
+        for some in more_and_more(paths):
             places = self.find_all([path for path in some if not self.is_opened(path)])
             for path in some:
                 try:
@@ -176,9 +176,9 @@ class PlateFields:
         return None if place is None else read.open_place(place, labels=labels)
 
 
-def _more_and_more(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield one path, then more at a time: mostly the first well is there."""
+def more_and_more(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Yield one item, then more at a time: mostly the first well is there."""
     start, count = 0, 1
-    while start < len(paths):
-        yield paths[start : start + count]
+    while start < len(items):
+        yield items[start : start + count]
         start, count = start + count, min(8 * count, AT_A_TIME)

@@ -330,6 +330,18 @@ def read_well(
     )
 
 
+def parse_fields(document: Any) -> list[tuple[str, Any]]:
+    """Return path and acquisition of the fields of a well, whose document is as it may be."""
+    entries = document.get("images") if isinstance(document, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    read = [(_read_fields([entry], FIELD_NAME, True, Report("well")), entry) for entry in entries]
+    found: dict[str, Any] = {}
+    for paths, entry in read:
+        for path in paths:
+            found.setdefault(path, entry.get("acquisition"))
+    return list(found.items())
+
+
 def _read_fields(entries: Any, names: re.Pattern[str], repeats: bool, report: Report) -> list[str]:
     if not isinstance(entries, list):
         found = f"expected a list of fields, found {shown(entries)}"
