@@ -121,18 +121,15 @@ def to_array(
     >>> array.groupby("row").mean().sizes["row"]
     1
     """
-    for name, value, known in (("by", by, _LAYOUTS), ("missing", missing, ("fill", "raise"))):
-        if value not in known:
-            raise SelectionError(f"{name}: expected one of {list(known)}, found {shown(value)}")
+    for name, value, choices in (("by", by, _LAYOUTS), ("missing", missing, ("fill", "raise"))):
+        if value not in choices:
+            raise SelectionError(f"{name}: expected one of {list(choices)}, found {shown(value)}")
     chosen = _chosen(tree, wells)
     wanted = _numbers(fields)
     plate = _plate(tree, chosen, labels)
-    first = plate.first(wanted, level)
-    known_count = max(_stated_count(tree), len(first.well.paths))
-    if wanted and max(wanted) >= known_count:
-        has = f"the plate's wells have {known_count} fields"
-        raise SelectionError(f"{has}; there is no field {max(wanted)}")
-    numbers = tuple(range(known_count)) if wanted is None else wanted
+    first = plate.first(wanted, level, _stated_count(tree))
+    known = max(_stated_count(tree), len(first.well.paths))
+    numbers = tuple(range(known)) if wanted is None else wanted
     layout = _LAYOUTS[by](tree, chosen)
     found = PlateLevel(plate, first, Form.of(first))
     if not uniform:
@@ -318,14 +315,16 @@ class _PlateArray(BackendArray):
             if not _is_number(k)
         ]
         result = np.full((*wells.shape, len(numbers), *sizes), form.fill, form.dtype)
-        targets = {
-            (int(well), number): result[(*at, i, ...)]
-            for at, well in np.ndenumerate(wells)
-            for i, number in enumerate(numbers)
-            if well >= 0
-        }
+        targets: dict[Spot, list[NDArray[Any]]] = {}
+        for at, well in np.ndenumerate(wells):
+            for i, number in enumerate(numbers):
+                if well >= 0:
+                    targets.setdefault((int(well), number), []).append(result[(*at, i, ...)])
         if result.size:
-            store.run(self._fill(targets, inner))
+            store.run(self._fill({spot: first for spot, (first, *_) in targets.items()}, inner))
+        for first, *again in targets.values():
+            for other in again:
+                other[...] = first
         before = [0 if _is_number(k) else slice(None) for k in key[: self.grid.ndim + 1]]
         return np.asarray(result[tuple(before)])
 

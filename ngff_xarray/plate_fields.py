@@ -102,11 +102,23 @@ class PlateWells:
             well.source, well.group, self.path(well.field(spot[1]))
         )
 
-    def first(self, numbers: Sequence[int] | None, level: object) -> First:
+    def first(self, numbers: Sequence[int] | None, level: object, stated: int) -> First:
         """Return the first field that can be opened.
+
+        Parameters
+        ----------
+        numbers
+            Which fields of a well are wanted; all if None.
+        level
+            A number or a pixel size.
+        stated
+            How many fields the plate says that a well has at most.
 
         Raises
         ------
+        SelectionError
+            If there is no such field, by what the plate says and the first well that is there;
+            or no such level.
         StoreNotFoundError
             If there is none.
         NgffError
@@ -120,6 +132,10 @@ class PlateWells:
                 if isinstance(well, Exception):
                     problem = problem or well
                     continue
+                known = max(stated, 0 if well is None else len(well.paths))
+                if well is not None and numbers and max(numbers) >= known:
+                    has = f"the plate's wells have {known} fields"
+                    raise SelectionError(f"{has}; there is no field {max(numbers)}")
                 try:
                     found = self._first_of(number, well, numbers, level)
                 except (SelectionError, UnitError):  # of what is asked for
@@ -382,9 +398,13 @@ def widened(fields: PlateLevel, numbers: Sequence[int]) -> Form:
         return list(zip(names, found, strict=True))
 
     looked = store.run(find())
-    problems = {name: str(found) for name, found in looked if isinstance(found, Exception)}
-    there = {name: found for name, found in looked if isinstance(found, Found)}
-    for name, found in there.items():
+    problems: dict[str, str] = {}
+    there = [found for _, found in looked if isinstance(found, Found)]
+    for name, found in looked:
+        if isinstance(found, Exception):
+            problems[name] = str(found)
+        if not isinstance(found, Found):
+            continue
         differing = form.look.differences(found.look)
         if found.array.ndim != len(form.shape):
             differing.append(f"shape {found.array.shape}, expected {form.shape}")
@@ -394,9 +414,9 @@ def widened(fields: PlateLevel, numbers: Sequence[int]) -> Form:
             problems[name] = _than(differing, fields.first.name, mends=False)
     if problems:
         raise _differs(plate.source, problems)
-    shape = tuple(int(n) for n in np.max([found.array.shape for found in there.values()], axis=0))
-    dtypes = [_native(found.array.dtype) for found in there.values()]
-    look = max((found.look for found in there.values()), key=lambda look: len(look.channels))
+    shape = tuple(int(n) for n in np.max([found.array.shape for found in there], axis=0))
+    dtypes = [_native(found.array.dtype) for found in there]
+    look = max((found.look for found in there), key=lambda look: len(look.channels))
     one = replace(form.one, image=replace(form.one.image, omero=look.omero))
     return Form(one, look, shape, max(dtypes, key=lambda dtype: dtype.itemsize), exact=False)
 
