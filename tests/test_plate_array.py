@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import CountingServer
 from stores import edit_attributes, write_image, write_plate
@@ -284,6 +284,7 @@ def _part(size: int) -> st.SearchStrategy[Any]:
     return st.one_of(places, slices, st.lists(places, max_size=4))
 
 
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_index_gives_what_the_whole_array_has_there(
     loaded: tuple[xr.DataArray, xr.DataArray], data: st.DataObject
