@@ -22,6 +22,7 @@ from ngff_xarray.model import Well
 from ngff_xarray.plate_fields import Form, PlateLevel, PlateWells, Spot, all_of, widened
 from ngff_xarray.spec.report import shown
 from ngff_xarray.spec.values import is_integer, is_relative
+from ngff_xarray.storage import concurrency_of
 from ngff_xarray.wells import AT_A_TIME, at_a_time
 
 if TYPE_CHECKING:
@@ -343,7 +344,9 @@ class _PlateArray(BackendArray):
                 reason = plate.lack(well, spot) or _ABSENT
                 where = f"{plate.source.url}: {plate.name(spot, well)}"
                 raise StoreNotFoundError(f"{where}: {reason}")
-        await all_of(there, partial(_read_into, key=inner), _reads_at_once(fields.form, inner))
+        with concurrency_of(plate.source.store):
+            at_once = _reads_at_once(fields.form, inner)
+            await all_of(there, partial(_read_into, key=inner), at_once)
 
 
 async def _read_into(pair: tuple[zarr.Array[Any], NDArray[Any]], key: tuple[Any, ...]) -> None:
