@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ngff_xarray.overlay import Labels, Names
     from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
+    from ngff_xarray.verifying import Verification
     from ngff_xarray.widgets.groups import GroupViewer
     from ngff_xarray.widgets.plates import PlateViewer
     from ngff_xarray.widgets.viewer import Viewer
@@ -70,6 +71,15 @@ class Accessor(Generic[ObjT]):
         from ngff_xarray.validation import validate_group
 
         return validate_group(*groups.place_now(self._obj))
+
+    def verify(self, *, progress: bool | None = None) -> Verification:
+        """Read every chunk; return which are missing and which cannot be read.
+
+        See `ngff_xarray.verifying.verify`.
+        """
+        from ngff_xarray.verifying import verify
+
+        return verify(self._obj, progress=progress)
 
     def repair(self) -> Repair:
         """Return what can be mended in the store's metadata; see `ngff_xarray.repair`.

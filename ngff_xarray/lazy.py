@@ -75,6 +75,14 @@ def lazy(array: zarr.Array[Any]) -> indexing.LazilyIndexedArray:
     return indexing.LazilyIndexedArray(_ZarrArray(array))
 
 
+def stored(variable: xr.Variable) -> zarr.Array[Any] | None:
+    """Return the stored array that a variable reads lazily; None if it holds other pixels."""
+    data: Any = variable._data
+    while data is not None and not isinstance(data, _ZarrArray):
+        data = getattr(data, "array", None)
+    return None if data is None else data.stored
+
+
 async def fetch(
     array: zarr.Array[Any], box: tuple[int | slice | NDArray[np.integer[Any]], ...]
 ) -> NDArray[Any]:
@@ -182,23 +190,23 @@ class _ZarrArray(BackendArray):
     """Lets xarray index a zarr array lazily."""
 
     def __init__(self, array: zarr.Array[Any]) -> None:
-        self._array = array
+        self.stored = array
         self.shape = array.shape
         self.dtype = array.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        with _named(self._array):
+        with _named(self.stored):
             return indexing.explicit_indexing_adapter(
                 key, self.shape, indexing.IndexingSupport.VECTORIZED, self._method(key)
             )
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
-        async_array = self._array.async_array
+        async_array = self.stored.async_array
         methods: dict[type, Callable[..., Any]] = {
             indexing.VectorizedIndexer: async_array.vindex.getitem,
             indexing.OuterIndexer: async_array.oindex.getitem,
         }
-        with _named(self._array):
+        with _named(self.stored):
             return await indexing.async_explicit_indexing_adapter(
                 key,
                 self.shape,
@@ -208,7 +216,7 @@ class _ZarrArray(BackendArray):
 
     def _method(self, key: indexing.ExplicitIndexer) -> Callable[[Any], Any]:
         methods: dict[type, Callable[[Any], Any]] = {
-            indexing.VectorizedIndexer: self._array.vindex.__getitem__,
-            indexing.OuterIndexer: self._array.oindex.__getitem__,
+            indexing.VectorizedIndexer: self.stored.vindex.__getitem__,
+            indexing.OuterIndexer: self.stored.oindex.__getitem__,
         }
-        return methods.get(type(key), self._array.__getitem__)
+        return methods.get(type(key), self.stored.__getitem__)

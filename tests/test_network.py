@@ -14,6 +14,7 @@ import zarr
 from servers import CountingServer
 from stores import write_image
 
+from ngff_xarray import lazy
 from ngff_xarray.errors import NgffError, SelectionError, StoreError
 from ngff_xarray.storage import DeniedError, Guarded
 
@@ -258,7 +259,6 @@ def test_access_that_makes_no_sense(tmp_path: Path, options: dict[str, Any]) -> 
 
 
 def test_what_is_read_over_a_network_is_guarded(opened: Open) -> None:
-    array = opened()["0/image"].variable._data
-    while not hasattr(array, "_array"):
-        array = array.array
-    assert isinstance(array._array.store_path.store, Guarded)
+    array = lazy.stored(opened()["0/image"].variable)
+    assert array is not None
+    assert isinstance(array.store_path.store, Guarded)

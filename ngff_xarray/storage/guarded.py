@@ -84,9 +84,14 @@ class Guarded(Store):
             If it cannot be had, or is not there and ``missing="raise"``.
         """
         found = await self._tried(key, prototype, byte_range)
-        if found is None and self.access.missing == "raise" and not _is_metadata(key):
+        if found is None and self.access.missing == "raise" and not self.is_metadata(key):
             raise StoreError(f"{self._named(key)}: this chunk is not in the store")
         return found
+
+    @staticmethod
+    def is_metadata(key: str) -> bool:
+        """Tell whether a key is that of a document, which may be missing, rather than a chunk's."""
+        return key.rpartition("/")[2] in _METADATA
 
     async def _tried(
         self, key: str, prototype: BufferPrototype, part: ByteRequest | None
@@ -180,10 +185,6 @@ class Guarded(Store):
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Return the names below a prefix."""
         return self.store.list_dir(prefix)
-
-
-def _is_metadata(key: str) -> bool:
-    return key.rpartition("/")[2] in _METADATA
 
 
 def _check(found: Buffer | None, part: ByteRequest | None, key: str) -> None:
