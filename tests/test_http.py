@@ -11,6 +11,7 @@ from servers import CountingServer
 from stores import write_image, write_plain
 
 from ngff_xarray.errors import StoreError, StoreNotFoundError
+from ngff_xarray.viewing import TileServer, home_view, make_world
 
 LATENCY = 0.05  # seconds: long enough that concurrent requests overlap
 
@@ -65,6 +66,27 @@ def test_without_labels_the_only_miss_asks_for_them(tmp_path: Path) -> None:
         assert missed == ["/image.ome.zarr/labels/zarr.json"]
         assert server.count == 7
         assert _round_trips(server, "image.ome.zarr", 2) == 2
+
+
+def test_a_first_picture_takes_four_round_trips(tmp_path: Path) -> None:
+    """Two to open an image without labels, and two to see it; no chunk is read twice."""
+    shape, chunks = (2, 8, 512, 512), (1, 1, 128, 128)
+    write_image(tmp_path / "image.ome.zarr", levels=4, shape=shape, chunks=chunks)
+    depths = []
+    for _ in range(4):  # a loaded machine makes more of them
+        with CountingServer(tmp_path, LATENCY) as server:
+            tree = xr.open_datatree(f"{server.url}/image.ome.zarr")
+            world = make_world(tree)
+            tiles = TileServer(world)
+            drawn = tiles.picture(home_view(world, (500, 400)))
+            tiles.close()
+        assert drawn.any()
+        paths = [request.path for request in server.requests]
+        assert len(set(paths)) == len(paths), "nothing is read twice"
+        depths.append(server.depth)
+        if depths[-1] <= 4:
+            break
+    assert min(depths) <= 4
 
 
 def test_a_remote_image_equals_the_local_one(scan: Path, server: CountingServer) -> None:
