@@ -146,4 +146,4 @@ def test_a_plate(s3: weed.S3, bucket: str, tmp_path: Path) -> None:
     url = s3.put(bucket, write_plate(tmp_path / "p.ome.zarr"))
     plate = xr.open_datatree(url, engine="ngff", storage_options=s3.options, wells="all")
     assert plate.ngff.kind == "plate"
-    assert plate.ngff.well(plate.ngff.wells[0]).ngff.fields
+    assert plate.ngff.well(plate.ngff.wells["path"].iloc[0]).ngff.fields

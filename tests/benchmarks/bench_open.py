@@ -35,11 +35,7 @@ ROWS, COLUMNS = "ABCD", range(1, 7)
 
 def write(folder: Path) -> None:
     """Write an image with labels as 0.5, consolidated 0.5 and 0.4, and a plate of 24 wells."""
-    for name, version, consolidated in (
-        ("v5", "0.5", False),
-        ("c5", "0.5", True),
-        ("v4", "0.4", False),
-    ):
+    for name, version in IMAGES.items():
         write_image(
             folder / f"{name}.ome.zarr",
             version=version,
