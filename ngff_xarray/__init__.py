@@ -14,17 +14,19 @@ from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
     from ngff_xarray.mending import repair
+    from ngff_xarray.referencing import references
     from ngff_xarray.samples import sample
     from ngff_xarray.validation import validate
 
 __version__ = "0.1.0.dev0"
-__all__ = ["NgffError", "__version__", "ngff", "repair", "sample", "validate"]
+__all__ = ["NgffError", "__version__", "ngff", "references", "repair", "sample", "validate"]
 
 register()
 
 
 # where to find what needs zarr, which whoever opens other files should not pay for
 _LATER = {
+    "references": "ngff_xarray.referencing",
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",
     "validate": "ngff_xarray.validation",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from xarray.backends import BackendEntrypoint
 
 from ngff_xarray.urls import is_url, is_zip, local_path
+from ngff_xarray.virtual.kinds import is_imaris, kind_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,10 +61,13 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         (``….ome.zarr``) settles it. What is not there or cannot be read is claimed by its name
         alone: the error that follows is then this package's.
         """
-        if not _may_be_zarr(filename_or_obj):
+        kind = kind_of(filename_or_obj)
+        if kind == "imaris":
+            return is_imaris(filename_or_obj)
+        if kind is None and not _may_be_zarr(filename_or_obj):
             return False
         from ngff_xarray import spec, store
-        from ngff_xarray.errors import MetadataError, NgffError
+        from ngff_xarray.errors import MetadataError, NgffError, UntrustedError
 
         named = _named_ome(filename_or_obj)
 
@@ -74,7 +78,9 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         try:
             group = store.look_ahead(filename_or_obj, wanted)
         except MetadataError:
-            return named or store.mentions_ome(filename_or_obj)
+            return named or (kind is None and store.mentions_ome(filename_or_obj))
+        except UntrustedError:
+            return True
         except NgffError:
             return named
         return named if group is None else wanted(group.attributes)

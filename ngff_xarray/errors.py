@@ -57,6 +57,10 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is nothing at this path or URL."""
 
 
+class UntrustedError(StoreError, PermissionError):
+    """References that lead outside the place that they came from."""
+
+
 class NotOmeError(NgffError, ValueError):
     """A store or an object that holds no OME-Zarr image."""
 

@@ -106,7 +106,7 @@ def open_tree(
     Parameters
     ----------
     source
-        A path, a URL, or a zarr group or store.
+        A path, a URL, a zarr group or store, or references.
     group
         The group to open, where it is not the root: a series (``"0"``), a well (``"B/3"``).
     access
@@ -383,6 +383,7 @@ async def open_nodes(
         If the group cannot be read.
     """
     report = report or Report(source.url)
+    report.issues += source.oddities
     number = _number(group, opening.multiscale, source)
     version, kind, content, others = spec.read(
         group.attributes,

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +30,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.storage import Access, DeniedError, Guarded, ZipStore, open_store
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
+from ngff_xarray.virtual.door import open_virtual
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -60,6 +62,12 @@ class Source:
     url: str
     reopens: bool = False
 
+    @property
+    def oddities(self) -> tuple[Issue, ...]:
+        """What was odd in the file that the store was made of, where it was made of one."""
+        store = self.store.store if isinstance(self.store, Guarded) else self.store
+        return () if self.path else getattr(store, "issues", ())
+
     def child(self, path: str) -> Source:
         """Return a place below this one."""
         return Source(self.store, _join(self.path, path), _join(self.url, path), self.reopens)
@@ -84,12 +92,14 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def open_source(source: Any, *, group: str | None = None, access: Access | None = None) -> Source:
-    """Return the place in a store that a user means. Nothing is read yet.
+    """Return the place in a store that a user means.
+
+    Nothing is read yet, but of an Imaris file or references, of which the store is made.
 
     Parameters
     ----------
     source
-        A path or URL, also of a zip file; a zarr group or store, or a store of obstore.
+        A path or URL, also of a zip file; a zarr group or store, a store of obstore, references.
     group
         A group below it.
     access
@@ -103,7 +113,8 @@ def open_source(source: Any, *, group: str | None = None, access: Access | None 
         If no store can be made of it.
     """
     access = access or Access()
-    place = _open_source(source, access)
+    virtual = open_virtual(source, partial(_directory, replace(access, missing="fill")), access.trust)
+    place = Source(virtual, "", str(virtual)) if virtual else _open_source(source, access)
     if access.missing == "raise" and not isinstance(place.store, Guarded):
         place = replace(place, store=Guarded(place.store, place.url, access))
     below = (group or "").strip("/")
@@ -126,6 +137,11 @@ def _open_source(source: Any, access: Access) -> Source:
         )
     text = local_path(os.fspath(source))
     return _remote(text.rstrip("/"), access) if is_url(text) else _local(text)
+
+
+def _directory(access: Access, place: str) -> Store:
+    """Return the store, for reading, of a directory: an absolute path or a URL."""
+    return open_store(place, access) if is_url(place) else LocalStore(place, read_only=True)
 
 
 def _remote(url: str, access: Access) -> Source:
