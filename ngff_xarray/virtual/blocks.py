@@ -9,10 +9,12 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ngff_xarray.errors import StoreError
+from ngff_xarray.errors import NgffError, StoreError, StoreNotFoundError
+from ngff_xarray.text import printable
 
 BLOCK = 2**20
-MAX_KEPT = 256  # blocks at a time
+MAX_KEPT = 160  # blocks at a time
+MAX_AHEAD = 128  # blocks, after which no more are read than are asked for
 
 
 class BlockFile(io.RawIOBase):
@@ -24,6 +26,12 @@ class BlockFile(io.RawIOBase):
         Where it is.
     name
         What to call it.
+
+    Notes
+    -----
+    A request asks for as many blocks as came with all before it. What is gathered in one place
+    is there after two or three. What lies scattered between the pixels of a smaller file costs
+    bytes then, which are cheaper than waiting; of a larger one, single blocks are read in the end.
     """
 
     def __init__(self, store: Store, key: str, name: str) -> None:
@@ -31,10 +39,36 @@ class BlockFile(io.RawIOBase):
         self._store = store
         self._key = key
         self._name = name
-        self.size = int(sync(store.getsize(key)))
         self.failure: Exception | None = None
         self._at = 0
-        self._blocks: dict[int, bytes] = {}
+        self._read = 1
+        self._blocks: dict[int, memoryview] = {}
+        self.size = self._measure()
+
+    def _measure(self) -> int:
+        """Return the size of the file, after reading its first block."""
+        try:
+            content = self._get(0, BLOCK)
+            size = len(content) if len(content) < BLOCK else sync(self._store.getsize(self._key))
+        except NgffError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {printable(error, 500)}"
+            raise StoreError(f"{self._name}: cannot be read: {text}") from error
+        if len(content) > BLOCK:
+            raise StoreError(
+                f"{self._name}: {BLOCK} bytes were asked for, {len(content)} came: the server "
+                "does not send parts of files"
+            )
+        self._blocks[0] = memoryview(content)
+        return size
+
+    def _get(self, start: int, end: int) -> bytes:
+        part = RangeByteRequest(start, end)
+        found = sync(self._store.get(self._key, default_buffer_prototype(), part))
+        if found is None:
+            raise StoreNotFoundError(f"{self._name}: there is no such file")
+        return found.to_bytes()
 
     def readable(self) -> bool:
         """Say yes."""
@@ -67,24 +101,30 @@ class BlockFile(io.RawIOBase):
             self._at += len(part)
         return done
 
-    def _block(self, number: int) -> bytes:
+    def _block(self, number: int) -> memoryview:
         if number not in self._blocks:
             try:
-                self._blocks[number] = self._fetch(number)
+                self._fetch(number)
             except Exception as error:
                 self.failure = error  # what calls this may not hand it on
                 raise
-            while len(self._blocks) > MAX_KEPT:
-                del self._blocks[next(iter(self._blocks))]
         return self._blocks[number]
 
-    def _fetch(self, number: int) -> bytes:
-        start, end = number * BLOCK, min(self.size, (number + 1) * BLOCK)
-        part = RangeByteRequest(start, end)
-        found = sync(self._store.get(self._key, default_buffer_prototype(), part))
-        if found is None or len(found) != end - start:
-            came = "nothing" if found is None else f"{len(found)} bytes"
+    def _fetch(self, number: int) -> None:
+        """Read a block, and perhaps some that follow."""
+        count = max(1, self._read - 1) if self._read < MAX_AHEAD else 1
+        wanted = [number]
+        while len(wanted) < count and wanted[-1] + 1 not in self._blocks:
+            wanted.append(wanted[-1] + 1)
+        start, end = number * BLOCK, min(self.size, (wanted[-1] + 1) * BLOCK)
+        content = memoryview(self._get(start, end))
+        if len(content) != end - start:
             raise StoreError(
-                f"{self._name}: {end - start} bytes at {start} were asked for, {came} came"
+                f"{self._name}: {end - start} bytes at {start} were asked for, {len(content)} came"
             )
-        return found.to_bytes()
+        self._read += len(wanted)
+        for i, block in enumerate(wanted):
+            self._blocks[block] = content[i * BLOCK : (i + 1) * BLOCK]
+        for old in list(self._blocks)[: max(0, len(self._blocks) - MAX_KEPT)]:
+            if old != number:
+                del self._blocks[old]

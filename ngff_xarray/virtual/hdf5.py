@@ -59,7 +59,7 @@ class Stored:
 class Chunk:
     """A chunk that was written: its indices in the grid, and which bytes of the file it is.
 
-    ``plain`` tells that deflate was left out, because it would not have shrunk it.
+    ``plain`` tells that deflate was left out, as writers that pack chunks themselves may.
     """
 
     at: tuple[int, ...]

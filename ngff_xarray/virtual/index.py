@@ -21,8 +21,8 @@ _BASE64 = "base64:"
 class Reference(NamedTuple):
     """Bytes of a file.
 
-    ``size`` is `WHOLE` for all of it. ``plain`` tells that the file left out the compression
-    of this chunk, as HDF5 does where it would not shrink.
+    ``size`` is `WHOLE` for all of it. ``plain`` tells that this chunk lacks the compression
+    of its array, which HDF5 allows.
     """
 
     target: Target

@@ -45,7 +45,8 @@ def parse(content: bytes, source: str) -> References:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _malformed(source, "references", f"are no JSON: {printable(error, MAX_SHOWN)}")
+        text = f"are no JSON: {printable(error, MAX_SHOWN)}"
+        raise _malformed(source, "references", text) from error
     if not isinstance(document, dict):
         raise _malformed(
             source, "references", f"expected an object, found {type(document).__name__}"
@@ -175,8 +176,8 @@ def dump(found: Index, reach: Reach) -> References:
             if value.plain:
                 raise UnsupportedError(
                     f"{reach.source}: the chunk {key!r} is stored without the compression of "
-                    "its array, as HDF5 does where it would not shrink; reference files cannot "
-                    "say so. Opened by this package it is read all the same"
+                    "its array, which reference files cannot say; this package opens the file "
+                    "all the same"
                 )
             url = _absolute(value.target, reach)
             entries[key] = [url] if value.size == WHOLE else [url, value.offset, value.size]
