@@ -55,8 +55,8 @@ def _open_imaris(place: str, file: Target, opener: Opener, trust: bool) -> Refer
 
 def _open_json(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:
     reach = Reach(place, file.directory, trust)
-    content = _fetch(opener, file, place)
-    return ReferenceStore(reach, kerchunk.index(kerchunk.parse(content, place), reach), opener)
+    document = kerchunk.parse(_fetch(opener, file, place), place)
+    return ReferenceStore(reach, kerchunk.index(document, reach), opener)
 
 
 def _open_parquet(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -63,7 +64,7 @@ class Index:
     targets
         The files that are referred to.
     rows
-        The references, in any order.
+        The references, in any order. What makes them may fill the others meanwhile.
 
     Examples
     --------
@@ -78,17 +79,22 @@ class Index:
         targets: Sequence[Target],
         rows: Iterable[Row],
     ) -> None:
+        # columns from the start: a million tuples take ten times as much
+        keys: list[bytes] = []
+        columns = array("q"), array("q"), array("q"), array("b")
+        for row in rows:
+            keys.append(row.key.encode())
+            for column, value in zip(columns, row[1:], strict=True):
+                column.append(value)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._text = b"".join(keys[i] for i in order)
+        self._ends = np.zeros(len(keys) + 1, dtype=np.int64)
+        np.cumsum([len(keys[i]) for i in order], out=self._ends[1:])
+        self._target, self._offset, self._size, self._plain = (
+            np.array(column)[order] for column in columns
+        )
         self._inline = dict(inline)
         self._targets = tuple(targets)
-        ordered = sorted((row.key.encode(), *row[1:]) for row in rows)
-        self._text = b"".join(row[0] for row in ordered)
-        self._ends = np.cumsum([0] + [len(row[0]) for row in ordered], dtype=np.int64)
-        columns: Any = zip(*(row[1:] for row in ordered), strict=True) if ordered else [[]] * 4
-        target, offset, size, plain = columns
-        self._target = np.array(target, dtype=np.int32)
-        self._offset = np.array(offset, dtype=np.int64)
-        self._size = np.array(size, dtype=np.int64)
-        self._plain = np.array(plain, dtype=bool)
 
     def __len__(self) -> int:
         return len(self._inline) + len(self._target)

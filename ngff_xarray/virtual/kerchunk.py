@@ -101,8 +101,7 @@ def index(document: Mapping[str, Any], reach: Reach) -> Index:
                     f"expected text, an object or [url, offset, size], found {_shown(value)}",
                 )
 
-    references = list(rows())
-    return Index(inline, targets, references)
+    return Index(inline, targets, rows())
 
 
 def _entries(

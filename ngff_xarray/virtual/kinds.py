@@ -43,7 +43,7 @@ def kind_of(source: Any) -> Kind | None:
     path = Path(text).expanduser()
     kind = _SUFFIXES.get(path.suffix.lower())
     if path.is_dir():
-        return "parquet" if _holds_records(path) else None
+        return "parquet" if kind == "parquet" or _holds_records(path) else None
     return kind if path.is_file() and kind != "parquet" else None
 
 
