@@ -212,7 +212,12 @@ def test_fsspec_and_zarr_read_what_references_returns(scan: Path) -> None:
 def test_xarrays_kerchunk_engine_reads_what_references_writes(scan: Path, tmp_path: Path) -> None:
     pytest.importorskip("kerchunk", reason="needs kerchunk")
     ngff_xarray.references(scan, tmp_path / "refs.json")
-    dataset = xr.open_dataset(str(tmp_path / "refs.json"), engine="kerchunk", drop_variables=["1"])
+    dataset = xr.open_dataset(
+        str(tmp_path / "refs.json"),
+        engine="kerchunk",
+        drop_variables=["1"],
+        open_dataset_options={"mask_and_scale": False},
+    )
     assert dataset["0"].dims == ("t", "c", "z", "y", "x")
     np.testing.assert_array_equal(dataset["0"], LEVELS[0])
 

@@ -19,8 +19,8 @@ from ngff_xarray.urls import is_url
 from ngff_xarray.virtual.index import WHOLE, Index, Reference, Row
 from ngff_xarray.virtual.targets import MAX_SHOWN, Reach, Target
 
-MAX_BYTES = 256 * 2**20  # of a reference file in JSON: 10^6 references take about 80 MB
-MAX_ENTRIES = 2**22
+MAX_BYTES = 128 * 2**20  # of a reference file in JSON: 10^6 references take 30 to 100 MB
+MAX_ENTRIES = 2**21
 _MAX_OFFSET = 2**62
 _NAME = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
