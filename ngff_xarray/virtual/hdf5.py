@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ngff_xarray.errors import Issue, MetadataError, UnsupportedError
 from ngff_xarray.text import printable
@@ -56,16 +57,24 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chunk that was written: its indices in the grid, and which bytes of the file it is.
+class Chunks:
+    """The chunks of a dataset that were written.
 
-    ``plain`` tells that deflate was left out, as writers that pack chunks themselves may.
+    Parameters
+    ----------
+    at
+        Their indices in the grid, of shape (chunks, axes).
+    offset, size
+        Which bytes of the file each is.
+    plain
+        Whether it lacks the compression of the others, as writers that pack chunks themselves
+        may leave it.
     """
 
-    at: tuple[int, ...]
-    offset: int
-    size: int
-    plain: bool
+    at: NDArray[np.int64]
+    offset: NDArray[np.uint64]
+    size: NDArray[np.uint64]
+    plain: NDArray[np.bool_]
 
 
 def child(parent: h5py.Group, name: str, where: str) -> Any:
@@ -177,7 +186,7 @@ def _filters(plan: Any, name: str) -> tuple[bool, int | None]:
     return _SHUFFLE in codes, min(level, 9) if _DEFLATE in codes else None
 
 
-def chunks(dataset: h5py.Dataset, how: Stored, where: str) -> Iterable[Chunk]:
+def chunks(dataset: h5py.Dataset, how: Stored, where: str) -> Chunks:
     """Return the chunks of a dataset that were written.
 
     Raises
@@ -190,50 +199,40 @@ def chunks(dataset: h5py.Dataset, how: Stored, where: str) -> Iterable[Chunk]:
     if dataset.chunks is None:
         return _planes(dataset, how)
     most = math.prod(-(-size // chunk) for size, chunk in zip(how.shape, how.chunks, strict=True))
-    found: list[Any] = []
+    # in columns, for there may be millions
+    starts, masks, offsets, sizes = array("Q"), array("Q"), array("Q"), array("Q")
 
     def take(chunk: Any) -> bool | None:
-        found.append(chunk)
-        return True if len(found) > most else None
+        starts.extend(chunk.chunk_offset)
+        masks.append(chunk.filter_mask)
+        offsets.append(chunk.byte_offset)
+        sizes.append(chunk.size)
+        return True if len(masks) > most else None
 
     dataset.id.chunk_iter(take)
-    if len(found) > most:
+    if len(masks) > most:
         issue = Issue(str(dataset.name), f"lists more than its {most} chunks", "error")
         raise MetadataError(where, [issue])
-    left_out = _left_out(how)
-    return [
-        Chunk(
-            tuple(
-                start // size for start, size in zip(chunk.chunk_offset, how.chunks, strict=True)
-            ),
-            chunk.byte_offset,
-            chunk.size,
-            _is_plain(chunk.filter_mask, left_out, f"{where}: {dataset.name}"),
+    left_out = np.array(masks)
+    deflate = 0b10 if how.shuffled else 0b1
+    plain = (left_out == deflate) & (how.level is not None)
+    if (left_out[~plain] != 0).any():
+        mask = int(left_out[~plain].max())
+        raise UnsupportedError(
+            f"{where}: {dataset.name} has chunks with filters left out (mask {mask:#x})"
         )
-        for chunk in found
-    ]
+    at = np.array(starts, dtype=np.int64).reshape(-1, len(how.chunks)) // how.chunks
+    return Chunks(at, np.array(offsets), np.array(sizes), plain)
 
 
-def _left_out(how: Stored) -> Mapping[int, bool]:
-    """Return what the masks of filters that were left out of a chunk mean: whether deflate was."""
-    if how.level is None:
-        return {0: False}
-    return {0: False, 0b10 if how.shuffled else 0b1: True}
-
-
-def _is_plain(mask: int, left_out: Mapping[int, bool], name: str) -> bool:
-    if mask not in left_out:
-        raise UnsupportedError(f"{name} has chunks with filters left out (mask {mask:#x})")
-    return left_out[mask]
-
-
-def _planes(dataset: h5py.Dataset, how: Stored) -> Iterable[Chunk]:
-    offset = dataset.id.get_offset()
-    if offset is None:  # nothing was written
-        return []
-    size = math.prod(how.chunks) * how.dtype.itemsize
+def _planes(dataset: h5py.Dataset, how: Stored) -> Chunks:
     grid = how.shape[:-2]
-    return [
-        Chunk((*map(int, np.unravel_index(i, grid)), 0, 0), offset + i * size, size, False)
-        for i in range(math.prod(grid))
-    ]
+    offset = dataset.id.get_offset()
+    count = 0 if offset is None else math.prod(grid)  # None: nothing was written
+    size = math.prod(how.chunks) * how.dtype.itemsize
+    number = np.arange(count)
+    at = np.zeros((count, len(how.shape)), dtype=np.int64)
+    at[:, :-2] = np.stack(np.unravel_index(number, grid), axis=1)
+    offsets = (offset or 0) + number * size
+    plain = np.zeros(count, dtype=bool)
+    return Chunks(at, offsets.astype(np.uint64), np.full(count, size, dtype=np.uint64), plain)

@@ -15,9 +15,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 from zarr.abc.store import Store
 
 from ngff_xarray.errors import (
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 MAX_DATASETS = 2**18  # levels x time points x channels
 MAX_CHUNKS = 2**24
 _AXES = "tczyx"
-_OPTION = 64  # bytes that a compressed chunk may be longer than its pixels: zlib's frame and more
+_FRAME = 64  # bytes that a compressed chunk may be longer than its pixels: zlib's frame and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _opened(store: Store, key: str, place: str, where: str) -> Iterator[tuple[h5
             yield file, blocks.size if blocks else Path(place).stat().st_size
     except NgffError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         # h5py raises whatever the library said; a failed request is the truer cause
         cause = (blocks and blocks.failure) or error
         text = printable(cause, MAX_SHOWN)
@@ -112,7 +114,8 @@ class _Reader:
         self._file = file
         self._where = where
         self._size = size
-        self._rows: list[Row] = []
+        self._count = 0
+        self._rows: list[Iterator[Row]] = []
 
     def index(self, target: Target) -> tuple[Index, list[Issue]]:
         data = hdf5.group(self._file, "DataSet", self._where)
@@ -140,7 +143,7 @@ class _Reader:
         for number, level in enumerate(levels):
             inline[f"{number}/.zarray"] = json.dumps(_array(level, times, channels))
             inline[f"{number}/.zattrs"] = json.dumps({"_ARRAY_DIMENSIONS": list(_AXES)})
-        return Index(inline, [target], self._rows), issues
+        return Index(inline, [target], chain.from_iterable(self._rows)), issues
 
     def _level(self, number: int, group: h5py.Group, times: int, channels: int) -> Level:
         """Return what all datasets of a level have in common, and keep where their chunks are."""
@@ -202,23 +205,24 @@ class _Reader:
 
     def _keep(self, dataset: h5py.Dataset, level: Level, prefix: str) -> None:
         how = level.how
+        found = hdf5.chunks(dataset, how, self._where)
         grid = [-(-n // chunk) for n, chunk in zip(level.size, how.chunks, strict=True)]
+        inside = (found.at < grid).all(axis=1)  # the others are padding alone
+        at, offset, size = found.at[inside], found.offset[inside], found.size[inside]
+        end = np.uint64(self._size)
+        beyond = (offset > end) | (size > end - np.minimum(offset, end))
+        if beyond.any():
+            raise StoreError(
+                f"{self._where}: is {self._size} bytes long and ends before the chunk "
+                f"{tuple(at[beyond][0].tolist())} of {dataset.name}"
+            )
         most = math.prod(how.chunks) * how.dtype.itemsize
-        for chunk in hdf5.chunks(dataset, how, self._where):
-            if any(i >= n for i, n in zip(chunk.at, grid, strict=True)):
-                continue  # padding alone
-            if chunk.offset < 0 or chunk.offset + chunk.size > self._size:
-                raise StoreError(
-                    f"{self._where}: is {self._size} bytes long and ends before the chunk "
-                    f"{chunk.at} of {dataset.name}"
-                )
-            if chunk.size > most + most // 8 + _OPTION:
-                self._fail(dataset.name, f"has a chunk of {chunk.size} bytes for {most} of pixels")
-            z, y, x = chunk.at
-            key = f"{prefix}/{z}/{y}/{x}"
-            self._rows.append(Row(key, 0, chunk.offset, chunk.size, chunk.plain))
-        if len(self._rows) > MAX_CHUNKS:
+        if (size > most + most // 8 + _FRAME).any():
+            self._fail(dataset.name, f"has a chunk of {int(np.max(size))} bytes for {most} of pixels")
+        self._count += len(at)
+        if self._count > MAX_CHUNKS:
             self._fail(dataset.name, f"brings the chunks to more than {MAX_CHUNKS}")
+        self._rows.append(_rows(prefix, at, offset, size, found.plain[inside]))
 
     def _numbered(self, parent: h5py.Group, word: str) -> list[str]:
         """Return the names ``word 0``, ``word 1``, … of what a group holds.
@@ -240,6 +244,13 @@ class _Reader:
 
     def _fail(self, path: str, message: str) -> NoReturn:
         raise MetadataError(self._where, [Issue(printable(path, MAX_SHOWN), message, "error")])
+
+
+def _rows(prefix: str, at: Any, *columns: Any) -> Iterator[Row]:
+    """Yield the references of a dataset."""
+    numbers = (column.tolist() for column in columns)
+    for (z, y, x), offset, size, plain in zip(at.tolist(), *numbers, strict=True):
+        yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size, plain)
 
 
 def _array(level: Level, times: int, channels: int) -> dict[str, Any]:

@@ -81,11 +81,14 @@ class Index:
     ) -> None:
         # columns from the start: a million tuples take ten times as much
         keys: list[bytes] = []
-        columns = array("q"), array("q"), array("q"), array("b")
-        for row in rows:
-            keys.append(row.key.encode())
-            for column, value in zip(columns, row[1:], strict=True):
-                column.append(value)
+        columns = array("i"), array("q"), array("q"), array("b")
+        numbers, offsets, sizes, plains = columns
+        for key, number, offset, size, plain in rows:
+            keys.append(key.encode())
+            numbers.append(number)
+            offsets.append(offset)
+            sizes.append(size)
+            plains.append(plain)
         order = sorted(range(len(keys)), key=keys.__getitem__)
         self._text = b"".join(keys[i] for i in order)
         self._ends = np.zeros(len(keys) + 1, dtype=np.int64)
