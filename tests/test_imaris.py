@@ -7,10 +7,12 @@ import pickle
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import h5py
 import numpy as np
 import pytest
@@ -27,6 +29,8 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
     UnsupportedError,
 )
+from ngff_xarray.store import open_source
+from ngff_xarray.virtual import blocks, imaris
 
 DATA = "DataSet/ResolutionLevel {}/TimePoint {}/Channel {}"
 FIRST = DATA.format(0, 0, 0)
@@ -381,6 +385,42 @@ def test_requests_to_index_and_one_for_each_chunk(tmp_path: Path) -> None:
         assert server.count == 16
         assert {request.method for request in server.requests} == {"GET"}
         _check_voxels(path, f"{server.url}/scan.ims")
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as large."""
+    monkeypatch.setattr(imaris, "SMALL", 0)
+    monkeypatch.setattr(blocks, "SMALL", 0)
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_a_large_file_is_indexed_many_places_at_a_time(tmp_path: Path, libver: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 2**16, (8, 2, 16, 256, 256), "uint16")
+    path = write_imaris(tmp_path / "a.ims", pyramid(noise, 2), chunks=(4, 32, 32), libver=libver)
+    expected = open_source(path).store.lookup
+    with CountingServer(tmp_path, 0.02) as server:
+        assert open_source(f"{server.url}/a.ims").store.lookup == expected
+        size = path.stat().st_size
+        if libver == "earliest":  # those of today have no trees that are understood
+            # 32 datasets with trees of several nodes, one after the other: more than 100
+            assert server.depth <= 25
+            assert sum(request.nbytes for request in server.requests) < size / 2
+
+
+@pytest.mark.usefixtures("large")
+def test_what_is_not_understood_ahead_is_left_to_hdf5(scan: Path) -> None:
+    content = scan.read_bytes()
+    random = np.random.default_rng(2)
+    files = fsspec.filesystem("memory")
+    for _ in range(100):
+        broken = bytearray(content)
+        for at in random.integers(0, len(content), 4):
+            broken[at] = random.integers(256)
+        files.pipe("/broken/scan.ims", bytes(broken))
+        with suppress(NgffError):
+            xr.open_datatree("memory://broken/scan.ims", engine="ngff")["0/image"].load()
 
 
 def test_a_reference_file_opens_with_one_request(tmp_path: Path, scan: Path) -> None:

@@ -1,8 +1,10 @@
-"""A file in a zarr store as Python reads files: in blocks, each of which is one request."""
+"""A file in a zarr store as Python reads files, in few requests."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+from collections.abc import Iterable
 from typing import Any
 
 from zarr.abc.store import RangeByteRequest, Store
@@ -13,8 +15,11 @@ from ngff_xarray.errors import NgffError, StoreError, StoreNotFoundError
 from ngff_xarray.text import printable
 
 BLOCK = 2**20
-MAX_KEPT = 160  # blocks at a time
-MAX_AHEAD = 128  # blocks, after which no more are read than are asked for
+SMALL = 128 * BLOCK  # a file of which all may be read
+MAX_KEPT = 2**16  # pages at a time
+AT_ONCE = 64  # requests
+_PAGE = 2**12
+_GAP = 2**6  # pages that cost less than another request
 
 
 class BlockFile(io.RawIOBase):
@@ -29,9 +34,10 @@ class BlockFile(io.RawIOBase):
 
     Notes
     -----
-    A request asks for as many blocks as came with all before it. What is gathered in one place
-    is there after two or three. What lies scattered between the pixels of a smaller file costs
-    bytes then, which are cheaper than waiting; of a larger one, single blocks are read in the end.
+    A request asks for 1 MiB at least, and in a small file for as much as came with all before
+    it: what is gathered in one place is there after two or three, and what lies scattered
+    between the pixels costs bytes, which are cheaper than waiting. In a large file they are
+    not: see `prefetch`.
     """
 
     def __init__(self, store: Store, key: str, name: str) -> None:
@@ -41,14 +47,14 @@ class BlockFile(io.RawIOBase):
         self._name = name
         self.failure: Exception | None = None
         self._at = 0
-        self._read = 1
-        self._blocks: dict[int, memoryview] = {}
+        self._came = 0
+        self._pages: dict[int, memoryview] = {}
         self.size = self._measure()
 
     def _measure(self) -> int:
-        """Return the size of the file, after reading its first block."""
+        """Return the size of the file, after reading its beginning."""
         try:
-            content = self._get(0, BLOCK)
+            content = sync(self._get(0, BLOCK))
             size = len(content) if len(content) < BLOCK else sync(self._store.getsize(self._key))
         except NgffError:
             raise
@@ -60,12 +66,12 @@ class BlockFile(io.RawIOBase):
                 f"{self._name}: {BLOCK} bytes were asked for, {len(content)} came: the server "
                 "does not send parts of files"
             )
-        self._blocks[0] = memoryview(content)
+        self._keep(0, content)
         return size
 
-    def _get(self, start: int, end: int) -> bytes:
+    async def _get(self, start: int, end: int) -> bytes:
         part = RangeByteRequest(start, end)
-        found = sync(self._store.get(self._key, default_buffer_prototype(), part))
+        found = await self._store.get(self._key, default_buffer_prototype(), part)
         if found is None:
             raise StoreNotFoundError(f"{self._name}: there is no such file")
         return found.to_bytes()
@@ -94,37 +100,82 @@ class BlockFile(io.RawIOBase):
         count = max(0, min(len(view), self.size - self._at))
         done = 0
         while done < count:
-            number, start = divmod(self._at, BLOCK)
-            part = self._block(number)[start : start + count - done]
+            number, start = divmod(self._at, _PAGE)
+            part = self._page(number)[start : start + count - done]
             view[done : done + len(part)] = part
             done += len(part)
             self._at += len(part)
         return done
 
-    def _block(self, number: int) -> memoryview:
-        if number not in self._blocks:
-            try:
-                self._fetch(number)
-            except Exception as error:
-                self.failure = error  # what calls this may not hand it on
-                raise
-        return self._blocks[number]
+    def peek(self, offset: int, count: int) -> bytes:
+        """Return bytes that are here already, or fewer where they are not."""
+        found = b""
+        while len(found) < count:
+            number, start = divmod(offset + len(found), _PAGE)
+            part = self._pages.get(number, memoryview(b""))[start : start + count - len(found)]
+            if not part:
+                break
+            found += part
+        return found
 
-    def _fetch(self, number: int) -> None:
-        """Read a block, and perhaps some that follow."""
-        count = max(1, self._read - 1) if self._read < MAX_AHEAD else 1
-        wanted = [number]
-        while len(wanted) < count and wanted[-1] + 1 not in self._blocks:
-            wanted.append(wanted[-1] + 1)
-        start, end = number * BLOCK, min(self.size, (wanted[-1] + 1) * BLOCK)
-        content = memoryview(self._get(start, end))
+    def prefetch(self, offsets: Iterable[int], count: int) -> None:
+        """Read so many bytes at each of many places, many places at a time."""
+        pages = {
+            page
+            for offset in offsets
+            if 0 <= offset < self.size
+            for page in range(offset // _PAGE, -(-min(offset + count, self.size) // _PAGE))
+        }
+        ranges: list[list[int]] = []
+        for page in sorted(pages - set(self._pages)):
+            if ranges and page - ranges[-1][1] < _GAP:
+                ranges[-1][1] = page + 1
+            else:
+                ranges.append([page, page + 1])
+
+        async def fetch() -> None:
+            gate = asyncio.Semaphore(AT_ONCE)
+
+            async def one(first: int, end: int) -> None:
+                async with gate:
+                    await self._fetch(first * _PAGE, end * _PAGE)
+
+            await asyncio.gather(*(one(*each) for each in ranges))
+
+        self._run(fetch())
+
+    def _page(self, number: int) -> memoryview:
+        if number not in self._pages:
+            ahead = BLOCK if self.size > SMALL else max(BLOCK, self._came)
+            start = number * _PAGE // BLOCK * BLOCK
+            end = start + ahead
+            block = start + BLOCK  # the next ones, up to one that is here
+            while block < end and block // _PAGE not in self._pages:
+                block += BLOCK
+            self._run(self._fetch(start, block))
+        return self._pages[number]
+
+    def _run(self, reading: Any) -> None:
+        try:
+            sync(reading)
+        except Exception as error:
+            self.failure = error  # what calls this may not hand it on
+            raise
+
+    async def _fetch(self, start: int, end: int) -> None:
+        end = min(end, self.size)
+        content = await self._get(start, end)
         if len(content) != end - start:
             raise StoreError(
                 f"{self._name}: {end - start} bytes at {start} were asked for, {len(content)} came"
             )
-        self._read += len(wanted)
-        for i, block in enumerate(wanted):
-            self._blocks[block] = content[i * BLOCK : (i + 1) * BLOCK]
-        for old in list(self._blocks)[: max(0, len(self._blocks) - MAX_KEPT)]:
-            if old != number:
-                del self._blocks[old]
+        self._keep(start, content)
+
+    def _keep(self, start: int, content: bytes) -> None:
+        self._came += len(content)
+        view, first = memoryview(content), start // _PAGE
+        for i in range(-(-len(content) // _PAGE)):
+            self._pages[first + i] = view[i * _PAGE : (i + 1) * _PAGE]
+        for old in list(self._pages)[: max(0, len(self._pages) - MAX_KEPT)]:
+            if not first <= old < first + len(content) // _PAGE + 1:
+                del self._pages[old]

@@ -34,9 +34,10 @@ from ngff_xarray.errors import (
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url
 from ngff_xarray.virtual import hdf5
-from ngff_xarray.virtual.blocks import BlockFile
+from ngff_xarray.virtual.blocks import SMALL, BlockFile
 from ngff_xarray.virtual.imaris_info import describe
 from ngff_xarray.virtual.index import Index, Row
+from ngff_xarray.virtual.scout import read_ahead
 from ngff_xarray.virtual.targets import MAX_SHOWN, Target
 
 if TYPE_CHECKING:
@@ -78,17 +79,18 @@ def index(store: Store, key: str, place: str) -> tuple[Index, list[Issue]]:
         If it is broken, or cannot be read.
     """
     where = printable(place, MAX_SHOWN)
-    with _opened(store, key, place, where) as (file, size):
+    with _opened(store, key, place, where) as (file, blocks, size):
         if file.userblock_size:
             raise UnsupportedError(f"{where}: has a user block before its HDF5")
         if hdf5.child(file, "DataSet", where) is None:
             raise NotOmeError(f"{where}: is no file of Imaris: there is no group 'DataSet'")
-        reader = _Reader(file, where, size)
-        return reader.index(Target("", key))
+        return _Reader(file, blocks, where, size).index(Target("", key))
 
 
 @contextmanager
-def _opened(store: Store, key: str, place: str, where: str) -> Iterator[tuple[h5py.File, int]]:
+def _opened(
+    store: Store, key: str, place: str, where: str
+) -> Iterator[tuple[h5py.File, BlockFile | None, int]]:
     try:
         import h5py
     except ImportError as error:
@@ -97,7 +99,7 @@ def _opened(store: Store, key: str, place: str, where: str) -> Iterator[tuple[h5
     try:
         opened = h5py.File(blocks or place, "r", **({} if blocks else {"locking": False}))
         with opened as file:
-            yield file, blocks.size if blocks else Path(place).stat().st_size
+            yield file, blocks, blocks.size if blocks else Path(place).stat().st_size
     except NgffError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
@@ -110,8 +112,9 @@ def _opened(store: Store, key: str, place: str, where: str) -> Iterator[tuple[h5
 class _Reader:
     """Reads one file."""
 
-    def __init__(self, file: h5py.File, where: str, size: int) -> None:
+    def __init__(self, file: h5py.File, blocks: BlockFile | None, where: str, size: int) -> None:
         self._file = file
+        self._blocks = blocks
         self._where = where
         self._size = size
         self._count = 0
@@ -128,9 +131,11 @@ class _Reader:
                 "/DataSet",
                 f"holds {len(names)} x {times} x {channels} datasets, more than {MAX_DATASETS}",
             )
+        groups = [hdf5.group(data, name, self._where) for name in names]
+        if self._blocks is not None and self._blocks.size > SMALL:
+            read_ahead(groups, self._blocks)
         levels = [
-            self._level(number, hdf5.group(data, name, self._where), times, channels)
-            for number, name in enumerate(names)
+            self._level(number, group, times, channels) for number, group in enumerate(groups)
         ]
         attributes, issues = describe(
             self._file, self._where, [level.size for level in levels], times, channels,
@@ -218,7 +223,9 @@ class _Reader:
             )
         most = math.prod(how.chunks) * how.dtype.itemsize
         if (size > most + most // 8 + _FRAME).any():
-            self._fail(dataset.name, f"has a chunk of {int(np.max(size))} bytes for {most} of pixels")
+            self._fail(
+                dataset.name, f"has a chunk of {int(np.max(size))} bytes for {most} of pixels"
+            )
         self._count += len(at)
         if self._count > MAX_CHUNKS:
             self._fail(dataset.name, f"brings the chunks to more than {MAX_CHUNKS}")
