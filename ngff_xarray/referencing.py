@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ngff_xarray.errors import UnsupportedError
+from ngff_xarray.storage import Access
 from ngff_xarray.store import open_source, open_target, put_bytes
 from ngff_xarray.urls import is_url, local_path
 from ngff_xarray.virtual import kerchunk
@@ -38,7 +39,7 @@ def references(
     target
         Where to write them, as JSON: a path or URL. None writes nothing.
     storage_options
-        For fsspec, where the source or target is a URL.
+        Credentials and the like, as of fsspec, where the source or target is a URL.
     trust
         Whether references in the source may lead anywhere.
 
@@ -57,7 +58,8 @@ def references(
     >>> import ngff_xarray
     >>> ngff_xarray.references("scan.ims", "scan.json")  # doctest: +SKIP
     """
-    place = open_source(source, storage_options=storage_options, trust=trust)
+    access = Access(storage_options or {}, trust=trust)
+    place = open_source(source, access=access)
     store = place.store
     if not isinstance(store, ReferenceStore) or not isinstance(store.lookup, Index):
         raise UnsupportedError(
@@ -68,6 +70,6 @@ def references(
     if target is not None:
         text = local_path(os.fspath(target))
         directory, name = split(text if is_url(text) else str(Path(text).expanduser().absolute()))
-        into = open_target(directory, storage_options=storage_options)
+        into = open_target(directory, access=access)
         put_bytes(into.store, name, json.dumps(found).encode())
     return found

@@ -113,7 +113,8 @@ def open_source(source: Any, *, group: str | None = None, access: Access | None 
         If no store can be made of it.
     """
     access = access or Access()
-    virtual = open_virtual(source, partial(_directory, replace(access, missing="fill")), access.trust)
+    opener = partial(_directory, replace(access, missing="fill"))
+    virtual = open_virtual(source, opener, access.trust)
     place = Source(virtual, "", str(virtual)) if virtual else _open_source(source, access)
     if access.missing == "raise" and not isinstance(place.store, Guarded):
         place = replace(place, store=Guarded(place.store, place.url, access))

@@ -432,6 +432,59 @@ def test_a_reference_file_opens_with_one_request(tmp_path: Path, scan: Path) -> 
         np.testing.assert_array_equal(tree["1/image"], _h5py(scan, 1))
 
 
+def test_chunks_of_one_read_are_in_flight_together(tmp_path: Path) -> None:
+    write_imaris(tmp_path / "scan.ims", [pixels((1, 1, 4, 256, 256))], chunks=(4, 32, 32))
+    with CountingServer(tmp_path, 0.1) as server:
+        for source in ("scan.ims", "scan.json"):
+            if source == "scan.json":
+                ngff_xarray.references(f"{server.url}/scan.ims", tmp_path / "scan.json")
+            tree = xr.open_datatree(f"{server.url}/{source}", engine="ngff")
+            server.clear()
+            tree["0/image"].load()
+            assert server.count == 64
+            assert server.max_concurrent > 32
+
+
+def test_what_a_network_loses_is_asked_for_again(server: CountingServer, scan: Path) -> None:
+    faults: list[int | str] = [503, 500, "reset", "short"]
+    server.faults["/scan.ims"] = faults[:3]
+    tree = xr.open_datatree(f"{server.url}/scan.ims", engine="ngff")
+    server.faults["/scan.ims"] = [*faults, *faults]
+    np.testing.assert_array_equal(tree["0/image"], _h5py(scan, 0))
+    server.faults["/scan.ims"] = ["whole"] * 8
+    with pytest.raises(StoreError, match="ignores ranges"):
+        tree["1/image"].load()
+
+
+def test_secrets_of_a_url_are_not_shown(server: CountingServer, scan: Path) -> None:
+    url = f"{server.url}/scan.ims?token=secret/b"
+    tree = xr.open_datatree(url, engine="ngff")
+    np.testing.assert_array_equal(tree["1/image"], _h5py(scan, 1))
+    assert "secret" not in f"{tree.ngff!r} {tree.encoding['source']}"
+    with pytest.raises(UnsupportedError, match="credentials"):
+        ngff_xarray.references(url)
+    server.failures["/scan.ims"] = 403
+    for fails in (lambda: xr.open_datatree(url, engine="ngff"), tree["0/image"].load):
+        with pytest.raises(StoreError) as caught:
+            fails()
+        assert "secret" not in str(caught.value)
+        assert "403" in str(caught.value)
+
+
+def test_missing_chunks_may_be_an_error(tmp_path: Path) -> None:
+    path = write_imaris(tmp_path / "a.ims", [pixels((1, 1, 4, 32, 32))], info=False)
+    with h5py.File(path, "a") as file:
+        node = file[FIRST]
+        del node["Data"]
+        data = node.create_dataset("Data", (4, 32, 32), "u2", chunks=(4, 16, 32))
+        data[:, :16] = 1
+    tree = xr.open_datatree(path, engine="ngff", missing="raise")
+    assert int(tree["0/image"][0, 0, :, :16].min()) == 1
+    assert any(issue.path == "/DataSetInfo" for issue in tree.ngff.issues)
+    with pytest.raises(StoreError, match="0/0/0/0/1/0"):
+        tree["0/image"].load()
+
+
 def test_a_file_that_is_not_there(server: CountingServer, tmp_path: Path) -> None:
     for source in (f"{server.url}/absent.ims", tmp_path / "absent.ims"):
         with pytest.raises(StoreError) as caught:

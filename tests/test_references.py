@@ -353,7 +353,7 @@ def test_no_reference_leads_outside(secret: Path, escape: str, part: tuple[int, 
     path = save(secret / "a.json", document)
     with pytest.raises(UntrustedError) as caught:
         xr.open_datatree(path)
-    assert escape.replace("\0", "\ufffd") in str(caught.value)
+    assert escape.replace("\0", "\ufffd").replace("user@", "") in str(caught.value)
     assert "trust=True" in str(caught.value)
     with pytest.raises(UntrustedError):
         xr.open_datatree(document, engine="ngff")

@@ -10,7 +10,6 @@ import zarr
 from zarr.abc.store import Store
 
 from ngff_xarray.storage.guarded import Guarded
-from ngff_xarray.storage.zips import ZipStore
 
 _NAME = "async.concurrency"
 _lock = threading.Lock()
@@ -25,8 +24,8 @@ def concurrency_of(store: Store) -> Iterator[None]:
     Of several reads at a time the first sets the number and the last puts it back.
     """
     global _reading, _before
-    if isinstance(store, ZipStore):
-        store = store.store
+    if not isinstance(store, Guarded):
+        store = getattr(store, "store", store)  # that a zip file or references are in
     if not isinstance(store, Guarded):
         yield
         return

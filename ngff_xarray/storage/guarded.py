@@ -135,7 +135,8 @@ class Guarded(Store):
         raise kind(f"{self._named(key)}: {fault.text}{times}{hint}") from error
 
     def _named(self, key: str) -> str:
-        return f"{printable(self.place, 500)}: cannot read {printable(key, 300)}"
+        name = key.partition("?")[0]  # what follows may be a signature
+        return f"{printable(self.place, 500)}: cannot read {printable(name, 300)}"
 
     async def get_partial_values(
         self,

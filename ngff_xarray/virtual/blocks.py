@@ -11,8 +11,8 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ngff_xarray.errors import NgffError, StoreError, StoreNotFoundError
-from ngff_xarray.text import printable
+from ngff_xarray.errors import StoreError, StoreNotFoundError
+from ngff_xarray.virtual.kinds import HDF5_MAGIC
 
 BLOCK = 2**20
 SMALL = 128 * BLOCK  # a file of which all may be read
@@ -20,6 +20,23 @@ MAX_KEPT = 2**16  # pages at a time
 AT_ONCE = 64  # requests
 _PAGE = 2**12
 _GAP = 2**6  # pages that cost less than another request
+
+
+def stated_size(content: bytes) -> int | None:
+    """Return how long an HDF5 file says to be at its beginning, or None if that is none.
+
+    Examples
+    --------
+    >>> stated_size(b"GIF89a") is None
+    True
+    """
+    # the superblock: the signature, its version, how long addresses are, and the end of the file
+    version = content[8] if content.startswith(HDF5_MAGIC) and len(content) > 48 else None
+    places = {0: (13, 40), 1: (13, 44), 2: (9, 28), 3: (9, 28)}
+    if version not in places:
+        return None
+    length, at = places[version]
+    return int.from_bytes(content[at : at + 8], "little") if content[length] == 8 else None
 
 
 class BlockFile(io.RawIOBase):
@@ -52,21 +69,23 @@ class BlockFile(io.RawIOBase):
         self.size = self._measure()
 
     def _measure(self) -> int:
-        """Return the size of the file, after reading its beginning."""
-        try:
-            content = sync(self._get(0, BLOCK))
-            size = len(content) if len(content) < BLOCK else sync(self._store.getsize(self._key))
-        except NgffError:
-            raise
-        except Exception as error:
-            text = f"{type(error).__name__}: {printable(error, 500)}"
-            raise StoreError(f"{self._name}: cannot be read: {text}") from error
-        if len(content) > BLOCK:
-            raise StoreError(
-                f"{self._name}: {BLOCK} bytes were asked for, {len(content)} came: the server "
-                "does not send parts of files"
-            )
+        """Return the size of the file, after reading its beginning and, of a longer one, its end.
+
+        HDF5 says it at the beginning; to ask the store for it would take a request, too.
+        """
+        content = sync(self._get(0, BLOCK))
         self._keep(0, content)
+        if len(content) < BLOCK:
+            return len(content)
+        size = stated_size(content)
+        if size is None:
+            raise StoreError(f"{self._name}: is no HDF5 file")
+        last = (size - 1) // BLOCK * BLOCK
+        if last > 0:
+            end = sync(self._get(last, size))
+            if len(end) != size - last:
+                raise StoreError(f"{self._name}: ends before the {size} bytes that it should have")
+            self._keep(last, end)
         return size
 
     async def _get(self, start: int, end: int) -> bytes:

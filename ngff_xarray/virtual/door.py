@@ -11,13 +11,13 @@ from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ngff_xarray.errors import StoreError, StoreNotFoundError
+from ngff_xarray.errors import NgffError, StoreError, StoreNotFoundError
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, local_path
 from ngff_xarray.virtual import imaris, kerchunk, parquet
 from ngff_xarray.virtual.kinds import Kind, kind_of
 from ngff_xarray.virtual.references import ReferenceStore
-from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, split
+from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, shown, split
 
 
 def open_virtual(source: Any, opener: Opener, trust: bool = False) -> ReferenceStore | None:
@@ -50,21 +50,21 @@ def open_virtual(source: Any, opener: Opener, trust: bool = False) -> ReferenceS
 
 def _open_imaris(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:
     index, issues = imaris.index(opener(file.directory), file.key, place)
-    return ReferenceStore(Reach(place, file.directory), index, opener, issues)
+    return ReferenceStore(Reach(shown(place), file.directory), index, opener, issues)
 
 
 def _open_json(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:
-    reach = Reach(place, file.directory, trust)
-    document = kerchunk.parse(_fetch(opener, file, place), place)
+    reach = Reach(shown(place), file.directory, trust)
+    document = kerchunk.parse(_fetch(opener, file, reach.source), reach.source)
     return ReferenceStore(reach, kerchunk.index(document, reach), opener)
 
 
 def _open_parquet(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:
     parquet.require_pyarrow()
-    content = _fetch(opener, Target(place, ".zmetadata"), place)
     # the directory stands for the file: what lies beside it came with it
-    reach = Reach(place, file.directory, trust)
-    records = parquet.Records(place, reach, opener, kerchunk.parse(content, place))
+    reach = Reach(shown(place), file.directory, trust)
+    content = _fetch(opener, Target(place, ".zmetadata"), reach.source)
+    records = parquet.Records(place, reach, opener, kerchunk.parse(content, reach.source))
     return ReferenceStore(reach, records, opener)
 
 
@@ -75,11 +75,12 @@ _OPENERS: Mapping[Kind, Callable[[str, Target, Opener, bool], ReferenceStore]] =
 }
 
 
-def _fetch(opener: Opener, file: Target, place: str) -> bytes:
-    where = printable(place, MAX_SHOWN)
+def _fetch(opener: Opener, file: Target, where: str) -> bytes:
     part = RangeByteRequest(0, kerchunk.MAX_BYTES + 1)
     try:
         found = sync(opener(file.directory).get(file.key, default_buffer_prototype(), part))
+    except NgffError:
+        raise
     except Exception as error:
         text = printable(error, MAX_SHOWN)
         raise StoreError(f"{where}: cannot be read: {type(error).__name__}: {text}") from error

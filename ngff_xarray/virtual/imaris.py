@@ -38,7 +38,7 @@ from ngff_xarray.virtual.blocks import SMALL, BlockFile
 from ngff_xarray.virtual.imaris_info import describe
 from ngff_xarray.virtual.index import Index, Row
 from ngff_xarray.virtual.scout import read_ahead
-from ngff_xarray.virtual.targets import MAX_SHOWN, Target
+from ngff_xarray.virtual.targets import MAX_SHOWN, Target, shown
 
 if TYPE_CHECKING:
     import h5py
@@ -78,7 +78,7 @@ def index(store: Store, key: str, place: str) -> tuple[Index, list[Issue]]:
     StoreError
         If it is broken, or cannot be read.
     """
-    where = printable(place, MAX_SHOWN)
+    where = shown(place)
     with _opened(store, key, place, where) as (file, blocks, size):
         if file.userblock_size:
             raise UnsupportedError(f"{where}: has a user block before its HDF5")

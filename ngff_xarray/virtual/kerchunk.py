@@ -15,7 +15,7 @@ from typing import Any
 
 from ngff_xarray.errors import Issue, MetadataError, UnsupportedError
 from ngff_xarray.text import printable
-from ngff_xarray.urls import is_url
+from ngff_xarray.urls import is_url, without_secrets
 from ngff_xarray.virtual.index import WHOLE, Index, Reference, Row
 from ngff_xarray.virtual.targets import MAX_SHOWN, Reach, Target
 
@@ -188,8 +188,13 @@ def dump(found: Index, reach: Reach) -> References:
 
 
 def _absolute(target: Target, reach: Reach) -> str:
-    directory = target.directory or reach.root or ""
-    return "/".join((directory.rstrip("/") if is_url(directory) else directory, target.key))
+    url = "/".join(((target.directory or reach.root or "").rstrip("/"), target.key))
+    if is_url(url) and without_secrets(url) != url:
+        raise UnsupportedError(
+            f"{reach.source}: the URL has credentials, which would stand in the references: "
+            "pass them as storage_options"
+        )
+    return url
 
 
 def _shown(value: Any) -> str:

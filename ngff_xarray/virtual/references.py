@@ -19,7 +19,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from ngff_xarray.errors import Issue, StoreError
 from ngff_xarray.text import printable
 from ngff_xarray.virtual.index import WHOLE, Lookup, Reference
-from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target
+from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, shown
 
 MAX_CHUNK = 2**31  # bytes that one reference may ask for: what compressors can hold
 
@@ -53,6 +53,11 @@ class ReferenceStore(Store):
         self.issues = tuple(issues)
         self._opener = opener
         self._stores: dict[str, Store] = {}
+
+    @property
+    def store(self) -> Store | None:
+        """The store of the directory that the references came in, None without one."""
+        return None if self.reach.root is None else self._store(Target("", ""))
 
     def __str__(self) -> str:
         return self.reach.source
@@ -131,7 +136,7 @@ class ReferenceStore(Store):
 
     def _error(self, key: str, wanted: Reference, what: str) -> StoreError:
         part = "" if wanted.size == WHOLE else f"{wanted.size} bytes at {wanted.offset} of "
-        file = printable("/".join(filter(None, wanted.target)), MAX_SHOWN)
+        file = shown("/".join(filter(None, wanted.target)))
         key = printable(key, MAX_SHOWN)
         return StoreError(f"{self}: {key!r} refers to {part}{file!r}, {what}")
 

@@ -14,9 +14,15 @@ from zarr.abc.store import Store
 
 from ngff_xarray.errors import UntrustedError
 from ngff_xarray.text import printable
-from ngff_xarray.urls import is_url, local_path
+from ngff_xarray.urls import is_url, local_path, without_secrets
 
 MAX_SHOWN = 500
+
+
+def shown(place: str) -> str:
+    """Return a path or URL as it may be printed: short, and without its secrets."""
+    return printable(without_secrets(place) if is_url(place) else place, MAX_SHOWN)
+
 
 Opener = Callable[[str], Store]
 """Makes a store for reading of a directory: a local path or a URL."""
@@ -81,7 +87,7 @@ class Reach:
             if key is not None:
                 return Target("", key)
         if not self.trust:
-            allowed = "nothing" if self.root is None else printable(self.root, MAX_SHOWN)
+            allowed = "nothing" if self.root is None else shown(self.root)
             self._refuse(reference, f"is not below what these references may reach: {allowed}")
         text = local_path(reference)
         if is_url(text):
@@ -119,7 +125,6 @@ class Reach:
 
     def _refuse(self, reference: str, why: str) -> NoReturn:
         raise UntrustedError(
-            f"{printable(self.source, MAX_SHOWN)}: the reference "
-            f"{printable(reference, MAX_SHOWN)!r} {why}; if you know where these references "
-            "come from, pass engine='ngff', trust=True"
+            f"{self.source}: the reference {shown(reference)!r} {why}; if you know where these "
+            "references come from, pass engine='ngff', trust=True"
         )
