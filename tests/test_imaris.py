@@ -460,7 +460,7 @@ def test_secrets_of_a_url_are_not_shown(server: CountingServer, scan: Path) -> N
     url = f"{server.url}/scan.ims?token=secret/b"
     tree = xr.open_datatree(url, engine="ngff")
     np.testing.assert_array_equal(tree["1/image"], _h5py(scan, 1))
-    assert "secret" not in f"{tree.ngff!r} {tree.encoding['source']}"
+    assert "secret" not in f"{tree.ngff!r} {tree.encoding}"
     with pytest.raises(UnsupportedError, match="credentials"):
         ngff_xarray.references(url)
     server.failures["/scan.ims"] = 403
