@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -174,6 +175,16 @@ def test_a_server_that_hangs_is_given_up(opened: Open, server: CountingServer) -
         pixels(tree)
     server.faults.clear()
     np.testing.assert_array_equal(pixels(tree), PIXELS)
+
+
+def test_waiting_for_ones_turn_is_no_fault(tmp_path: Path, server: CountingServer) -> None:
+    data = np.ones((80, 80), "u1")
+    write_image(tmp_path / "b.ome.zarr", axes="yx", data=data, levels=1, chunks=(10, 10))
+    url = f"{server.url}/b.ome.zarr"
+    tree = xr.open_datatree(url, engine="ngff", connections=2, timeout=1, chunks={})
+    server.latency = 0.1  # 64 chunks, two at a time: three seconds
+    with dask.config.set(scheduler="threads", num_workers=32):
+        assert (pixels(tree) == 1).all()
 
 
 def test_a_server_that_hangs_once_is_asked_again(opened: Open, server: CountingServer) -> None:

@@ -63,7 +63,7 @@ class Guarded(Store):
         return isinstance(other, Guarded) and self.store == other.store
 
     def __hash__(self) -> int:
-        return id(self)
+        return hash((type(self), self.place))
 
     def __str__(self) -> str:
         return self.place
@@ -96,12 +96,14 @@ class Guarded(Store):
     async def _tried(
         self, key: str, prototype: BufferPrototype, part: ByteRequest | None
     ) -> Buffer | None:
-        end = time.monotonic() + self.access.timeout
+        end = float("inf")
         tries, before = 0, ""
         while True:
             tries += 1
             try:
                 async with self._gate():
+                    if tries == 1:  # waiting for one's turn is no fault of the server
+                        end = time.monotonic() + self.access.timeout
                     left = max(end - time.monotonic(), 0.001)
                     # one request that hangs must leave time for another
                     async with asyncio.timeout(left if tries > 1 else left / 2):
