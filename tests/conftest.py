@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,14 @@ OMERO = {
     ],
     "rdefs": {"defaultT": 1, "defaultZ": 2, "model": "color"},
 }
+
+
+@pytest.fixture(autouse=True)
+def figures() -> Iterator[None]:
+    """No figure stays open: matplotlib warns of too many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(autouse=True)
