@@ -28,6 +28,7 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
 )
 from ngff_xarray.storage import Access, DeniedError, Guarded, ZipStore, open_store
+from ngff_xarray.storage.bounded import bound
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
 from ngff_xarray.virtual.door import open_virtual
@@ -448,11 +449,11 @@ def open_array(
     store_path = StorePath(place.store, place.path)
     text = "" if parsed is None else json.dumps(document)
     if parsed is not None and text in parsed:
-        return zarr.Array(zarr.AsyncArray(parsed[text], store_path))
+        return _bounded(zarr.AsyncArray(parsed[text], store_path))
     if not isinstance(document.get("attributes"), dict | None):  # older zarr takes anything
         raise _malformed(source, path, "attributes: expected a JSON object")
     try:
-        array = zarr.Array(zarr.AsyncArray.from_dict(store_path, document))
+        array = _bounded(zarr.AsyncArray.from_dict(store_path, document))
     except Exception as error:  # zarr's parsers raise whatever their Python code does
         raise _malformed(
             source, path, f"is no array that zarr can open: {reason(error)}"
@@ -460,6 +461,11 @@ def open_array(
     if parsed is not None:
         parsed[text] = array.metadata
     return array
+
+
+def _bounded(array: zarr.AsyncArray[Any]) -> zarr.Array[Any]:
+    bound(array)
+    return zarr.Array(array)
 
 
 def require_group(source: Source, group: Group | None) -> Group:

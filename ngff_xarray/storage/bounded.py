@@ -1,0 +1,190 @@
+"""Chunks that unpack to more than a chunk holds are refused before the memory is spent."""
+
+from __future__ import annotations
+
+import bz2
+import copy
+import lzma
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+import zarr
+from zarr.abc.codec import Codec
+from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
+from zarr.codecs._v2 import V2Codec
+
+_MARGIN = 2**20  # bytes beyond twice a chunk: what filters and checksums may add
+
+Unpacker = Callable[[bytes, int], bytes | None]
+"""Returns what some data unpack to, or None if whoever calls is to unpack them; raises if that is
+more than a limit."""
+
+
+def bound(array: zarr.AsyncArray[Any]) -> None:
+    """Let an array refuse chunks that unpack to much more than one of its chunks.
+
+    Deflate, bzip2 and LZMA are unpacked up to the limit; Blosc, LZ4 and Zstandard say how much
+    there is. What the array's metadata say stays as it is.
+    """
+    pipeline = array.codec_pipeline
+    try:
+        whole = math.prod(array.chunks) * _item_size(array.dtype)
+    except NotImplementedError:  # chunks of several sizes, which only Zarr v3 has
+        whole = 0
+    codecs = [_bounded(codec, whole) for codec in pipeline]  # type: ignore[attr-defined]
+    object.__setattr__(array, "codec_pipeline", type(pipeline).from_codecs(codecs))
+
+
+def _bounded(codec: Codec, whole: int) -> Codec:
+    kind = type(codec)
+    if kind in _KINDS:
+        found = copy.copy(codec)
+        object.__setattr__(found, "__class__", _KINDS[kind])
+        return found
+    if isinstance(codec, V2Codec):
+        unpack = _UNPACKERS.get(getattr(codec.compressor, "codec_id", ""))
+        if unpack is None or not whole:
+            return codec
+        limited = _Limited(codec.compressor, unpack, whole)
+        return replace(codec, compressor=limited)  # type: ignore[arg-type]
+    if isinstance(codec, ShardingCodec):
+        sharding = copy.copy(codec)
+        sharding.__dict__.pop("codec_pipeline", None)  # which was made of the others
+        inner = tuple(_bounded(each, 0) for each in codec.codecs)
+        object.__setattr__(sharding, "codecs", inner)
+        return sharding
+    return codec
+
+
+def _item_size(dtype: np.dtype[Any]) -> int:
+    """Return the bytes of an element; 0 where elements are as long as they are."""
+    return 0 if dtype.kind == "O" else dtype.itemsize
+
+
+def _limit(whole: int) -> int:
+    return 2 * whole + _MARGIN
+
+
+def _refuse(packed: int, found: int, limit: int) -> NoReturn:
+    raise ValueError(
+        f"a chunk of {packed} bytes unpacks to {found} bytes or more, where {limit} are the most "
+        "that is to be expected: it is refused"
+    )
+
+
+class _Limited:
+    """A compressor of Zarr v2 that unpacks no more than a chunk."""
+
+    def __init__(self, codec: Any, unpack: Unpacker, whole: int) -> None:
+        self._codec, self._unpack, self._limit = codec, unpack, _limit(whole)
+        self.codec_id: str = codec.codec_id
+
+    def decode(self, packed: Any, out: Any = None) -> Any:
+        found = self._unpack(bytes(packed), self._limit)
+        return self._codec.decode(packed) if found is None else found
+
+
+class _WithLimit:
+    """What codecs of Zarr v3 have in common that unpack no more than a chunk."""
+
+    _name: ClassVar[str]
+
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        whole = math.prod(chunk_spec.shape) * _item_size(chunk_spec.dtype.to_native_dtype())
+        if whole:
+            found = _UNPACKERS[self._name](chunk_bytes.to_bytes(), _limit(whole))
+            if found is not None:
+                return chunk_spec.prototype.buffer.from_bytes(found)
+        return super()._decode_sync(chunk_bytes, chunk_spec)  # type: ignore[misc]
+
+
+def _inflate(wbits: int) -> Unpacker:
+    def unpack(packed: bytes, limit: int) -> bytes:
+        parts, left = [], packed
+        total = 0
+        while left:  # files may follow one another
+            unpacking = zlib.decompressobj(wbits)
+            part = unpacking.decompress(left, limit - total + 1)
+            total += len(part)
+            if total > limit:
+                _refuse(len(packed), total, limit)
+            if not unpacking.eof:
+                raise ValueError("the compressed data end early")
+            parts.append(part)
+            left = unpacking.unused_data.lstrip(b"\0")  # some pad them
+        return b"".join(parts)
+
+    return unpack
+
+
+def _stream(make: Callable[[], Any]) -> Unpacker:
+    def unpack(packed: bytes, limit: int) -> bytes:
+        unpacking = make()
+        found: bytes = unpacking.decompress(packed, limit + 1)
+        if len(found) > limit:
+            _refuse(len(packed), len(found), limit)
+        if not unpacking.eof:
+            raise ValueError("the compressed data end early")
+        return found
+
+    return unpack
+
+
+def _said(size: Callable[[bytes], int | None]) -> Unpacker:
+    def unpack(packed: bytes, limit: int) -> None:
+        found = size(packed)
+        if found is not None and found > limit:
+            _refuse(len(packed), found, limit)
+
+    return unpack
+
+
+def _number(start: int) -> Callable[[bytes], int]:
+    return lambda packed: int.from_bytes(packed[start : start + 4], "little")
+
+
+def _zstd(packed: bytes) -> int | None:
+    """Return the content size of a frame's header (RFC 8878, 3.1.1.1), where it is there."""
+    if packed[:4] != b"\x28\xb5\x2f\xfd" or len(packed) < 9:
+        return None
+    flags = packed[4]
+    single = bool(flags & 0x20)
+    length = (1 if single else 0, 2, 4, 8)[flags >> 6]
+    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    if not length:
+        return None
+    return int.from_bytes(packed[start : start + length], "little") + 256 * (length == 2)
+
+
+_UNPACKERS: Mapping[str, Unpacker] = {
+    "gzip": _inflate(31),
+    "zlib": _inflate(15),
+    "bz2": _stream(bz2.BZ2Decompressor),
+    "lzma": _stream(lzma.LZMADecompressor),
+    "lz4": _said(_number(0)),
+    "blosc": _said(_number(4)),
+    "zstd": _said(_zstd),
+}
+
+
+class _Gzip(_WithLimit, GzipCodec):
+    _name = "gzip"
+
+
+class _Zstd(_WithLimit, ZstdCodec):
+    _name = "zstd"
+
+
+class _Blosc(_WithLimit, BloscCodec):
+    _name = "blosc"
+
+
+_KINDS: Mapping[type[Codec], type[Codec]] = {
+    GzipCodec: _Gzip,
+    ZstdCodec: _Zstd,
+    BloscCodec: _Blosc,
+}
