@@ -46,10 +46,9 @@ def _bounded(codec: Codec, whole: int) -> Codec:
         object.__setattr__(found, "__class__", _KINDS[kind])
         return found
     if isinstance(codec, V2Codec):
-        unpack = _UNPACKERS.get(getattr(codec.compressor, "codec_id", ""))
-        if unpack is None or not whole:
+        if getattr(codec.compressor, "codec_id", "") not in _UNPACKERS or not whole:
             return codec
-        limited = _Limited(codec.compressor, unpack, whole)
+        limited = _Limited(codec.compressor, _limit(whole))
         return replace(codec, compressor=limited)  # type: ignore[arg-type]
     if isinstance(codec, ShardingCodec):
         sharding = copy.copy(codec)
@@ -79,12 +78,12 @@ def _refuse(packed: int, found: int, limit: int) -> NoReturn:
 class _Limited:
     """A compressor of Zarr v2 that unpacks no more than a chunk."""
 
-    def __init__(self, codec: Any, unpack: Unpacker, whole: int) -> None:
-        self._codec, self._unpack, self._limit = codec, unpack, _limit(whole)
+    def __init__(self, codec: Any, limit: int) -> None:
+        self._codec, self._limit = codec, limit
         self.codec_id: str = codec.codec_id
 
     def decode(self, packed: Any, out: Any = None) -> Any:
-        found = self._unpack(bytes(packed), self._limit)
+        found = _UNPACKERS[self.codec_id](bytes(packed), self._limit)
         return self._codec.decode(packed) if found is None else found
 
 
