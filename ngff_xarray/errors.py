@@ -61,6 +61,10 @@ class UntrustedError(StoreError, PermissionError):
     """References that lead outside the place that they came from."""
 
 
+class DeniedError(StoreError, PermissionError):
+    """A store that refuses to be read."""
+
+
 class NotOmeError(NgffError, ValueError):
     """A store or an object that holds no OME-Zarr image."""
 

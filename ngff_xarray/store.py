@@ -20,6 +20,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore, ObjectStore, StorePath
 
 from ngff_xarray.errors import (
+    DeniedError,
     Issue,
     MetadataError,
     NgffError,
@@ -27,7 +28,7 @@ from ngff_xarray.errors import (
     StoreError,
     StoreNotFoundError,
 )
-from ngff_xarray.storage import Access, DeniedError, Guarded, ZipStore, open_store
+from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, why_missing
 from ngff_xarray.storage.bounded import bound
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
@@ -486,7 +487,9 @@ def require_group(source: Source, group: Group | None) -> Group:
             f"{source.url}: is no OME-Zarr: there are no group attributes "
             "(expected 'zarr.json' or '.zattrs')"
         )
-    raise StoreNotFoundError(f"{source.url}: there is no zarr group ('zarr.json' or '.zattrs')")
+    why = run(why_missing(source.store, _join(source.path, "zarr.json")))
+    found = why or "there is no zarr group ('zarr.json' or '.zattrs')"
+    raise StoreNotFoundError(f"{source.url}: {found}")
 
 
 def _join(*parts: str) -> str:

@@ -16,8 +16,8 @@ from servers import CountingServer
 from stores import write_image
 
 from ngff_xarray import lazy
-from ngff_xarray.errors import NgffError, SelectionError, StoreError
-from ngff_xarray.storage import DeniedError, Guarded
+from ngff_xarray.errors import DeniedError, NgffError, SelectionError, StoreError
+from ngff_xarray.storage import Guarded
 
 Open = Callable[..., xr.DataTree]
 PIXELS = np.arange(64 * 64, dtype="u2").reshape(64, 64) + 1

@@ -6,8 +6,8 @@ succeed, gives up after a time, and never lets an error pass for a chunk that is
 
 from ngff_xarray.storage.access import Access
 from ngff_xarray.storage.concurrency import concurrency_of
-from ngff_xarray.storage.guarded import DeniedError, Guarded
-from ngff_xarray.storage.opening import open_store
+from ngff_xarray.storage.guarded import Guarded
+from ngff_xarray.storage.opening import open_store, why_missing
 from ngff_xarray.storage.zips import ZipStore
 
-__all__ = ["Access", "DeniedError", "Guarded", "ZipStore", "concurrency_of", "open_store"]
+__all__ = ["Access", "Guarded", "ZipStore", "concurrency_of", "open_store", "why_missing"]

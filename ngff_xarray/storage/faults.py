@@ -53,7 +53,7 @@ def fault_of(error: BaseException) -> Fault:
     """
     if isinstance(error, RemoteAnswerError):
         return Fault(str(error))
-    chain = list(_causes(error))
+    chain = list(causes(error))
     status = next((found for each in chain if (found := _status(each))), None)
     if status is not None:
         return _of_status(status)
@@ -64,7 +64,8 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it came of."""
     for _ in range(10):
         if error is None:
             return

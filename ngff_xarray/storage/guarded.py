@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from ngff_xarray.errors import StoreError
+from ngff_xarray.errors import DeniedError, StoreError
 from ngff_xarray.storage.access import Access
 from ngff_xarray.storage.faults import Fault, RemoteAnswerError, fault_of
 from ngff_xarray.text import printable
@@ -22,10 +22,6 @@ _MOST_TRIES = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata", "METADATA.ome.xml")
 _PAGE = (b"<!doctype html", b"<html")
-
-
-class DeniedError(StoreError, PermissionError):
-    """A store refuses to be read."""
 
 
 class Guarded(Store):

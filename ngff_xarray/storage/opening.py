@@ -11,6 +11,7 @@ from zarr.storage import FsspecStore
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError
 from ngff_xarray.storage import http, s3
 from ngff_xarray.storage.access import Access
+from ngff_xarray.storage.faults import causes
 from ngff_xarray.storage.guarded import Guarded
 from ngff_xarray.text import printable
 from ngff_xarray.urls import without_secrets
@@ -72,3 +73,19 @@ def _missing(protocol: str, place: str, error: ImportError) -> NgffError:
     if package is not None:
         return StoreError(f"cannot open {place}: it needs {package}: pip install {package}")
     return StoreError(f"cannot open {place}: {error}")
+
+
+async def why_missing(store: Store, key: str) -> str:
+    """Return why a key is not there, where a server says more than that; else nothing."""
+    inner = store.store if isinstance(store, Guarded) else store
+    try:
+        if isinstance(inner, FsspecStore):
+            await inner.fs._cat_file(f"{inner.path}/{key}")
+        elif type(inner).__name__ == "ObjectStore":
+            from obstore import get_async
+
+            await get_async(inner.store, key)  # type: ignore[attr-defined]
+    except Exception as error:  # whatever the libraries below raise
+        said = "".join(str(each) for each in causes(error))
+        return "there is no such bucket" if "NoSuchBucket" in said else ""
+    return ""
