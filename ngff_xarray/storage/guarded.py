@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from ngff_xarray.errors import DeniedError, StoreError
 from ngff_xarray.storage.access import Access
 from ngff_xarray.storage.faults import Fault, RemoteAnswerError, fault_of
+from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 
 _MOST_TRIES = 8
@@ -24,7 +25,7 @@ _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata", "METADA
 _PAGE = (b"<!doctype html", b"<html")
 
 
-class Guarded(Store):
+class Guarded(Readable):
     """A store for reading that tells a key that is not there from one that cannot be had.
 
     What a passing fault stopped (429, 5xx, a lost connection, a short body) is asked for again,
@@ -44,7 +45,7 @@ class Guarded(Store):
     """
 
     def __init__(self, store: Store, place: str, access: Access, *, hint: str = "") -> None:
-        super().__init__(read_only=True)
+        super().__init__()
         self.store, self.place, self.access, self.hint = store, place, access, hint
         self._gates: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
@@ -136,42 +137,14 @@ class Guarded(Store):
         name = key.partition("?")[0]  # what follows may be a signature
         return f"{printable(self.place, 500)}: cannot read {printable(name, 300)}"
 
-    async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
-    ) -> list[Buffer | None]:
-        """Return several parts of keys."""
-        return await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges))
-
     async def exists(self, key: str) -> bool:
         """Tell whether there is a key."""
         return await self.store.exists(key)
-
-    # ---- what else a store can do ----------------------------------------------------------
-
-    @property
-    def supports_writes(self) -> bool:
-        """It is for reading."""
-        return False
-
-    @property
-    def supports_deletes(self) -> bool:
-        """It is for reading."""
-        return False
 
     @property
     def supports_listing(self) -> bool:
         """Whether keys can be listed, if the server lets us."""
         return self.store.supports_listing
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse."""
-        self._check_writable()
 
     def list(self) -> AsyncIterator[str]:
         """Return all keys."""

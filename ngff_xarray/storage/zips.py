@@ -7,7 +7,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
 from ngff_xarray.errors import StoreError
+from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 
 _TAIL = 2**16  # bytes of the end that are read first: mostly the whole directory
@@ -34,7 +35,7 @@ _END, _END64 = b"PK\x05\x06", b"PK\x06\x06"
 _END64_SIZE, _LOCATOR = 56, 20  # bytes of the record of ZIP64, and of what says where it is
 
 
-class ZipStore(Store):
+class ZipStore(Readable):
     """The entries of a zip file, for reading: one request an entry, after two for the directory.
 
     Parameters
@@ -51,7 +52,7 @@ class ZipStore(Store):
     """
 
     def __init__(self, store: Store, key: str, place: str) -> None:
-        super().__init__(read_only=True)
+        super().__init__()
         self.store, self.key, self.place = store, key, place
         self._entries: dict[str, zipfile.ZipInfo] | None = None
         self._size = 0  # of the file, once its directory is read
@@ -160,14 +161,6 @@ class ZipStore(Store):
             start = self._starts[key] = first + _header_size(header, name)
         return await self._bytes(RangeByteRequest(start + cut.start, start + cut.stop)) or b""
 
-    async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
-    ) -> list[Buffer | None]:
-        """Return several parts of entries."""
-        return await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges))
-
     async def exists(self, key: str) -> bool:
         """Tell whether there is an entry."""
         return key in await self._directory()
@@ -190,30 +183,10 @@ class ZipStore(Store):
         for name in dict.fromkeys(name.partition("/")[0] for name in below):
             yield name
 
-    # ---- it is for reading -----------------------------------------------------------------
-
-    @property
-    def supports_writes(self) -> bool:
-        """It is for reading."""
-        return False
-
-    @property
-    def supports_deletes(self) -> bool:
-        """It is for reading."""
-        return False
-
     @property
     def supports_listing(self) -> bool:
         """Its directory is read anyway."""
         return True
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse."""
-        self._check_writable()
-
-    async def delete(self, key: str) -> None:
-        """Refuse."""
-        self._check_writable()
 
 
 class _Tail(io.BytesIO):
