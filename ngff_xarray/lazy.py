@@ -17,7 +17,7 @@ from ngff_xarray import geometry
 from ngff_xarray.errors import NgffError, StoreError
 from ngff_xarray.model import Image, Level
 from ngff_xarray.spec import omero
-from ngff_xarray.storage import concurrency_of
+from ngff_xarray.storage import BulkReader, concurrency_of
 from ngff_xarray.store import MAX_SHOWN, reason
 from ngff_xarray.text import printable
 from ngff_xarray.transforms import Transformation
@@ -193,6 +193,7 @@ class _ZarrArray(BackendArray):
         self.stored = array
         self.shape = array.shape
         self.dtype = array.dtype
+        self._bulk = BulkReader(array)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         with _named(self.stored):
@@ -219,4 +220,4 @@ class _ZarrArray(BackendArray):
             indexing.VectorizedIndexer: self.stored.vindex.__getitem__,
             indexing.OuterIndexer: self.stored.oindex.__getitem__,
         }
-        return methods.get(type(key), self.stored.__getitem__)
+        return methods.get(type(key), self._bulk.read)

@@ -105,6 +105,15 @@ def test_filters_and_padding_are_read(tmp_path: Path) -> None:
         xr.open_datatree(path)["0/image"].load()
 
 
+def test_blosc_that_ends_early_is_refused(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.ome.zarr", "0.5", compressors=zarr.codecs.BloscCodec())
+    chunk = path / "0/c/0/0"
+    for length in (1000, 10, 0):  # by itself, it returns what memory there is
+        chunk.write_bytes(chunk.read_bytes()[:length])
+        with pytest.raises(StoreError, match="end early"):
+            xr.open_datatree(path)["0/image"].load()
+
+
 def test_what_was_stored_is_repeated(tmp_path: Path) -> None:
     codec = zarr.codecs.GzipCodec(level=3)
     path = store(tmp_path / "a.ome.zarr", "0.5", compressors=codec)

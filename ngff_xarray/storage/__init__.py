@@ -5,9 +5,18 @@ succeed, gives up after a time, and never lets an error pass for a chunk that is
 """
 
 from ngff_xarray.storage.access import Access
+from ngff_xarray.storage.bulk import BulkReader
 from ngff_xarray.storage.concurrency import concurrency_of
 from ngff_xarray.storage.guarded import Guarded
 from ngff_xarray.storage.opening import open_store, why_missing
 from ngff_xarray.storage.zips import ZipStore
 
-__all__ = ["Access", "Guarded", "ZipStore", "concurrency_of", "open_store", "why_missing"]
+__all__ = [
+    "Access",
+    "BulkReader",
+    "Guarded",
+    "ZipStore",
+    "concurrency_of",
+    "open_store",
+    "why_missing",
+]

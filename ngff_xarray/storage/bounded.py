@@ -17,6 +17,7 @@ from zarr.abc.codec import Codec
 from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
 from zarr.codecs._v2 import V2Codec
 
+_BLOCK = 2**17  # bytes: no block of Zstandard is larger, unpacked
 _MARGIN = 2**20  # bytes beyond twice a chunk: what filters and checksums may add
 
 Unpacker = Callable[[bytes, int], bytes | None]
@@ -48,7 +49,7 @@ def _bounded(codec: Codec, whole: int) -> Codec:
     if isinstance(codec, V2Codec):
         if getattr(codec.compressor, "codec_id", "") not in _UNPACKERS or not whole:
             return codec
-        limited = _Limited(codec.compressor, _limit(whole))
+        limited = _Limited(codec.compressor, limit_of(whole))
         return replace(codec, compressor=limited)  # type: ignore[arg-type]
     if isinstance(codec, ShardingCodec):
         sharding = copy.copy(codec)
@@ -64,7 +65,8 @@ def _item_size(dtype: np.dtype[Any]) -> int:
     return 0 if dtype.kind == "O" else dtype.itemsize
 
 
-def _limit(whole: int) -> int:
+def limit_of(whole: int) -> int:
+    """Return how many bytes a chunk may unpack to that holds so many."""
     return 2 * whole + _MARGIN
 
 
@@ -95,7 +97,7 @@ class _WithLimit:
     def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         whole = math.prod(chunk_spec.shape) * _item_size(chunk_spec.dtype.to_native_dtype())
         if whole:
-            found = _UNPACKERS[self._name](chunk_bytes.to_bytes(), _limit(whole))
+            found = _UNPACKERS[self._name](chunk_bytes.to_bytes(), limit_of(whole))
             if found is not None:
                 return chunk_spec.prototype.buffer.from_bytes(found)
         return super()._decode_sync(chunk_bytes, chunk_spec)  # type: ignore[misc]
@@ -146,6 +148,64 @@ def _number(start: int) -> Callable[[bytes], int]:
     return lambda packed: int.from_bytes(packed[start : start + 4], "little")
 
 
+Part = Callable[[int, int], bytes]
+"""Returns some bytes of a chunk: from where on, and how many at most."""
+
+
+def said_size(compressor: str, part: Part, length: int) -> int:
+    """Return how much a chunk unpacks to at most, reading little of it.
+
+    Parameters
+    ----------
+    compressor
+        ``"zstd"`` or ``"blosc"``.
+    part, length
+        Returns parts of the chunk, and how long it is.
+
+    Raises
+    ------
+    ValueError
+        If it is no such chunk.
+    """
+    return _most_zstd(part, length) if compressor == "zstd" else _blosc(part(0, 16), length)
+
+
+def _blosc(packed: bytes, length: int | None = None) -> int:
+    """Return the size in a header of Blosc; what it unpacks beyond the end is other memory."""
+    if len(packed) < 16 or _number(12)(packed) > (len(packed) if length is None else length):
+        raise ValueError("the compressed data end early")
+    return _number(4)(packed)
+
+
+def _most_zstd(part: Part, length: int) -> int:
+    """Return the most that frames of Zstandard unpack to, by their blocks (RFC 8878, 3.1.1.2)."""
+    at = total = 0
+    while at < length:
+        head = part(at, 5)
+        magic = int.from_bytes(head[:4], "little")
+        if magic & 0xFFFFFFF0 == 0x184D2A50:  # a frame to be skipped
+            at += 8 + int.from_bytes(part(at + 4, 4), "little")
+            continue
+        if magic != 0xFD2FB528 or len(head) < 5:
+            raise ValueError("the compressed data are not of Zstandard")
+        flags = head[4]
+        single = flags >> 5 & 1
+        at += 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+        is_last = False
+        while not is_last:
+            head = part(at, 3)
+            if len(head) < 3:
+                raise ValueError("the compressed data end early")
+            block = int.from_bytes(head, "little")
+            is_last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+            total += size if kind < 2 else _BLOCK
+            at += 3 + (1 if kind == 1 else size)
+        at += flags & 4  # its checksum
+    if at > length:
+        raise ValueError("the compressed data end early")
+    return total
+
+
 def _zstd(packed: bytes) -> int | None:
     """Return the content size of a frame's header (RFC 8878, 3.1.1.1), where it is there."""
     if packed[:4] != b"\x28\xb5\x2f\xfd" or len(packed) < 9:
@@ -165,7 +225,7 @@ _UNPACKERS: Mapping[str, Unpacker] = {
     "bz2": _stream(bz2.BZ2Decompressor),
     "lzma": _stream(lzma.LZMADecompressor),
     "lz4": _said(_number(0)),
-    "blosc": _said(_number(4)),
+    "blosc": _said(_blosc),
     "zstd": _said(_zstd),
 }
 
