@@ -44,6 +44,11 @@ V3: dict[str, dict[str, Any]] = {
     "shards": {"shards": (4, 32, 32)},
     "shards, plain": {"shards": (4, 32, 32), "compressors": None},
     "shards, crc32c": {"shards": (4, 32, 32), "compressors": [Z.Crc32cCodec()]},
+    "blosc, crc32c": {"compressors": [Z.BloscCodec(), Z.Crc32cCodec()]},
+    "shards, blosc, crc32c": {
+        "shards": (4, 32, 32),
+        "compressors": [Z.BloscCodec(), Z.Crc32cCodec()],
+    },
     "shards, transposed": {"shards": (4, 32, 32), "filters": Z.TransposeCodec(order=(2, 0, 1))},
     "index first": {
         "serializer": Z.ShardingCodec(chunk_shape=(2, 16, 16), index_location="start"),
@@ -234,6 +239,21 @@ def test_errors_are_zarrs_own(tmp_path: Path, name: str, spoil: Callable[[bytes]
             reader.read(FULL)
     else:
         np.testing.assert_array_equal(reader.read(FULL), wanted)
+
+
+@pytest.mark.parametrize("name", [name for name in V3 if "crc32c" in name])
+def test_every_flipped_bit_is_noticed(tmp_path: Path, name: str) -> None:
+    array = made(tmp_path / "a", **V3[name])
+    for chunk in (tmp_path / "a" / "c").rglob("*"):
+        if chunk.is_dir():
+            continue
+        content = chunk.read_bytes()
+        for at in range(0, len(content), 700):  # in every chunk of a shard
+            chunk.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            with pytest.raises(ValueError, match="checksum"):
+                BulkReader(array).read(FULL)
+        chunk.write_bytes(content)
+    check(array, fast=True)
 
 
 @pytest.mark.parametrize("name", ["zstd", "blosc", "plain"])
