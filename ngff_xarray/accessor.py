@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
     from ngff_xarray.overlay import Labels, Names
+    from ngff_xarray.pyramid import Method
     from ngff_xarray.render import Projection
     from ngff_xarray.validation import Validation
     from ngff_xarray.verifying import Verification
@@ -96,17 +97,34 @@ class Accessor(Generic[ObjT]):
         target: Any,
         *,
         version: str | None = None,
+        levels: int | None = None,
+        scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+        smallest: int | None = None,
+        method: Method | None = None,
         lossy: bool = False,
+        progress: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Write it as OME-Zarr, with all that its store said; see `ngff_xarray.write.to_zarr`.
 
         ``version`` is ``"0.4"``, ``"0.5"`` or ``"0.6"``, by default the one it was opened from.
-        What it cannot say raises before anything is written, unless ``lossy=True``.
+        What it cannot say raises before anything is written, unless ``lossy=True``. An array gets
+        the levels of a pyramid, as `pyramid` makes them, written while the array is read.
         """
         from ngff_xarray.write import to_zarr
 
-        to_zarr(self._obj, target, version=version, lossy=lossy, storage_options=storage_options)
+        to_zarr(
+            self._obj,
+            target,
+            version=version,
+            levels=levels,
+            scale_factors=scale_factors,
+            smallest=smallest,
+            method=method,
+            lossy=lossy,
+            progress=progress,
+            storage_options=storage_options,
+        )
 
     def __repr__(self) -> str:
         from ngff_xarray.formatting import text
@@ -121,6 +139,29 @@ class Accessor(Generic[ObjT]):
 
 class ImageAccessor(Accessor[ObjT]):
     """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
+
+    def pyramid(
+        self,
+        *,
+        levels: int | None = None,
+        scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+        smallest: int | None = None,
+        method: Method | None = None,
+    ) -> xr.DataTree:
+        """Return the image with a pyramid of levels; see `ngff_xarray.multiscale.multiscale`.
+
+        Levels are computed when pixels are asked for; ``to_zarr`` writes them out of core.
+        ``method`` is ``"mean"`` by default, and ``"mode"`` for label images.
+        """
+        from ngff_xarray.multiscale import multiscale
+
+        return multiscale(
+            self._obj,
+            levels=levels,
+            scale_factors=scale_factors,
+            smallest=smallest,
+            method=method,
+        )
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from ngff_xarray import groups, image, read, spec, store, world
+from ngff_xarray import groups, image, pyramid, read, spec, store, world
 from ngff_xarray.describe import described, ome_attrs, other_attributes
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.lazy import PARAMETERS, Coordinates
 from ngff_xarray.model import Collection, Image
+from ngff_xarray.multiscale import Factors, multiscale
+from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec.documents import Content
-from ngff_xarray.storage import Access
+from ngff_xarray.storage import Access, ChunkWriter
 from ngff_xarray.text import printable
 
 _CHUNK = 256  # the longest side of a chunk along y and x, where nothing else is known
@@ -39,7 +41,12 @@ def to_zarr(
     target: Any,
     *,
     version: str | None = None,
+    levels: int | None = None,
+    scale_factors: Sequence[Factors] | None = None,
+    smallest: int | None = None,
+    method: str | None = None,
     lossy: bool = False,
+    progress: bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an image, plate, well, collection or scene, with all that its store said.
@@ -47,16 +54,21 @@ def to_zarr(
     Parameters
     ----------
     obj
-        A tree as it was opened, cropped or computed; a level or an array is an image of one
-        level.
+        A tree as it was opened, cropped or computed; a level or an array gets a pyramid.
     target
         A path, a URL, or a zarr store or group. Nothing may be there yet.
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
         from, or 0.5 where that is not written any more.
+    levels, scale_factors, smallest, method
+        Make these levels of the finest one, as `multiscale` does; by default those that a tree has,
+        and of a single level as many as it takes until one fits into a chunk. The finest is read
+        once, a part at a time, and all levels are written together.
     lossy
         Leave out what the version cannot say (transformations beyond a scale and a
         translation), instead of raising.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
     storage_options
         For fsspec, where the target is a URL.
 
@@ -81,7 +93,12 @@ def to_zarr(
         module = spec.VERSIONS.get(opened_from or "")
         version = module.VERSION if module is not None and module.write else "0.5"
     obj = world.restored(obj)
-    writing = _Writing(version, lossy)
+    given = (levels, scale_factors, smallest, method)
+    if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
+        obj = multiscale(
+            obj, levels=levels, scale_factors=scale_factors, smallest=smallest, method=method
+        )
+    writing = _Writing(version, lossy, progress)
     _check(obj, writing)
     place = store.open_target(target, access=Access(storage_options or {}))
     if store.is_taken(place):
@@ -100,6 +117,7 @@ class _Writing:
 
     version: str
     lossy: bool
+    progress: bool | None = None
 
     @property
     def zarr_format(self) -> store.ZarrFormat:
@@ -191,9 +209,12 @@ def _write_node(obj: Obj, target: Store, path: str, writing: _Writing) -> None:
     if isinstance(content, Image):
         names = [axis.extra.get("name", axis.name) for axis in content.multiscale.axes]
         arrays = image.levels(obj)
-        for level, array in zip(content.multiscale.levels, arrays, strict=True):
-            kept = array.assign_attrs(_attributes_v2(obj, level.path))
-            _write_array(target, _join(path, level.path), kept, names, writing)
+        paths = [level.path for level in content.multiscale.levels]
+        kept = [
+            array.assign_attrs(_attributes_v2(obj, below))
+            for below, array in zip(paths, arrays, strict=True)
+        ]
+        _write_levels(target, [_join(path, below) for below in paths], kept, names, writing)
         content = _with_writable_others(content, image.version(obj), writing)
     if image.group_kind(obj) in ("collection", "plate"):
         content = _with_present(content, children)
@@ -288,9 +309,19 @@ def _write_array(
     names: Sequence[str] | None,
     writing: _Writing,
 ) -> None:
+    _fill(_created(target, path, array, names, writing), array)
+
+
+def _created(
+    target: Store,
+    path: str,
+    array: xr.DataArray,
+    names: Sequence[str] | None,
+    writing: _Writing,
+) -> zarr.Array[Any]:
     options = _storage(array, names, writing.zarr_format)
     with _named(path):
-        created = zarr.create_array(
+        return zarr.create_array(
             target,
             name=path,
             shape=array.shape,
@@ -299,10 +330,58 @@ def _write_array(
             overwrite=True,  # what a run that was killed has left
             **options,
         )
+
+
+def _fill(created: zarr.Array[Any], array: xr.DataArray) -> None:
+    """Write the pixels of an array."""
     for block in _blocks(array.shape, created.shards or created.chunks, array.dtype.itemsize):
         pixels = np.asarray(array[block].values)
-        with _named(path):
+        with _named(created.path):
             created[block] = pixels
+
+
+def _write_levels(
+    target: Store,
+    paths: Sequence[str],
+    arrays: Sequence[xr.DataArray],
+    names: Sequence[str],
+    writing: _Writing,
+) -> None:
+    """Write the levels of an image; a pyramid that is still to be computed, while it is."""
+    created = [
+        _created(target, path, array, names, writing)
+        for path, array in zip(paths, arrays, strict=True)
+    ]
+    variables = [array.variable for array in arrays]
+    found = pyramid.derived(variables)
+    if found is None:
+        for array, pixels in zip(created, arrays, strict=True):
+            _fill(array, pixels)
+        return
+    levels, method = found
+    threads = pyramid.processors()
+    targets = [_Target(each) for each in created]
+    with shown_progress("writing", arrays[0].nbytes, "B", writing.progress) as done:
+        pyramid.build(
+            pyramid.reader(variables[0], threads),
+            levels,
+            pyramid.reduction(method, variables[0].dtype),
+            targets,
+            threads=threads,
+            done=done,
+        )
+
+
+class _Target:
+    """Where a level is written, whose name is in the errors."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self._path, self._writer = array.path, ChunkWriter(array)
+        self.chunks = self._writer.chunks
+
+    def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
+        with _named(self._path):
+            self._writer.write(start, pixels)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ succeed, gives up after a time, and never lets an error pass for a chunk that is
 
 from ngff_xarray.storage.access import Access
 from ngff_xarray.storage.bulk import BulkReader
+from ngff_xarray.storage.chunks import ChunkWriter
 from ngff_xarray.storage.concurrency import concurrency_of
 from ngff_xarray.storage.guarded import Guarded
 from ngff_xarray.storage.opening import open_store, why_missing
@@ -14,6 +15,7 @@ from ngff_xarray.storage.zips import ZipStore
 __all__ = [
     "Access",
     "BulkReader",
+    "ChunkWriter",
     "Guarded",
     "ZipStore",
     "concurrency_of",

@@ -1,0 +1,210 @@
+"""An image of one level -> a tree with the levels above it, computed when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ngff_xarray import geometry, image, pyramid, units
+from ngff_xarray.describe import described, ome_attrs, other_attributes
+from ngff_xarray.errors import NotOmeError, SelectionError
+from ngff_xarray.image import Obj
+from ngff_xarray.lazy import Coordinates
+from ngff_xarray.model import Axis, Image, Level
+from ngff_xarray.pyramid import PlannedLevel
+from ngff_xarray.text import printable
+from ngff_xarray.transforms import Scale, Transformation, Translation, simplify
+from ngff_xarray.transforms import Sequence as Steps
+
+Factors = int | Mapping[str, int]
+
+
+def multiscale(
+    obj: Obj,
+    *,
+    levels: int | None = None,
+    scale_factors: Sequence[Factors] | None = None,
+    smallest: int | None = None,
+    method: str | None = None,
+) -> xr.DataTree:
+    """Return an image with the levels of a pyramid, which are computed when pixels are asked for.
+
+    Parameters
+    ----------
+    obj
+        The image; of a tree of several levels, the finest is taken.
+    levels
+        How many levels there are to be. By default a level that fits into one chunk is the last.
+    scale_factors
+        How many pixels of one level become one of the next, a number for all axes of space or a
+        dict by axis, for each level above the finest. By default the axes with the smallest pixels
+        are halved, until pixels are as deep as they are wide; then all are.
+    smallest
+        The last level is the first that has no more pixels along any axis of space.
+    method
+        ``"mean"`` (of the pixels of the finest level, rounded half to even), ``"mode"``,
+        ``"nearest"``, ``"max"``, ``"min"`` or ``"median"`` (of the pixels of the level before). By
+        default the mode for label images, which never makes a label that was not there, and the
+        mean for others. Pixels that are NaN do not count.
+
+    Returns
+    -------
+    DataTree
+        With the nodes ``0``, ``1``, …; translations say where the pixels of each level are.
+
+    Raises
+    ------
+    SelectionError
+        If the arguments make no sense, or not for this image.
+
+    Examples
+    --------
+    >>> import numpy as np, ngff_xarray
+    >>> image = xr.DataArray(np.arange(64.0).reshape(8, 8), dims=("y", "x"))
+    >>> tree = multiscale(image, scale_factors=[2, {"x": 4}])
+    >>> [level.shape for level in tree.ngff.levels]
+    [(8, 8), (4, 4), (4, 1)]
+    >>> tree.ngff.level(1).x.values
+    array([0.5, 2.5, 4.5, 6.5])
+    """
+    finest = image.levels(obj)[0]
+    is_labels = image.kind(obj) == "labels"
+    method = _default(finest, is_labels=is_labels) if method is None else method
+    centred = pyramid.reduction(method, finest.dtype).centred
+    axes = image.axes(finest)
+    is_space = [axis.type == "space" for axis in axes]
+    chunks = pyramid.chunk_sizes(finest.shape, is_space, finest.dtype.itemsize)
+    planned = _planned(finest, axes, chunks, levels, scale_factors, smallest)
+    content = described(finest)
+    if not isinstance(content, Image):
+        raise NotOmeError("expected an image")
+    place = geometry.placement(finest, axes)
+    placed = [
+        Level(str(number), _placed(place, level, centred=centred))
+        for number, level in enumerate(planned)
+    ]
+    made = replace(content.multiscale, levels=tuple(placed), type=method)
+    arrays = (finest.variable, *pyramid.variables(finest.variable, planned, method))
+    tree = _tree(replace(content, multiscale=made), arrays, chunks, finest, is_labels=is_labels)
+    return _with_rest(tree, obj)
+
+
+def _default(finest: xr.DataArray, *, is_labels: bool) -> str:
+    if is_labels:
+        return "mode"
+    return "mean" if finest.dtype.kind in "biuf" else "nearest"
+
+
+def _planned(
+    finest: xr.DataArray,
+    axes: Sequence[Axis],
+    chunks: Sequence[int],
+    levels: int | None,
+    scale_factors: Sequence[Factors] | None,
+    smallest: int | None,
+) -> tuple[PlannedLevel, ...]:
+    numbers = {"levels": levels, "smallest": smallest}
+    given = {**numbers, "scale_factors": scale_factors}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise SelectionError(f"give one of {', '.join(given)}; found {', '.join(told)}")
+    for name, value in numbers.items():
+        is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and not (is_number and value > 0):
+            raise SelectionError(f"{name}: expected a number of at least 1, found {value!r}")
+    if scale_factors is not None:
+        return _by_factors(finest, axes, scale_factors)
+    until = chunks if smallest is None else [smallest] * len(axes)
+    return pyramid.plan(finest.shape, _pixel_sizes(finest, axes), until, levels=levels)
+
+
+def _by_factors(
+    finest: xr.DataArray, axes: Sequence[Axis], scale_factors: Sequence[Factors]
+) -> tuple[PlannedLevel, ...]:
+    found = list(pyramid.plan(finest.shape, [None] * finest.ndim, finest.shape, levels=1))
+    if not isinstance(scale_factors, list | tuple):
+        raise SelectionError(f"scale_factors: expected a list, found {scale_factors!r}")
+    for factors in scale_factors:
+        if isinstance(factors, Mapping):
+            unknown = set(factors) - {axis.name for axis in axes}
+            if unknown:
+                names = ", ".join(axis.name for axis in axes)
+                raise SelectionError(
+                    f"scale_factors: there is no axis {printable(unknown.pop(), 40)!r}; the axes "
+                    f"are {names}"
+                )
+            step = [factors.get(axis.name, 1) for axis in axes]
+        else:
+            step = [factors if axis.type == "space" else 1 for axis in axes]
+        whole = all(isinstance(n, int | np.integer) and n > 0 for n in step)
+        if not whole or max(step) == 1:
+            raise SelectionError(
+                f"scale_factors: expected whole numbers, one of them at least 2, found {factors!r}"
+            )
+        found.append(pyramid.below(found[-1], [int(n) for n in step]))
+    return tuple(found)
+
+
+def _pixel_sizes(finest: xr.DataArray, axes: Sequence[Axis]) -> list[float | None]:
+    """Return the pixel sizes of the axes of space in one unit, where they all have units."""
+    sizes = image.pixel_sizes(finest)
+    space = [axis for axis in axes if axis.type == "space"]
+    unit = next((axis.unit for axis in space), None)
+    alike = all(axis.unit is not None for axis in space)
+    return [
+        None
+        if axis.type != "space"
+        else abs(sizes.get(axis.name, 1.0)) * (units.factor(axis.unit, unit) if alike else 1.0)
+        for axis in axes
+    ]
+
+
+def _placed(finest: Transformation, level: PlannedLevel, *, centred: bool) -> Transformation:
+    """Return where the pixels of a level are, by where those of the finest are."""
+    shift = tuple((factor - 1) / 2 if centred else 0.0 for factor in level.factors)
+    steps = (Scale(tuple(map(float, level.factors))), Translation(shift), finest)
+    return simplify(Steps(steps), len(shift))
+
+
+def _tree(
+    content: Image,
+    arrays: Sequence[xr.Variable],
+    chunks: Sequence[int],
+    finest: xr.DataArray,
+    *,
+    is_labels: bool,
+) -> xr.DataTree:
+    name = "labels" if is_labels else "image"
+    while name in finest.dims:
+        name += "_"
+    ome = ome_attrs(content)
+    nodes = {"/": xr.Dataset(attrs={"ome": ome})}
+    coordinates = Coordinates()
+    for level, variable in zip(content.multiscale.levels, arrays, strict=True):
+        coords: dict[Any, Any] = dict(coordinates.of_level(content, level, variable.shape))
+        if level is content.multiscale.levels[0]:
+            coords |= finest.coords
+        own = variable.copy(deep=False)
+        own.attrs = {**variable.attrs, "ome": ome}
+        clipped = tuple(min(n, max(size, 1)) for n, size in zip(chunks, own.shape, strict=True))
+        own.encoding = {"chunks": clipped, **variable.encoding}
+        nodes[level.path] = xr.Dataset({name: own}, coords=coords)
+    tree = xr.DataTree.from_dict(nodes)
+    tree.encoding = {"level_paths": tuple(level.path for level in content.multiscale.levels)}
+    return tree
+
+
+def _with_rest(tree: xr.DataTree, obj: Obj) -> xr.DataTree:
+    """Return the tree with what else an object has that is a tree: attributes, label images."""
+    if not isinstance(obj, xr.DataArray):
+        tree.attrs = {**other_attributes(obj), **tree.attrs}
+    version = image.version(obj)
+    if version is not None:
+        tree.encoding = {**tree.encoding, "ome_version": version}
+    if isinstance(obj, xr.DataTree) and "labels" in obj.children:
+        tree["labels"] = obj["labels"].copy(deep=False)
+    return tree

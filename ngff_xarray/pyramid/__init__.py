@@ -1,0 +1,27 @@
+"""The levels of a pyramid: which there are, how they are made, and writing them out of core."""
+
+from ngff_xarray.pyramid.building import build
+from ngff_xarray.pyramid.layout import chunk_sizes
+from ngff_xarray.pyramid.levels import derived, variables
+from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
+from ngff_xarray.pyramid.reductions import METHODS, Method, reduction
+from ngff_xarray.pyramid.small import halved_labels, level_count, mean
+from ngff_xarray.pyramid.sources import processors, reader
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "PlannedLevel",
+    "below",
+    "build",
+    "chunk_sizes",
+    "derived",
+    "halved_labels",
+    "level_count",
+    "mean",
+    "plan",
+    "processors",
+    "reader",
+    "reduction",
+    "variables",
+]

@@ -1,0 +1,158 @@
+"""Levels above an array as xarray has them: computed of it when pixels are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from ngff_xarray.pyramid.plan import PlannedLevel
+from ngff_xarray.pyramid.reductions import reduction
+
+Box = tuple[slice, ...]
+
+_BYTES = 2**26  # of the finest level that are read at a time
+
+
+def variables(
+    source: xr.Variable, levels: Sequence[PlannedLevel], method: str
+) -> tuple[xr.Variable, ...]:
+    """Return the levels above an array, lazily.
+
+    Parameters
+    ----------
+    source
+        The finest level.
+    levels
+        All levels, that one first.
+    method
+        How pixels of the next level are made; see `reduction`.
+    """
+    return tuple(
+        xr.Variable(
+            source.dims,
+            indexing.LazilyIndexedArray(ReducedArray(source, levels[: number + 1], method)),
+        )
+        for number in range(1, len(levels))
+    )
+
+
+def derived(arrays: Sequence[xr.Variable]) -> tuple[tuple[PlannedLevel, ...], str] | None:
+    """Return the levels and the method of a pyramid that is still to be computed.
+
+    Parameters
+    ----------
+    arrays
+        The levels of an image, the finest first.
+
+    Returns
+    -------
+    tuple or None
+        None if there is but one level, or others than `variables` makes of the first.
+    """
+    found = [_reduced(variable) for variable in arrays[1:]]
+    last = found[-1] if found else None
+    if last is None or len(last.levels) != len(arrays):
+        return None
+    for number, each in enumerate(found, 2):
+        if each is None or each.levels != last.levels[:number] or each.method != last.method:
+            return None
+        if each.source._data is not arrays[0]._data:
+            return None
+    return last.levels, last.method
+
+
+def _reduced(variable: xr.Variable) -> ReducedArray | None:
+    """Return what computes a variable, if it is a whole level above an array."""
+    data: Any = variable._data
+    while data is not None and not isinstance(data, ReducedArray):
+        if isinstance(data, indexing.LazilyIndexedArray) and data.shape != data.array.shape:
+            return None
+        data = getattr(data, "array", None)
+    return data
+
+
+class ReducedArray(BackendArray):
+    """A level above an array.
+
+    Parameters
+    ----------
+    source
+        The finest level.
+    levels
+        The levels up to this one, the finest first.
+    method
+        How pixels of the next level are made.
+    """
+
+    def __init__(self, source: xr.Variable, levels: Sequence[PlannedLevel], method: str) -> None:
+        self.source, self.levels, self.method = source, tuple(levels), method
+        self.shape = levels[-1].shape
+        self.dtype = source.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._pixels
+        )
+
+    async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
+        """Return the same as ``self[key]``: computing is no waiting."""
+        return self[key]
+
+    def _pixels(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        ranges = [
+            range(*(k if isinstance(k, slice) else slice(k, k + 1)).indices(n))
+            for k, n in zip(key, self.shape, strict=True)
+        ]
+        box = [_covering(each) for each in ranges]
+        found = np.empty([b.stop - b.start for b in box], self.dtype)
+        for part in self._parts(box):
+            found[_relative(part, box)] = self._part(part)
+        steps = tuple(
+            slice(r.start - b.start, None, r.step) if isinstance(k, slice) else 0
+            for k, r, b in zip(key, ranges, box, strict=True)
+        )
+        return found[steps]
+
+    def _parts(self, box: Sequence[slice]) -> Iterator[Box]:
+        """Cut a box in halves as long as it takes too much of the finest level."""
+        sizes = [b.stop - b.start for b in box]
+        if not all(sizes):
+            return
+        factors = self.levels[-1].factors
+        nbytes = math.prod(sizes) * math.prod(factors) * self.dtype.itemsize
+        if nbytes <= _BYTES or max(sizes) == 1:
+            yield tuple(box)
+            return
+        axis = max(range(len(box)), key=lambda i: (sizes[i] > 1) * sizes[i] * factors[i])
+        middle = box[axis].start + sizes[axis] // 2
+        for half in (slice(box[axis].start, middle), slice(middle, box[axis].stop)):
+            yield from self._parts([*box[:axis], half, *box[axis + 1 :]])
+
+    def _part(self, box: Box) -> NDArray[Any]:
+        last, finest = self.levels[-1], self.levels[0].shape
+        source = tuple(
+            slice(b.start * f, min(b.stop * f, n))
+            for b, f, n in zip(box, last.factors, finest, strict=True)
+        )
+        method = reduction(self.method, self.dtype)
+        state = method.begin(np.asarray(self.source[source].values))
+        for level in self.levels[1:]:
+            state = method.reduce(state, level.step, math.prod(level.factors))
+        start, stop = [b.start for b in box], [b.stop for b in box]
+        return method.pixels(state, last.counts(finest, start, stop))
+
+
+def _covering(numbers: range) -> slice:
+    """Return the slice, forwards, that holds some numbers; they only ever rise."""
+    return slice(numbers.start, numbers[-1] + 1) if numbers else slice(0, 0)
+
+
+def _relative(part: Box, box: Sequence[slice]) -> Box:
+    return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))

@@ -1,0 +1,335 @@
+"""How a block of pixels becomes one: the methods of a pyramid, block by block.
+
+A reduction is carried from level to level, a part of the image at a time: `begin` makes a state of
+pixels, `reduce` a state of the next level, `pixels` what is stored of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngff_xarray.errors import SelectionError
+from ngff_xarray.text import printable
+
+Array = NDArray[Any]
+Method = Literal["mean", "mode", "nearest", "max", "min", "median"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass
+class State:
+    """What is carried upward of some part of a level.
+
+    Parameters
+    ----------
+    values
+        One for each pixel: sums, for the mean.
+    counts
+        How many pixels of the finest level are in each sum, where some were NaN.
+    """
+
+    values: Array
+    counts: Array | None = None
+
+
+class Reduction(Protocol):
+    """A method: see `reduction`."""
+
+    centred: bool
+    """Whether a pixel stands for the middle of its block, and not for the block's first pixel."""
+
+    def begin(self, pixels: Array) -> State:
+        """Return the state of pixels of the finest level."""
+        ...
+
+    def reduce(self, state: State, factors: Sequence[int], total: int) -> State:
+        """Return the state of the next level.
+
+        Parameters
+        ----------
+        state
+            Of a part that begins with a block.
+        factors
+            The size of a block along each axis; blocks at the far ends hold what is left.
+        total
+            The most pixels of the finest level that a block has of now on.
+        """
+        ...
+
+    def pixels(self, state: State, counts: Sequence[Array]) -> Array:
+        """Return the pixels to be stored of a state.
+
+        Parameters
+        ----------
+        state
+            Of a level.
+        counts
+            How many pixels of the finest level it has along each axis, one for each pixel.
+        """
+        ...
+
+    def empty(self, shape: Sequence[int], total: int) -> State:
+        """Return room for the states of the parts of a level."""
+        ...
+
+
+def reduction(method: str, dtype: np.dtype[Any]) -> Reduction:
+    """Return a method for pixels of a type.
+
+    Parameters
+    ----------
+    method
+        ``"mean"``: of all pixels of the finest level, rounded half to even where they are integers,
+        without those that are NaN. ``"mode"``: the commonest, of several the largest: for labels.
+        ``"nearest"``: the first. ``"max"``, ``"min"``, ``"median"``: without NaN.
+    dtype
+        That of the pixels.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such method, or not for these pixels.
+
+    Examples
+    --------
+    >>> mean = reduction("mean", np.dtype("u1"))
+    >>> sums = mean.reduce(mean.begin(np.array([[1, 2, 9], [3, 4, 9]], "u1")), (2, 2), 4)
+    >>> mean.pixels(sums, [np.array([2]), np.array([2, 1])])
+    array([[2, 9]], dtype=uint8)
+    """
+    if method not in METHODS:
+        raise SelectionError(
+            f"method={printable(method, 40)!r}: expected one of {', '.join(METHODS)}"
+        )
+    if dtype.kind not in "biuf" and method != "nearest":
+        raise SelectionError(f"{method} of {dtype} pixels: only method='nearest' takes any pixels")
+    if method == "mean":
+        return _Mean(dtype)
+    return _Blocks(method, dtype)
+
+
+class _Mean:
+    """The mean of all pixels of the finest level: sums are carried upward, and divided once."""
+
+    centred = True
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+
+    def _sums(self, total: int) -> np.dtype[Any]:
+        """Return the smallest type that holds sums of so many pixels."""
+        kind, bits = self._dtype.kind, 8 * self._dtype.itemsize
+        if kind == "b":
+            kind, bits = "u", 1
+        needed = bits + (total - 1).bit_length()
+        if kind in "ui" and needed <= 64:
+            return np.dtype(f"{kind}{2 if needed <= 16 else 4 if needed <= 32 else 8}")
+        return np.dtype("f8")
+
+    def begin(self, pixels: Array) -> State:
+        if pixels.dtype.kind != "f":
+            return State(pixels)
+        missing = np.isnan(pixels)
+        if not missing.any():
+            return State(pixels)
+        return State(np.where(missing, pixels.dtype.type(0), pixels), (~missing).astype("f8"))
+
+    def reduce(self, state: State, factors: Sequence[int], total: int) -> State:
+        dtype = self._sums(total)
+        counts = state.counts
+        if counts is not None:
+            counts = _added(counts, factors, counts.dtype)
+        return State(_added(state.values, factors, dtype), counts)
+
+    def empty(self, shape: Sequence[int], total: int) -> State:
+        return State(np.empty(shape, self._dtype if total == 1 else self._sums(total)))
+
+    def pixels(self, state: State, counts: Sequence[Array]) -> Array:
+        sums = state.values
+        if state.counts is not None:
+            with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, as it should be
+                return np.asarray(sums / state.counts, self._dtype)
+        same = [int(each[0]) if (each == each[0]).all() else 0 for each in counts]
+        count = math.prod(same)
+        if count == 1:
+            return sums.astype(self._dtype, copy=False)
+        if sums.dtype.kind in "ui" and count and count & (count - 1) == 0:
+            return _shifted(sums, count.bit_length() - 1).astype(self._dtype)
+        divisor = math.prod(np.ix_(*counts), start=np.ones((), "f8"))
+        means = sums / divisor
+        return np.asarray(np.rint(means) if self._dtype.kind in "biu" else means, self._dtype)
+
+
+def _shifted(sums: Array, bits: int) -> Array:
+    """Return sums over a power of two, rounded half to even."""
+    found = sums >> bits
+    found &= 1
+    found += sums
+    found += (1 << (bits - 1)) - 1
+    found >>= bits
+    return found
+
+
+def _added(array: Array, factors: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Return the sum of every block; the slowest axis first, whose rows are the longest."""
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            array = _folded(array, axis, factor, np.add, dtype)
+    return array.astype(dtype, copy=False)
+
+
+def _folded(array: Array, axis: int, factor: int, fold: Any, dtype: np.dtype[Any]) -> Array:
+    """Return what a function of two makes of every so many pixels along an axis."""
+    size = array.shape[axis]
+    whole = size // factor
+    found = np.empty(
+        [-(-size // factor) if i == axis else n for i, n in enumerate(array.shape)], dtype
+    )
+    before = (slice(None),) * axis
+    for part, count in ((slice(0, whole), factor), (slice(whole, None), size - whole * factor)):
+        if not count or not found[(*before, part)].size:
+            continue
+        first = part.start * factor
+        stop = whole * factor if count == factor else size
+        views = [array[(*before, slice(first + i, stop, factor))] for i in range(count)]
+        out = found[(*before, part)]
+        if count == 1:
+            out[...] = views[0]
+            continue
+        fold(views[0], views[1], out=out, dtype=dtype)
+        for view in views[2:]:
+            fold(out, view, out=out, dtype=dtype)
+    return found
+
+
+class _Blocks:
+    """A method that makes pixels of the next level out of those of the one before."""
+
+    def __init__(self, method: str, dtype: np.dtype[Any]) -> None:
+        self._reduce, self._dtype = _METHODS[method], dtype
+        self.centred = method != "nearest"
+
+    def begin(self, pixels: Array) -> State:
+        return State(pixels)
+
+    def reduce(self, state: State, factors: Sequence[int], total: int) -> State:
+        return State(self._reduce(state.values, factors))
+
+    def empty(self, shape: Sequence[int], total: int) -> State:
+        return State(np.empty(shape, self._dtype))
+
+    def pixels(self, state: State, counts: Sequence[Array]) -> Array:
+        return state.values
+
+
+def _nearest(array: Array, factors: Sequence[int]) -> Array:
+    return array[tuple(slice(None, None, factor) for factor in factors)]
+
+
+def _fold(fold: Any) -> Callable[[Array, Sequence[int]], Array]:
+    def reduce(array: Array, factors: Sequence[int]) -> Array:
+        for axis, factor in enumerate(factors):
+            if factor > 1:
+                array = _folded(array, axis, factor, fold, array.dtype)
+        return array
+
+    return reduce
+
+
+def _whole_blocks(
+    reduce: Callable[[list[Array]], Array],
+) -> Callable[[Array, Sequence[int]], Array]:
+    """Let a function of the pixels of blocks, one array each, have blocks of one size only."""
+
+    def all_blocks(array: Array, factors: Sequence[int]) -> Array:
+        shape = [-(-n // factor) for n, factor in zip(array.shape, factors, strict=True)]
+        found = np.empty(shape, array.dtype)
+        for part, sizes in _of_one_size(array.shape, factors):
+            stops = [p.stop * f for p, f in zip(part, factors, strict=True)]
+            corners = itertools.product(*map(range, sizes))
+            views = [
+                array[
+                    tuple(
+                        slice(p.start * f + at, stop, f)
+                        for p, f, at, stop in zip(part, factors, corner, stops, strict=True)
+                    )
+                ]
+                for corner in corners
+            ]
+            found[part] = views[0] if len(views) == 1 else reduce(views)
+        return found
+
+    return all_blocks
+
+
+def _of_one_size(
+    shape: Sequence[int], factors: Sequence[int]
+) -> Iterator[tuple[tuple[slice, ...], list[int]]]:
+    """Yield the parts of the next level whose blocks have the same size, and that size."""
+    sides = []
+    for size, factor in zip(shape, factors, strict=True):
+        whole, left = divmod(size, factor)
+        parts = [(slice(0, whole), factor), (slice(whole, whole + 1), left)]
+        sides.append([(part, count) for part, count in parts if count and part.start < part.stop])
+    for side in itertools.product(*sides):
+        yield tuple(part for part, _ in side), [count for _, count in side]
+
+
+def _commonest(views: list[Array]) -> Array:
+    """Return the commonest value of blocks, of several the largest; most blocks have one only."""
+    first = views[0]
+    differs = views[1] != first
+    for view in views[2:]:
+        differs |= view != first
+    found = first.copy()
+    places = np.nonzero(differs)
+    if not places[0].size:
+        return found
+    stack = np.sort(np.stack([view[places] for view in views]), axis=0)
+    # the length of the run that ends at each value: the last of the longest ones wins
+    best, longest = stack[0].copy(), np.ones(stack.shape[1], "u4")
+    run = longest.copy()
+    for before, value in itertools.pairwise(stack):
+        run = np.where(value == before, run + 1, 1).astype("u4")
+        wins = run >= longest
+        best[wins], longest[wins] = value[wins], run[wins]
+    found[places] = best
+    return found
+
+
+def _median(views: list[Array]) -> Array:
+    stack = np.sort(np.stack(views), axis=0)  # NaN comes last
+    if stack.dtype.kind == "f":
+        count = (~np.isnan(stack)).sum(axis=0)
+        low = _taken(stack, np.maximum(count - 1, 0) // 2)
+        high = _taken(stack, np.minimum(count // 2, len(stack) - 1))
+        return np.asarray(low + (high - low) / 2, stack.dtype)
+    low, high = stack[(len(views) - 1) // 2], stack[len(views) // 2]
+    if stack.dtype.kind == "b":
+        return np.asarray(low & high)
+    unsigned = np.dtype(f"u{stack.dtype.itemsize}")
+    gap = high.view(unsigned) - low.view(unsigned)  # which signed integers may not hold
+    found = low + (gap >> 1).astype(low.dtype)
+    found += (gap & found.view(unsigned) & 1).astype(low.dtype)  # half to even
+    return np.asarray(found)
+
+
+def _taken(stack: Array, places: NDArray[np.intp]) -> Array:
+    found: Array = np.take_along_axis(stack, places[None], axis=0)[0]
+    return found
+
+
+_METHODS: Mapping[str, Callable[[Array, Sequence[int]], Array]] = {
+    "nearest": _nearest,
+    "max": _fold(np.fmax),
+    "min": _fold(np.fmin),
+    "mode": _whole_blocks(_commonest),
+    "median": _whole_blocks(_median),
+}
