@@ -68,12 +68,15 @@ class NgffBackendEntrypoint(BackendEntrypoint):
             return False
         from ngff_xarray import spec, store
         from ngff_xarray.errors import MetadataError, NgffError, UntrustedError
+        from ngff_xarray.unfinished import is_marked
 
         named = _named_ome(filename_or_obj)
 
         def wanted(attributes: dict[str, Any]) -> bool:
             kind = spec.detect_kind(attributes) if named else None
-            return kind not in (None, "label") or spec.is_claimed(attributes)
+            return (
+                kind not in (None, "label") or spec.is_claimed(attributes) or is_marked(attributes)
+            )
 
         try:
             group = store.look_ahead(filename_or_obj, wanted)

@@ -61,6 +61,10 @@ class UntrustedError(StoreError, PermissionError):
     """References that lead outside the place that they came from."""
 
 
+class IncompleteError(StoreError):
+    """A store whose writing was begun and has not ended."""
+
+
 class DeniedError(StoreError, PermissionError):
     """A store that refuses to be read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,9 @@ def multiscale(
         Level(str(number), _placed(place, level, centred=centred))
         for number, level in enumerate(planned)
     ]
-    made = replace(content.multiscale, levels=tuple(placed), type=method)
+    made = replace(content.multiscale, levels=tuple(placed))
+    if len(planned) > 1:
+        made = replace(made, type=method, metadata=_provenance(planned, axes, method))
     arrays = (finest.variable, *pyramid.variables(finest.variable, planned, method))
     tree = _tree(replace(content, multiscale=made), arrays, chunks, finest, is_labels=is_labels)
     return _with_rest(tree, obj)
@@ -161,6 +164,22 @@ def _pixel_sizes(finest: xr.DataArray, axes: Sequence[Axis]) -> list[float | Non
         else abs(sizes.get(axis.name, 1.0)) * (units.factor(axis.unit, unit) if alike else 1.0)
         for axis in axes
     ]
+
+
+def _provenance(
+    planned: Sequence[PlannedLevel], axes: Sequence[Axis], method: str
+) -> dict[str, Any]:
+    """Return how the levels are made (SPEC "multiscales": ``metadata``)."""
+    steps = [
+        {axis.name: factor for axis, factor in zip(axes, level.step, strict=True) if factor > 1}
+        for level in planned[1:]
+    ]
+    return {
+        "description": pyramid.DESCRIPTIONS[method],
+        "method": "ngff_xarray.multiscale.multiscale",
+        "version": metadata.version("ngff-xarray"),
+        "kwargs": {"method": method, "scale_factors": steps},
+    }
 
 
 def _placed(finest: Transformation, level: PlannedLevel, *, centred: bool) -> Transformation:

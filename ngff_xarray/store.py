@@ -19,6 +19,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, ObjectStore, StorePath
 
+from ngff_xarray import unfinished
 from ngff_xarray.errors import (
     DeniedError,
     Issue,
@@ -38,6 +39,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 ZarrFormat = Literal[2, 3]
 
+_GROUP_KEYS = {"zarr.json", ".zgroup", ".zattrs"}
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_SHOWN = 500  # characters of a URL, a path or another library's message in an error
 
@@ -195,7 +197,13 @@ def open_target(target: Any, *, access: Access | None = None) -> Source:
 
 
 def is_taken(place: Source) -> bool:
-    """Tell whether there is anything at a place."""
+    """Tell whether there is anything at a place that is whole.
+
+    Raises
+    ------
+    StoreError
+        If another process is writing there.
+    """
     root = getattr(place.store, "root", None)
     if isinstance(root, Path):
         found = root / place.path
@@ -204,15 +212,31 @@ def is_taken(place: Source) -> bool:
 
     async def has_metadata() -> bool:
         group = await fetch_group(place)
+        if group is not None and unfinished.is_marked(group.attributes):
+            unfinished.check_written(place.url, group.attributes)
+            return False
         if group is not None and group.attributes:
             return True
         if not place.store.supports_listing:
             return group is not None
         names = {name async for name in place.store.list_dir(place.path)}
-        empty = names <= {"zarr.json", ".zgroup", ".zattrs"}
+        empty = names <= _GROUP_KEYS
         return not empty or (group is None and "zarr.json" in names)  # that of an array
 
     return run(has_metadata())
+
+
+def clear(place: Source) -> None:
+    """Delete what is at a place, but what the group there says: the mark goes last."""
+
+    async def delete() -> None:
+        async for name in place.store.list_dir(place.path):
+            if name not in _GROUP_KEYS:
+                key = _join(place.path, name)
+                await place.store.delete_dir(key)
+                await place.store.delete(key)
+
+    run(delete())
 
 
 def fetch_bytes(source: Source, name: str, most: int = MAX_METADATA_BYTES) -> bytes | None:
@@ -478,8 +502,11 @@ def require_group(source: Source, group: Group | None) -> Group:
         If nothing is there.
     NotOmeError
         If something is there that is no OME-Zarr group.
+    IncompleteError
+        If it is still being written.
     """
     if group is not None:
+        unfinished.check_read(source.url, group.attributes)
         return group
     root = getattr(source.store, "root", None)
     if root is not None and (Path(root) / source.path).exists():
@@ -555,7 +582,7 @@ def open_group(
     if recent is not None and not group and access in (None, Access()):
         if isinstance(recent, NgffError):
             raise recent
-        return recent
+        return recent[0], require_group(*recent)
     place = open_source(source, group=group, access=access)
     return place, require_group(place, look(place))
 

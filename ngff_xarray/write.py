@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from ngff_xarray import groups, image, pyramid, read, spec, store, world
+from ngff_xarray import groups, image, pyramid, read, spec, store, unfinished, world
 from ngff_xarray.describe import described, ome_attrs, other_attributes
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
@@ -104,6 +104,7 @@ def to_zarr(
     if store.is_taken(place):
         raise StoreError(f"{place.url}: there is something already: give another path")
     try:
+        _begin(place, writing)
         _write_node(obj, place.store, place.path, writing)
     except (OSError, zarr.errors.BaseZarrError) as error:
         if isinstance(error, NgffError):
@@ -125,6 +126,17 @@ class _Writing:
 
     def attributes(self, content: Content) -> dict[str, Any]:
         return spec.writer(self.version)(content, lossy=self.lossy)
+
+
+def _begin(place: store.Source, writing: _Writing) -> None:
+    """Mark the place as being written, until its metadata take the place of the mark.
+
+    What a run that was killed has left is deleted first.
+    """
+    group = store.look(place)
+    if group is not None and unfinished.is_marked(group.attributes):
+        store.clear(place)
+    _commit(place.store, place.path, unfinished.mark(), writing)
 
 
 def _check(obj: Obj, writing: _Writing) -> None:
@@ -451,8 +463,11 @@ def _blocks(
 
 def _commit(target: Store, path: str, attributes: dict[str, Any], writing: _Writing) -> None:
     """Write the metadata in one piece; the group itself may be there, empty, from its arrays."""
-    group = zarr.open_group(target, path=path, mode="a", zarr_format=writing.zarr_format)
-    group.update_attributes(attributes)
+    group = zarr.open_group(
+        target, path=path, mode="a", zarr_format=writing.zarr_format, attributes=attributes
+    )
+    if group.attrs.asdict() != attributes:  # it was there
+        group.attrs.put(attributes)
 
 
 def _join(*parts: str) -> str:

@@ -4,11 +4,12 @@ from ngff_xarray.pyramid.building import build
 from ngff_xarray.pyramid.layout import chunk_sizes
 from ngff_xarray.pyramid.levels import derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
-from ngff_xarray.pyramid.reductions import METHODS, Method, reduction
+from ngff_xarray.pyramid.reductions import DESCRIPTIONS, METHODS, Method, reduction
 from ngff_xarray.pyramid.small import halved_labels, level_count, mean
 from ngff_xarray.pyramid.sources import processors, reader
 
 __all__ = [
+    "DESCRIPTIONS",
     "METHODS",
     "Method",
     "PlannedLevel",

@@ -75,6 +75,7 @@ class _Builder:
         self._targets, self._done = targets, done
         self._top = len(levels) - 1
         self._stopped = threading.Event()
+        self._error: BaseException | None = None
         self._units = [self._unit(number) for number in range(len(levels))]
 
     def _unit(self, number: int) -> tuple[int, ...]:
@@ -86,6 +87,16 @@ class _Builder:
         return tuple(math.lcm(n, f) for n, f in zip(chunks, step, strict=True))
 
     # ---- one branch ------------------------------------------------------------------------
+
+    def _branch(self, number: int, box: Box) -> State | None:
+        """Make a part in a thread; the first error stops all others."""
+        try:
+            return self._make(number, box)
+        except BaseException as error:
+            if not self._stopped.is_set():
+                self._error = error
+                self._stopped.set()
+            raise
 
     def _make(self, number: int, box: Box) -> State | None:
         """Write a part of a level, and all below it; return its part of the level above."""
@@ -158,10 +169,12 @@ class _Builder:
         number = next((i for i in range(self._top, -1, -1) if counts[i] >= enough), 0)
         with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
             try:
-                self._top_down(whole[self._top], number, _Branches(pool, self._make, 2 * threads))
-            except BaseException:  # also Ctrl-C: no thread goes on
-                self._stopped.set()
-                raise
+                branches = _Branches(pool, self._branch, 2 * threads)
+                self._top_down(whole[self._top], number, branches)
+            except _Stopped as error:
+                raise (self._error or error) from None
+            finally:
+                self._stopped.set()  # also after Ctrl-C
 
     def _top_down(self, whole: Box, number: int, branches: _Branches) -> None:
         """Make the levels above the branches out of what these return."""

@@ -21,6 +21,15 @@ from ngff_xarray.text import printable
 Array = NDArray[Any]
 Method = Literal["mean", "mode", "nearest", "max", "min", "median"]
 METHODS: tuple[Method, ...] = get_args(Method)
+DESCRIPTIONS: Mapping[str, str] = {
+    "mean": "the mean of the pixels of the finest level, rounded half to even if they are integers",
+    "mode": "the commonest of the pixels of the level before, of several the largest",
+    "nearest": "the first of the pixels of the level before",
+    "max": "the largest of the pixels of the finest level",
+    "min": "the smallest of the pixels of the finest level",
+    "median": "the median of the pixels of the level before",
+}
+"""What a pixel of a level is, by method."""
 
 
 @dataclass
@@ -86,9 +95,10 @@ def reduction(method: str, dtype: np.dtype[Any]) -> Reduction:
     Parameters
     ----------
     method
-        ``"mean"``: of all pixels of the finest level, rounded half to even where they are integers,
-        without those that are NaN. ``"mode"``: the commonest, of several the largest: for labels.
-        ``"nearest"``: the first. ``"max"``, ``"min"``, ``"median"``: without NaN.
+        ``"mean"``: of all pixels of the finest level, rounded half to even where they are integers
+        (those of 64 bits as well as floats are), without those that are NaN. ``"mode"``: the
+        commonest, of several the largest: for labels. ``"nearest"``: the first. ``"max"``,
+        ``"min"``, ``"median"``: without NaN.
     dtype
         That of the pixels.
 
@@ -164,6 +174,9 @@ class _Mean:
             return _shifted(sums, count.bit_length() - 1).astype(self._dtype)
         divisor = math.prod(np.ix_(*counts), start=np.ones((), "f8"))
         means = sums / divisor
+        if self._dtype.kind in "iu" and self._dtype.itemsize == 8:  # whose ends no float has
+            info = np.iinfo(self._dtype)
+            means = np.clip(means, info.min, np.nextafter(float(info.max), 0))
         return np.asarray(np.rint(means) if self._dtype.kind in "biu" else means, self._dtype)
 
 

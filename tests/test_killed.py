@@ -1,0 +1,179 @@
+"""Writers that are killed, and disks that are full, at every single operation of a store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from stores import write_image, write_plate
+
+import ngff_xarray
+from ngff_xarray.errors import IncompleteError, NotOmeError, StoreError, StoreNotFoundError
+
+WRITTEN = ("0.4", "0.5", "0.6")
+RNG = np.random.default_rng(0)
+
+
+class Failing(zarr.storage.MemoryStore):
+    """Fails at the N-th operation that changes it, and at all after it: the process is gone."""
+
+    def __init__(self, keys: dict[str, Any], left: int) -> None:
+        super().__init__(keys)
+        self.left = left
+
+    def _count(self) -> None:
+        if self.left <= 0:
+            raise OSError(28, "No space left on device")
+        self.left -= 1
+
+    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+        self._count()
+        await super().set(key, value, byte_range)
+
+    def set_sync(self, key: str, value: Any) -> None:
+        self._count()
+        asyncio.run(super().set(key, value))
+
+    async def delete(self, key: str) -> None:
+        self._count()
+        await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        found = [key async for key in self.list_prefix(prefix)]
+        for key in found:  # one after another, as object stores do
+            self._count()
+            await super().delete(key)
+
+
+def image(path: Path) -> Any:
+    pixels = RNG.integers(0, 99, (2, 40, 50)).astype("u2")
+    array = xr.DataArray(pixels, dims=("z", "y", "x"))
+    array.encoding["chunks"] = (1, 32, 32)
+    return array.ngff.pyramid(scale_factors=[2, 2])
+
+
+def with_labels(path: Path) -> Any:
+    write_image(path, axes="yx", shape=(32, 32), levels=2, labels={"cells": {}, "nuclei": {}})
+    return xr.open_datatree(path)
+
+
+def plate(path: Path) -> Any:
+    write_plate(path, rows="AB", columns="1", fields=1, image={"axes": "yx", "shape": (8, 8)})
+    return xr.open_datatree(path, wells="all")
+
+
+def same(store: Any, obj: xr.DataTree) -> bool:
+    found = xr.open_datatree(store, engine="ngff", **({"wells": "all"} if "A" in obj else {}))
+    xr.testing.assert_equal(found, obj)
+    return True
+
+
+@pytest.mark.parametrize("version", WRITTEN)
+@pytest.mark.parametrize("made", [image, with_labels, plate])
+def test_whoever_is_killed_leaves_nothing_that_looks_whole(
+    tmp_path: Path, made: Callable[[Path], Any], version: str
+) -> None:
+    obj = made(tmp_path / "a.ome.zarr")
+    whole: dict[str, Any] = {}
+    obj.ngff.to_zarr(Failing(whole, 10**9), version=version)
+    for count in range(10**4):
+        keys: dict[str, Any] = {}
+        try:
+            obj.ngff.to_zarr(Failing(keys, count), version=version)
+        except StoreError as error:
+            assert "No space left" in str(error)
+        else:
+            break
+        with (
+            pytest.raises((IncompleteError, StoreNotFoundError))
+            if count
+            else pytest.raises(StoreNotFoundError)
+        ):
+            xr.open_datatree(zarr.storage.MemoryStore(keys), engine="ngff")
+        # killed again while it clears up, for some
+        if count % 7 == 3:
+            with pytest.raises(StoreError):
+                obj.ngff.to_zarr(Failing(keys, count // 2), version=version)
+        obj.ngff.to_zarr(zarr.storage.MemoryStore(keys), version=version)
+        assert keys.keys() == whole.keys(), "no debris"
+        assert same(zarr.storage.MemoryStore(keys), obj)
+    assert count > 10
+    assert same(zarr.storage.MemoryStore(keys), obj)
+
+
+_WRITER = """
+    import sys, time, numpy as np, xarray as xr, dask.array as da, ngff_xarray
+
+    def slow(block_info=None):
+        time.sleep(0.05)
+        return np.ones(block_info[None]["chunk-shape"], "u2")
+
+    pixels = da.map_blocks(slow, chunks=((16,) * 32, (512,)), dtype="u2")
+    print("begins", flush=True)
+    xr.DataArray(pixels, dims=("y", "x")).ngff.to_zarr(sys.argv[1], scale_factors=[2, 2])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are killed")
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.7])
+def test_a_killed_process(tmp_path: Path, after: float) -> None:
+    path = tmp_path / "a.ome.zarr"
+    command = [sys.executable, "-c", textwrap.dedent(_WRITER), str(path)]
+    array = xr.DataArray(np.ones((512, 512), "u2"), dims=("y", "x"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "begins"
+        deadline = time.monotonic() + 60
+        while not (path / "0").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(after)
+        with pytest.raises(IncompleteError):
+            xr.open_datatree(path)
+        with pytest.raises(StoreError, match=rf"is being written by process {process.pid}"):
+            array.ngff.to_zarr(path)
+        process.kill()
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(path)
+    array.ngff.to_zarr(path, scale_factors=[2, 2])
+    for level in xr.open_datatree(path).ngff.levels:
+        assert (level.values == 1).all()
+    assert ngff_xarray.validate(path).valid
+
+
+def test_an_interrupt_leaves_a_mark(tmp_path: Path) -> None:
+    import dask.array as da
+
+    def interrupt(block: Any) -> Any:
+        if block.size:
+            raise KeyboardInterrupt
+        return block
+
+    array = xr.DataArray(da.zeros((512, 512), chunks=256), dims=("y", "x"))
+    broken = array.copy(data=da.map_blocks(interrupt, array.data, dtype="f8"))
+    with pytest.raises(KeyboardInterrupt):
+        broken.ngff.to_zarr(tmp_path / "a.ome.zarr", scale_factors=[2])
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(tmp_path / "a.ome.zarr")
+    array.ngff.to_zarr(tmp_path / "a.ome.zarr")
+
+
+def test_marks_that_are_odd(tmp_path: Path) -> None:
+    for said in ({"writing": 5}, {"writing": {}}, [], None, {"other": {"process": 1}}):
+        group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w")
+        group.attrs["ngff_xarray"] = said
+        with pytest.raises(NotOmeError):
+            xr.open_datatree(tmp_path / "a.ome.zarr", engine="ngff")
+    group.attrs["ngff_xarray"] = {"writing": {"started": "\x1b[31m", "process": "7", "host": 3}}
+    with pytest.raises(IncompleteError, match=r"begun \(\W\[31m\)"):
+        xr.open_datatree(tmp_path / "a.ome.zarr", engine="ngff")
