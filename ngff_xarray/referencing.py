@@ -10,9 +10,10 @@ from typing import Any
 
 from ngff_xarray.errors import UnsupportedError
 from ngff_xarray.storage import Access
-from ngff_xarray.store import open_source, open_target, put_bytes
+from ngff_xarray.store import open_source, open_target, put_bytes, run
 from ngff_xarray.urls import is_url, local_path
 from ngff_xarray.virtual import kerchunk
+from ngff_xarray.virtual.imaris import Imaris
 from ngff_xarray.virtual.index import Index
 from ngff_xarray.virtual.references import ReferenceStore
 from ngff_xarray.virtual.targets import split
@@ -61,12 +62,15 @@ def references(
     access = Access(storage_options or {}, trust=trust)
     place = open_source(source, access=access)
     store = place.store
-    if not isinstance(store, ReferenceStore) or not isinstance(store.lookup, Index):
+    lookup = store.lookup if isinstance(store, ReferenceStore) else None
+    if isinstance(lookup, Imaris):
+        lookup = run(lookup.whole())
+    if not isinstance(store, ReferenceStore) or not isinstance(lookup, Index):
         raise UnsupportedError(
             f"{place.url}: expected an Imaris file or references in JSON: of others there are "
             "no references to make"
         )
-    found = kerchunk.dump(store.lookup, store.reach)
+    found = kerchunk.dump(lookup, store.reach)
     if target is not None:
         text = local_path(os.fspath(target))
         directory, name = split(text if is_url(text) else str(Path(text).expanduser().absolute()))

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import h5py
 import numpy as np
 import pytest
@@ -29,8 +28,6 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
     UnsupportedError,
 )
-from ngff_xarray.store import open_source
-from ngff_xarray.virtual import blocks, imaris
 
 DATA = "DataSet/ResolutionLevel {}/TimePoint {}/Channel {}"
 FIRST = DATA.format(0, 0, 0)
@@ -57,6 +54,12 @@ def _check_voxels(path: Path, source: Any = None) -> xr.DataTree:
         assert found.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
         np.testing.assert_array_equal(found, expected)
     return tree
+
+
+def _read(path: Path) -> None:
+    """Open a file and read all of it: what is said of later time points is read with them."""
+    for level in xr.open_datatree(path, engine="ngff").ngff.levels:
+        level.load()
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_chunks_without_the_compression_of_the_others(tmp_path: Path) -> None:
         raw = volume[0, 0, :, 16:].tobytes()
         file[FIRST]["Data"].id.write_direct_chunk((0, 16, 0), raw, filter_mask=0b11)
     with pytest.raises(UnsupportedError, match="filters left out"):
-        xr.open_datatree(path, engine="ngff")
+        _read(path)
 
 
 def test_contiguous_datasets_are_read_by_planes(tmp_path: Path) -> None:
@@ -373,54 +376,86 @@ def test_other_hdf5_is_left_to_other_engines(tmp_path: Path, scan: Path) -> None
 # ---- over HTTP ---------------------------------------------------------------------------------
 
 
-def test_requests_to_index_and_one_for_each_chunk(tmp_path: Path) -> None:
-    levels = pyramid(pixels((2, 2, 32, 256, 256)), 4)
-    path = write_imaris(tmp_path / "scan.ims", levels, chunks=(8, 64, 64))
-    with CountingServer(tmp_path) as server:
-        tree = xr.open_datatree(f"{server.url}/scan.ims", engine="ngff")
-        assert server.count <= 10
-        server.clear()
-        plane = tree["0/image"].isel(t=1, c=0, z=9).values
-        np.testing.assert_array_equal(plane, levels[0][1, 0, 9])
-        assert server.count == 16
-        assert {request.method for request in server.requests} == {"GET"}
-        _check_voxels(path, f"{server.url}/scan.ims")
+def _plain(path: Path, shape: tuple[int, ...], levels: int, **options: Any) -> list[Any]:
+    """Write a file that is as large as its pixels, in a short time."""
+    made = pyramid(np.resize(pixels((1, 1, *shape[2:])), shape), levels)
+    storage = {"compression": None, "compression_opts": None, "shuffle": False}
+    write_imaris(path, made, storage=storage, **options)
+    return made
 
 
-@pytest.fixture
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file counts as large."""
-    monkeypatch.setattr(imaris, "SMALL", 0)
-    monkeypatch.setattr(blocks, "SMALL", 0)
-
-
-@pytest.mark.usefixtures("large")
-@pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_a_large_file_is_indexed_many_places_at_a_time(tmp_path: Path, libver: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 2**16, (8, 2, 16, 256, 256), "uint16")
-    path = write_imaris(tmp_path / "a.ims", pyramid(noise, 2), chunks=(4, 32, 32), libver=libver)
-    expected = open_source(path).store.lookup
+@pytest.mark.parametrize("by_blocks", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        ((2, 2, 32, 256, 256), (8, 64, 64)),
+        ((10, 3, 8, 256, 256), (4, 64, 64)),
+        pytest.param((10, 3, 32, 512, 512), (8, 128, 128), marks=pytest.mark.slow),
+        pytest.param((3, 2, 128, 1024, 512), (4, 64, 64), marks=pytest.mark.slow),
+    ],
+)
+def test_requests_to_open_and_one_for_each_chunk(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], by_blocks: bool
+) -> None:
+    levels = _plain(tmp_path / "a.ims", shape, 4, chunks=chunks, by_blocks=by_blocks)
     with CountingServer(tmp_path, 0.02) as server:
-        assert open_source(f"{server.url}/a.ims").store.lookup == expected
-        size = path.stat().st_size
-        if libver == "earliest":  # those of today have no trees that are understood
-            # 32 datasets with trees of several nodes, one after the other: more than 100
-            assert server.depth <= 25
-            assert sum(request.nbytes for request in server.requests) < size / 2
+        tree = xr.open_datatree(f"{server.url}/a.ims", engine="ngff")
+        assert server.count <= 10
+        assert server.depth <= 7
+        across = (shape[3] // chunks[1]) * (shape[4] // chunks[2])
+        # what leads to them is read once; a node of the tree has 32 chunks at least
+        for z, others in ((chunks[0], 6 + across // 32), (chunks[0] + 1, 0)):
+            server.clear()
+            plane = tree["0/image"].isel(t=1, c=1, z=z).values
+            np.testing.assert_array_equal(plane, levels[0][1, 1, z])
+            assert across <= server.count <= across + others
+            assert {request.method for request in server.requests} == {"GET"}
+        server.clear()
+        np.testing.assert_array_equal(tree["3/image"][0, 0, 0], levels[3][0, 0, 0])
+        assert server.count <= 5
 
 
-@pytest.mark.usefixtures("large")
-def test_what_is_not_understood_ahead_is_left_to_hdf5(scan: Path) -> None:
-    content = scan.read_bytes()
-    random = np.random.default_rng(2)
-    files = fsspec.filesystem("memory")
-    for _ in range(100):
-        broken = bytearray(content)
-        for at in random.integers(0, len(content), 4):
-            broken[at] = random.integers(256)
-        files.pipe("/broken/scan.ims", bytes(broken))
-        with suppress(NgffError):
-            xr.open_datatree("memory://broken/scan.ims", engine="ngff")["0/image"].load()
+@pytest.mark.parametrize("by_blocks", [False, True])
+def test_hundreds_of_time_points_are_not_looked_at_to_open(tmp_path: Path, by_blocks: bool) -> None:
+    shape, path = (300, 1, 2, 128, 256), tmp_path / "a.ims"
+    _plain(path, shape, 1, chunks=(1, 128, 128), by_blocks=by_blocks)
+    with CountingServer(tmp_path) as server:
+        tree = xr.open_datatree(f"{server.url}/a.ims", engine="ngff")
+        assert tree["0/image"].shape == shape
+        assert server.count <= 10
+    for wrong in ("299", "301", "many", None):
+        _edit(path, "DataSetInfo/TimeInfo", FileTimePoints=wrong)
+        assert xr.open_datatree(path, engine="ngff")["0/image"].shape == shape
+
+
+@pytest.mark.parametrize("libver", ["earliest", ("v108", "v108"), "latest"])
+def test_trees_of_several_storeys(tmp_path: Path, libver: Any) -> None:
+    volume = pixels((1, 1, 16, 64, 64))
+    path = write_imaris(tmp_path / "a.ims", [volume], chunks=(1, 4, 4), libver=libver)
+    with h5py.File(path, "a") as file:  # in no order, and not all of them
+        node = file[FIRST]
+        del node["Data"]
+        data = node.create_dataset("Data", (16, 64, 64), "u2", chunks=(1, 4, 4), fillvalue=3)
+        chunks = list(data.iter_chunks())
+        for number in np.random.default_rng(0).permutation(len(chunks))[:3600].tolist():
+            data[chunks[number]] = volume[0, 0][chunks[number]]
+    _check_voxels(path)
+    found = ngff_xarray.references(path)["refs"]
+    assert sum(key.startswith("0/0/0/") for key in found) == 3600
+
+
+def test_references_are_made_many_places_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.ims"
+    _plain(path, (8, 2, 16, 256, 256), 2, chunks=(4, 32, 32))
+    with CountingServer(tmp_path, 0.02) as server:
+        found = ngff_xarray.references(f"{server.url}/a.ims")["refs"]
+        # 32 datasets, with trees of several nodes, one after the other: more than 100
+        assert server.depth <= 25
+        assert sum(request.nbytes for request in server.requests) < path.stat().st_size / 2
+    local = ngff_xarray.references(path)["refs"]
+    assert {key: value[1:] for key, value in found.items()} == {
+        key: value[1:] for key, value in local.items()
+    }
 
 
 def test_a_reference_file_opens_with_one_request(tmp_path: Path, scan: Path) -> None:
@@ -641,7 +676,18 @@ def test_what_is_refused(scan: Path, name: str) -> None:
     change, kind, expected = BROKEN[name]
     _change(scan, change)
     with pytest.raises(kind, match=expected):
-        xr.open_datatree(scan, engine="ngff")
+        _read(scan)
+    with pytest.raises(kind, match=expected):
+        ngff_xarray.references(scan)
+
+
+def test_what_is_wrong_with_one_time_point_leaves_the_others(scan: Path) -> None:
+    _change(scan, lambda file: file.__delitem__(f"{LAST}/Data"))
+    image = xr.open_datatree(scan, engine="ngff")["0/image"]
+    with pytest.raises(MetadataError, match="TimePoint 1/Channel 1/Data"):
+        image.load()
+    np.testing.assert_array_equal(image[0], pixels()[0])
+    np.testing.assert_array_equal(image[1, 0], pixels()[1, 0])
 
 
 def test_compact_and_virtual_datasets_are_refused(tmp_path: Path) -> None:
@@ -702,19 +748,39 @@ def test_a_file_cut_after_it_was_opened(scan: Path) -> None:
         tree["0/image"].load()
 
 
-def test_flipped_bytes_never_raise_anything_else(scan: Path) -> None:
-    content = bytearray(scan.read_bytes())
+@pytest.mark.parametrize("by_blocks", [False, True])
+def test_flipped_bytes_never_raise_anything_else(tmp_path: Path, by_blocks: bool) -> None:
+    path = write_imaris(tmp_path / "scan.ims", by_blocks=by_blocks)
+    content = path.read_bytes()
     random = np.random.default_rng(1)
     for _ in range(60):
         broken = bytearray(content)
         for at in random.integers(0, min(len(content), 20_000), 3):
             broken[at] = random.integers(256)
-        scan.write_bytes(broken)
-        try:
-            tree = xr.open_datatree(scan, engine="ngff")
-            tree["0/image"].load()
-        except NgffError:
-            pass
+        path.write_bytes(broken)
+        with suppress(NgffError):
+            _read(path)
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "expected"),
+    [
+        (0, b"HEAP", "no node of its chunks"),
+        (5, b"\1", "no node of its chunks"),  # the level: what stands at chunks is none
+        (6, b"\xff\xff", "out of place|not in its grid"),
+        (24, b"\xff\xff\xff\xff", "bytes for 4096 of pixels"),
+        (32, b"\5", "not in its grid"),
+        (40, b"\x10", "no order"),
+        (64, b"\xff\xff\xff", "ends beyond"),
+    ],
+)
+def test_broken_trees_are_told(tmp_path: Path, at: int, change: bytes, expected: str) -> None:
+    path = write_imaris(tmp_path / "a.ims", [pixels((1, 1, 8, 32, 64))])
+    content = path.read_bytes()
+    tree = content.index(b"TREE\1") + at
+    path.write_bytes(content[:tree] + change + content[tree + len(change) :])
+    with pytest.raises(StoreError, match=rf"a\.ims: /{DATA.format(0, 0, 0)}/Data.*({expected})"):
+        _read(path)
 
 
 def test_without_h5py_the_error_names_the_extra(

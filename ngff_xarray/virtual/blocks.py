@@ -1,25 +1,32 @@
-"""A file in a zarr store as Python reads files, in few requests."""
+"""An HDF5 file in a zarr store, of which pieces are read where something is looked for."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
-from ngff_xarray.errors import StoreError, StoreNotFoundError
+from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError, StoreNotFoundError
+from ngff_xarray.text import printable
 from ngff_xarray.virtual.kinds import HDF5_MAGIC
+from ngff_xarray.virtual.once import Once
+from ngff_xarray.virtual.targets import MAX_SHOWN
 
-BLOCK = 2**20
-SMALL = 128 * BLOCK  # a file of which all may be read
-MAX_KEPT = 2**16  # pages at a time
-AT_ONCE = 64  # requests
-_PAGE = 2**12
-_GAP = 2**6  # pages that cost less than another request
+if TYPE_CHECKING:
+    import h5py
+
+BLOCK = 2**20  # bytes that a request asks for while little is known of a file
+PAGE = 2**14  # and later
+MAX_KEPT = 64 * 2**20  # bytes of each
+MAX_TRIES = 2**10
+PATIENCE = 8  # tries before more is read at a time
+
+Answer = TypeVar("Answer")
 
 
 def stated_size(content: bytes) -> int | None:
@@ -39,8 +46,8 @@ def stated_size(content: bytes) -> int | None:
     return int.from_bytes(content[at : at + 8], "little") if content[length] == 8 else None
 
 
-class BlockFile(io.RawIOBase):
-    """A file that is read at random.
+class BlockFile:
+    """A file of which pieces are read as they are needed: one request each, and many at a time.
 
     Parameters
     ----------
@@ -48,153 +55,169 @@ class BlockFile(io.RawIOBase):
         Where it is.
     name
         What to call it.
-
-    Notes
-    -----
-    A request asks for 1 MiB at least, and in a small file for as much as came with all before
-    it: what is gathered in one place is there after two or three, and what lies scattered
-    between the pixels costs bytes, which are cheaper than waiting. In a large file they are
-    not: see `prefetch`.
     """
 
     def __init__(self, store: Store, key: str, name: str) -> None:
-        super().__init__()
         self._store = store
         self._key = key
-        self._name = name
-        self.failure: Exception | None = None
-        self._at = 0
-        self._came = 0
-        self._pages: dict[int, memoryview] = {}
-        self.size = self._measure()
+        self.name = name
+        self.size = 0  # until it is known
+        self._blocks: Once[int, bytes] = Once(partial(self._get, length=BLOCK), MAX_KEPT // BLOCK)
+        self._pages: Once[int, bytes] = Once(partial(self._get, length=PAGE), MAX_KEPT // PAGE)
 
-    def _measure(self) -> int:
-        """Return the size of the file, after reading its beginning and, of a longer one, its end.
+    async def measure(self) -> None:
+        """Find out how long the file is: HDF5 says so, to ask the store would be a request more.
 
-        HDF5 says it at the beginning; to ask the store for it would take a request, too.
+        Raises
+        ------
+        StoreError
+            If it is no HDF5 file.
         """
-        content = sync(self._get(0, BLOCK))
-        self._keep(0, content)
-        if len(content) < BLOCK:
-            return len(content)
-        size = stated_size(content)
+        start = await self._blocks.get(0)
+        size = stated_size(start)
         if size is None:
-            raise StoreError(f"{self._name}: is no HDF5 file")
-        last = (size - 1) // BLOCK * BLOCK
-        if last > 0:
-            end = sync(self._get(last, size))
-            if len(end) != size - last:
-                raise StoreError(f"{self._name}: ends before the {size} bytes that it should have")
-            self._keep(last, end)
-        return size
+            raise StoreError(f"{self.name}: is no HDF5 file: expected its signature at the start")
+        self.size = size
+        self._check(start, 0, min(size, BLOCK))
 
-    async def _get(self, start: int, end: int) -> bytes:
+    async def read(self, start: int, count: int, *, ahead: bool = False) -> bytes:
+        """Return bytes of the file, fewer at its end; ``ahead`` is that of `ask`."""
+        numbers = self._numbers(start, count)
+        pages = await asyncio.gather(*(self._load(n, ahead) for n in numbers))
+        return _joined(numbers, pages, start, count)
+
+    def here(self, start: int, count: int) -> bytes | set[int]:
+        """Return bytes that were read, or the numbers of the pages that were not."""
+        numbers = self._numbers(start, count)
+        pages = [self._page(n) for n in numbers]
+        missing = {n for n, page in zip(numbers, pages, strict=True) if page is None}
+        return missing or _joined(numbers, [page for page in pages if page], start, count)
+
+    def _numbers(self, start: int, count: int) -> range:
+        return range(start // PAGE, -(-min(start + count, self.size) // PAGE))
+
+    def _page(self, number: int) -> memoryview | None:
+        """Return a page if it was read, by itself or in a block."""
+        page, block = self._pages.here(number), self._blocks.here(number * PAGE // BLOCK)
+        if page is not None:
+            return memoryview(page)
+        start = number * PAGE % BLOCK
+        return None if block is None else memoryview(block)[start : start + PAGE]
+
+    async def _load(self, number: int, ahead: bool) -> memoryview:
+        page = self._page(number)
+        if page is None and ahead:
+            block = await self._blocks.get(number * PAGE // BLOCK)
+            page = memoryview(block)[number * PAGE % BLOCK :][:PAGE]
+        return memoryview(await self._pages.get(number)) if page is None else page
+
+    async def ask(
+        self, question: Callable[[h5py.File, io.RawIOBase], Answer], *, ahead: bool = False
+    ) -> Answer:
+        """Return what the HDF5 library answers.
+
+        The library reads one place after another, and waits for each. So it sees only what is
+        here: where it looks for more, that is read and the question is put again, and others
+        come about their answers meanwhile. One try takes less than a millisecond.
+
+        Parameters
+        ----------
+        question
+            Is given the file, and the bytes of it. It may be called many times.
+        ahead
+            Whether to read 1 MiB around each place, for fewer requests: what HDF5 says of groups
+            is near to one another. What it says of chunks lies between the pixels.
+
+        Raises
+        ------
+        StoreError
+            If the file is broken.
+        """
+        for tries in range(MAX_TRIES):
+            view = _View(self)
+            try:
+                answer = await asyncio.to_thread(_answer, question, view)
+            except NgffError:
+                if not view.missing:
+                    raise
+            except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+                if not view.missing:  # h5py raises whatever the library said
+                    text = printable(error, MAX_SHOWN)
+                    raise StoreError(f"{self.name}: cannot be read as HDF5: {text}") from error
+            if not view.missing:
+                return answer
+            ahead = ahead or tries >= PATIENCE
+            await asyncio.gather(*(self._load(n, ahead) for n in view.missing))
+        raise StoreError(
+            f"{self.name}: what it says of itself is scattered over more than {MAX_TRIES} places: "
+            "h5repack gathers it"
+        )
+
+    async def _get(self, number: int, length: int) -> bytes:
+        """Return one of the pieces of such a length that the file is cut into."""
+        start = number * length
+        end = min(start + length, self.size) if self.size else length
         part = RangeByteRequest(start, end)
         found = await self._store.get(self._key, default_buffer_prototype(), part)
         if found is None:
-            raise StoreNotFoundError(f"{self._name}: there is no such file")
-        return found.to_bytes()
+            raise StoreNotFoundError(f"{self.name}: there is no such file")
+        content = found.to_bytes()
+        if self.size:
+            self._check(content, start, end)
+        return content
+
+    def _check(self, content: bytes, start: int, end: int) -> None:
+        if len(content) < end - start:
+            raise StoreError(
+                f"{self.name}: ends before the {self.size} bytes that it should have: "
+                f"{end - start} at {start} were asked for, {len(content)} came: copy it again"
+            )
+
+
+def _joined(numbers: range, pages: Sequence[memoryview], start: int, count: int) -> bytes:
+    """Return bytes of pages that follow each other."""
+    first = start - numbers.start * PAGE
+    return b"".join(pages)[first : first + count]
+
+
+def _answer(question: Callable[[h5py.File, io.RawIOBase], Answer], view: _View) -> Answer:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError("h5py", "imaris", "reading Imaris files") from error
+    with h5py.File(view, "r") as file:
+        return question(file, view)
+
+
+class _View(io.RawIOBase):
+    """What is here of a file, as Python reads files; ``missing`` are the pages that were not."""
+
+    def __init__(self, file: BlockFile) -> None:
+        super().__init__()
+        self._file = file
+        self._at = 0
+        self.missing: set[int] = set()
 
     def readable(self) -> bool:
-        """Say yes."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
         return True
 
     def tell(self) -> int:
-        """Return where the next byte is read."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read as much as there is room for, or as the file has."""
         view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self.size - self._at))
-        done = 0
-        while done < count:
-            number, start = divmod(self._at, _PAGE)
-            part = self._page(number)[start : start + count - done]
-            view[done : done + len(part)] = part
-            done += len(part)
-            self._at += len(part)
-        return done
-
-    def peek(self, offset: int, count: int) -> bytes:
-        """Return bytes that are here already, or fewer where they are not."""
-        found = b""
-        while len(found) < count:
-            number, start = divmod(offset + len(found), _PAGE)
-            part = self._pages.get(number, memoryview(b""))[start : start + count - len(found)]
-            if not part:
-                break
-            found += part
-        return found
-
-    def prefetch(self, offsets: Iterable[int], count: int) -> None:
-        """Read so many bytes at each of many places, many places at a time."""
-        pages = {
-            page
-            for offset in offsets
-            if 0 <= offset < self.size
-            for page in range(offset // _PAGE, -(-min(offset + count, self.size) // _PAGE))
-        }
-        ranges: list[list[int]] = []
-        for page in sorted(pages - set(self._pages)):
-            if ranges and page - ranges[-1][1] < _GAP:
-                ranges[-1][1] = page + 1
-            else:
-                ranges.append([page, page + 1])
-
-        async def fetch() -> None:
-            gate = asyncio.Semaphore(AT_ONCE)
-
-            async def one(first: int, end: int) -> None:
-                async with gate:
-                    await self._fetch(first * _PAGE, end * _PAGE)
-
-            await asyncio.gather(*(one(*each) for each in ranges))
-
-        self._run(fetch())
-
-    def _page(self, number: int) -> memoryview:
-        if number not in self._pages:
-            ahead = BLOCK if self.size > SMALL else max(BLOCK, self._came)
-            start = number * _PAGE // BLOCK * BLOCK
-            end = start + ahead
-            block = start + BLOCK  # the next ones, up to one that is here
-            while block < end and block // _PAGE not in self._pages:
-                block += BLOCK
-            self._run(self._fetch(start, block))
-        return self._pages[number]
-
-    def _run(self, reading: Any) -> None:
-        try:
-            sync(reading)
-        except Exception as error:
-            self.failure = error  # what calls this may not hand it on
-            raise
-
-    async def _fetch(self, start: int, end: int) -> None:
-        end = min(end, self.size)
-        content = await self._get(start, end)
-        if len(content) != end - start:
-            raise StoreError(
-                f"{self._name}: {end - start} bytes at {start} were asked for, {len(content)} came"
-            )
-        self._keep(start, content)
-
-    def _keep(self, start: int, content: bytes) -> None:
-        self._came += len(content)
-        view, first = memoryview(content), start // _PAGE
-        for i in range(-(-len(content) // _PAGE)):
-            self._pages[first + i] = view[i * _PAGE : (i + 1) * _PAGE]
-        for old in list(self._pages)[: max(0, len(self._pages) - MAX_KEPT)]:
-            if not first <= old < first + len(content) // _PAGE + 1:
-                del self._pages[old]
+        found = self._file.here(self._at, len(view))
+        if isinstance(found, set):
+            self.missing |= found
+            raise BlockingIOError(f"{self._file.name}: pages {sorted(found)} are not here yet")
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)

@@ -47,6 +47,11 @@ class Stored:
     level: int | None
     fill: int | float
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many chunks there are along each axis."""
+        return tuple(-(-n // chunk) for n, chunk in zip(self.shape, self.chunks, strict=True))
+
     def __str__(self) -> str:
         packed = "not compressed" if self.level is None else f"gzip {self.level}"
         shuffled = ", shuffled" if self.shuffled else ""
@@ -57,24 +62,23 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
-    """The chunks of a dataset that were written.
+class Listed:
+    """Chunks of a dataset as HDF5 lists them.
 
     Parameters
     ----------
-    at
-        Their indices in the grid, of shape (chunks, axes).
+    start
+        The first pixel of each, of shape (chunks, axes).
+    mask
+        Which filters were left out, as bits.
     offset, size
-        Which bytes of the file each is.
-    plain
-        Whether it lacks the compression of the others, as writers that pack chunks themselves
-        may leave it.
+        Which bytes of the file it is.
     """
 
-    at: NDArray[np.int64]
-    offset: NDArray[np.uint64]
-    size: NDArray[np.uint64]
-    plain: NDArray[np.bool_]
+    start: NDArray[Any]
+    mask: NDArray[Any]
+    offset: NDArray[Any]
+    size: NDArray[Any]
 
 
 def child(parent: h5py.Group, name: str, where: str) -> Any:
@@ -186,19 +190,17 @@ def _filters(plan: Any, name: str) -> tuple[bool, int | None]:
     return _SHUFFLE in codes, min(level, 9) if _DEFLATE in codes else None
 
 
-def chunks(dataset: h5py.Dataset, how: Stored, where: str) -> Chunks:
-    """Return the chunks of a dataset that were written.
+def listed(dataset: h5py.Dataset, how: Stored, where: str) -> Listed:
+    """Return the chunks of a dataset that were written, in the order of the grid.
 
     Raises
     ------
     MetadataError
         If there are more than it has room for.
-    UnsupportedError
-        If one is stored otherwise than the others.
     """
     if dataset.chunks is None:
         return _planes(dataset, how)
-    most = math.prod(-(-size // chunk) for size, chunk in zip(how.shape, how.chunks, strict=True))
+    most = math.prod(how.grid)
     # in columns, for there may be millions
     starts, masks, offsets, sizes = array("Q"), array("Q"), array("Q"), array("Q")
 
@@ -213,26 +215,20 @@ def chunks(dataset: h5py.Dataset, how: Stored, where: str) -> Chunks:
     if len(masks) > most:
         issue = Issue(str(dataset.name), f"lists more than its {most} chunks", "error")
         raise MetadataError(where, [issue])
-    left_out = np.array(masks)
-    deflate = 0b10 if how.shuffled else 0b1
-    plain = (left_out == deflate) & (how.level is not None)
-    if (left_out[~plain] != 0).any():
-        mask = int(left_out[~plain].max())
-        raise UnsupportedError(
-            f"{where}: {dataset.name} has chunks with filters left out (mask {mask:#x})"
-        )
-    at = np.array(starts, dtype=np.int64).reshape(-1, len(how.chunks)) // how.chunks
-    return Chunks(at, np.array(offsets), np.array(sizes), plain)
+    start = np.array(starts).reshape(-1, len(how.chunks))
+    order = np.lexsort(start.T[::-1])
+    return Listed(start[order], *(np.array(column)[order] for column in (masks, offsets, sizes)))
 
 
-def _planes(dataset: h5py.Dataset, how: Stored) -> Chunks:
-    grid = how.shape[:-2]
+def _planes(dataset: h5py.Dataset, how: Stored) -> Listed:
     offset = dataset.id.get_offset()
-    count = 0 if offset is None else math.prod(grid)  # None: nothing was written
+    count = 0 if offset is None else math.prod(how.grid)  # None: nothing was written
     size = math.prod(how.chunks) * how.dtype.itemsize
     number = np.arange(count)
-    at = np.zeros((count, len(how.shape)), dtype=np.int64)
-    at[:, :-2] = np.stack(np.unravel_index(number, grid), axis=1)
-    offsets = (offset or 0) + number * size
-    plain = np.zeros(count, dtype=bool)
-    return Chunks(at, offsets.astype(np.uint64), np.full(count, size, dtype=np.uint64), plain)
+    at = np.stack(np.unravel_index(number, how.grid), axis=1)
+    return Listed(
+        start=at * how.chunks,
+        mask=np.zeros(count, dtype=np.uint32),
+        offset=((offset or 0) + number * size).astype(np.uint64),
+        size=np.full(count, size, dtype=np.uint64),
+    )

@@ -9,35 +9,29 @@ https://imaris.oxinst.com/support/imaris-file-format
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 from zarr.abc.store import Store
+from zarr.core.sync import sync
 
-from ngff_xarray.errors import (
-    Issue,
-    MetadataError,
-    MissingDependencyError,
-    NgffError,
-    NotOmeError,
-    StoreError,
-    UnsupportedError,
-)
+from ngff_xarray.errors import Issue, MetadataError, NotOmeError, StoreError, UnsupportedError
 from ngff_xarray.text import printable
-from ngff_xarray.urls import is_url
-from ngff_xarray.virtual import hdf5
-from ngff_xarray.virtual.blocks import SMALL, BlockFile
+from ngff_xarray.virtual import chunk_tree, hdf5
+from ngff_xarray.virtual.blocks import BlockFile
+from ngff_xarray.virtual.chunk_tree import ChunkList, Node
 from ngff_xarray.virtual.imaris_info import describe
-from ngff_xarray.virtual.index import Index, Row
-from ngff_xarray.virtual.scout import read_ahead
+from ngff_xarray.virtual.index import Index, Reference, Row
+from ngff_xarray.virtual.once import Once
 from ngff_xarray.virtual.targets import MAX_SHOWN, Target, shown
 
 if TYPE_CHECKING:
@@ -45,8 +39,14 @@ if TYPE_CHECKING:
 
 MAX_DATASETS = 2**18  # levels x time points x channels
 MAX_CHUNKS = 2**24
+MAX_LEVELS = 2**6
+AT_ONCE = 64  # datasets of which all chunks are looked up
 _AXES = "tczyx"
-_FRAME = 64  # bytes that a compressed chunk may be longer than its pixels: zlib's frame and more
+_CHUNK = re.compile(r"(0|[1-9]\d{0,8})(/(0|[1-9]\d{0,8})){5}")  # level, t, c, z, y, x
+
+Answer = TypeVar("Answer")
+Place = tuple[int, ...]
+"""Level, time point and channel of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,13 @@ class Level:
     size: tuple[int, int, int]
     how: hdf5.Stored
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many chunks along each axis are more than padding."""
+        return tuple(-(-n // chunk) for n, chunk in zip(self.size, self.how.chunks, strict=True))
 
-def index(store: Store, key: str, place: str) -> tuple[Index, list[Issue]]:
+
+def index(store: Store, key: str, place: str) -> tuple[Imaris, list[Issue]]:
     """Return the index of a file, and what is odd in its metadata.
 
     Parameters
@@ -78,96 +83,193 @@ def index(store: Store, key: str, place: str) -> tuple[Index, list[Issue]]:
     StoreError
         If it is broken, or cannot be read.
     """
-    where = shown(place)
-    with _opened(store, key, place, where) as (file, blocks, size):
-        if file.userblock_size:
-            raise UnsupportedError(f"{where}: has a user block before its HDF5")
-        if hdf5.child(file, "DataSet", where) is None:
-            raise NotOmeError(f"{where}: is no file of Imaris: there is no group 'DataSet'")
-        return _Reader(file, blocks, where, size).index(Target("", key))
+    return sync(_open(BlockFile(store, key, shown(place)), key))
 
 
-@contextmanager
-def _opened(
-    store: Store, key: str, place: str, where: str
-) -> Iterator[tuple[h5py.File, BlockFile | None, int]]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError("h5py", "imaris", "reading Imaris files") from error
-    blocks = BlockFile(store, key, where) if is_url(place) else None
-    try:
-        opened = h5py.File(blocks or place, "r", **({} if blocks else {"locking": False}))
-        with opened as file:
-            yield file, blocks, blocks.size if blocks else Path(place).stat().st_size
-    except NgffError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        # h5py raises whatever the library said; a failed request is the truer cause
-        cause = (blocks and blocks.failure) or error
-        text = printable(cause, MAX_SHOWN)
-        raise StoreError(f"{where}: cannot be read as HDF5: {text}") from cause
+async def _open(file: BlockFile, key: str) -> tuple[Imaris, list[Issue]]:
+    def ask(question: Callable[[_Reader], Answer]) -> Awaitable[Answer]:
+        return file.ask(lambda content, _: question(_Reader(content, file.name)), ahead=True)
+
+    await file.measure()
+    # the end tells whether the file is whole, and holds what was written last: of all of it
+    number, _ = await asyncio.gather(ask(_Reader.levels), file.read(file.size - 1, 1, ahead=True))
+    levels, (times, channels) = await asyncio.gather(
+        asyncio.gather(*(ask(partial(_Reader.level, number=i)) for i in range(number))),
+        ask(_Reader.counts),
+    )
+    if number * times * channels > MAX_DATASETS:
+        raise UnsupportedError(
+            f"{file.name}: holds {number} x {times} x {channels} datasets, more than {MAX_DATASETS}"
+        )
+    sizes, dtype = [level.size for level in levels], levels[0].how.dtype
+    attributes, issues = await file.ask(
+        lambda content, _: describe(content, file.name, sizes, times, channels, dtype), ahead=True
+    )
+    return Imaris(file, key, levels, times, channels, attributes), issues
 
 
-class _Reader:
-    """Reads one file."""
+class Imaris:
+    """Looks chunks up in a file, of which only what leads to them is read.
 
-    def __init__(self, file: h5py.File, blocks: BlockFile | None, where: str, size: int) -> None:
+    Parameters
+    ----------
+    file, key
+        The file, and its name in its directory.
+    levels, times, channels
+        What it holds.
+    attributes
+        Those of the image.
+    """
+
+    def __init__(
+        self,
+        file: BlockFile,
+        key: str,
+        levels: Sequence[Level],
+        times: int,
+        channels: int,
+        attributes: Mapping[str, Any],
+    ) -> None:
         self._file = file
-        self._blocks = blocks
-        self._where = where
-        self._size = size
-        self._count = 0
-        self._rows: list[Iterator[Row]] = []
-
-    def index(self, target: Target) -> tuple[Index, list[Issue]]:
-        data = hdf5.group(self._file, "DataSet", self._where)
-        names = self._numbered(data, "ResolutionLevel")
-        first = hdf5.group(data, names[0], self._where)
-        times = len(self._numbered(first, "TimePoint"))
-        channels = len(self._numbered(hdf5.group(first, "TimePoint 0", self._where), "Channel"))
-        if len(names) * times * channels > MAX_DATASETS:
-            self._fail(
-                "/DataSet",
-                f"holds {len(names)} x {times} x {channels} datasets, more than {MAX_DATASETS}",
-            )
-        groups = [hdf5.group(data, name, self._where) for name in names]
-        if self._blocks is not None and self._blocks.size > SMALL:
-            read_ahead(groups, self._blocks)
-        levels = [
-            self._level(number, group, times, channels) for number, group in enumerate(groups)
-        ]
-        attributes, issues = describe(
-            self._file, self._where, [level.size for level in levels], times, channels,
-            levels[0].how.dtype,
-        )  # fmt: skip
-        inline: dict[str, str | bytes] = {
+        self._target = Target("", key)
+        self._levels = tuple(levels)
+        self._counts = len(levels), times, channels
+        self._datasets: Once[Place, ChunkList] = Once(self._dataset, MAX_DATASETS)
+        self._documents = {
             ".zgroup": '{"zarr_format": 2}',
             ".zattrs": json.dumps(attributes),
         }
         for number, level in enumerate(levels):
-            inline[f"{number}/.zarray"] = json.dumps(_array(level, times, channels))
-            inline[f"{number}/.zattrs"] = json.dumps({"_ARRAY_DIMENSIONS": list(_AXES)})
-        return Index(inline, [target], chain.from_iterable(self._rows)), issues
+            self._documents |= {
+                f"{number}/.zarray": json.dumps(_array(level, times, channels)),
+                f"{number}/.zattrs": json.dumps({"_ARRAY_DIMENSIONS": list(_AXES)}),
+            }
 
-    def _level(self, number: int, group: h5py.Group, times: int, channels: int) -> Level:
-        """Return what all datasets of a level have in common, and keep where their chunks are."""
-        common: Level | None = None
-        for t in range(times):
-            time = hdf5.group(group, f"TimePoint {t}", self._where)
-            for c in range(channels):
-                channel = hdf5.group(time, f"Channel {c}", self._where)
-                dataset = self._dataset(channel)
-                how = hdf5.stored(dataset, self._where)
-                if len(how.shape) != 3:
-                    self._fail(dataset.name, f"expected z, y, x, found {len(how.shape)} axes")
-                found = Level(self._true_size(channel, how.shape, number), how)
-                common = common or found
-                if found != common:
-                    self._differs(dataset.name, common, found)
-                self._keep(dataset, found, f"{number}/{t}/{c}")
-        assert common is not None
-        return common
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Imaris) and (self._target, self._documents) == (
+            other._target,
+            other._documents,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield the keys of metadata that begin with a prefix: those of chunks are too many."""
+        yield from (key for key in self._documents if key.startswith(prefix))
+
+    async def find(self, key: str) -> bytes | Reference | None:
+        """Return what stands under a key, or where it is; None if there is nothing."""
+        if key in self._documents:
+            return self._documents[key].encode()
+        if _CHUNK.fullmatch(key) is None:
+            return None
+        number, t, c, *at = map(int, key.split("/"))
+        if any(i >= n for i, n in zip((number, t, c), self._counts, strict=True)):
+            return None
+        level = self._levels[number]
+        if any(i >= n for i, n in zip(at, level.grid, strict=True)):
+            return None
+        chunks = await self._datasets.get((number, t, c))
+        found = await chunks.find(int(np.ravel_multi_index(at, level.how.grid)))
+        return None if found is None else Reference(self._target, *found)
+
+    async def whole(self) -> Index:
+        """Return the index of all chunks, for which all of their trees are read."""
+        places = list(np.ndindex(self._counts))
+        gate = asyncio.Semaphore(AT_ONCE)
+        found = await asyncio.gather(*(self._all(place, gate) for place in places))
+        if sum(len(chunks.number) for chunks in found) > MAX_CHUNKS:
+            raise StoreError(f"{self._file.name}: has more than {MAX_CHUNKS} chunks")
+        rows = (self._rows(*each) for each in zip(places, found, strict=True))
+        return Index(self._documents, [self._target], chain.from_iterable(rows))
+
+    async def _all(self, place: Place, gate: asyncio.Semaphore) -> Node:
+        async with gate:
+            return await (await self._datasets.get(place)).all()
+
+    def _rows(self, place: Place, chunks: Node) -> Iterator[Row]:
+        """Yield the references of a dataset."""
+        level = self._levels[place[0]]
+        at = np.stack(np.unravel_index(chunks.number, level.how.grid), axis=1)
+        inside = (at < level.grid).all(axis=1)  # the others are padding alone
+        columns = (column[inside].tolist() for column in (chunks.offset, chunks.size, chunks.plain))
+        prefix = "/".join(map(str, place))
+        for (z, y, x), offset, size, plain in zip(at[inside].tolist(), *columns, strict=True):
+            yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size, plain)
+
+    async def _dataset(self, place: Place) -> ChunkList:
+        level = self._levels[place[0]]
+        name, top = await self._file.ask(
+            lambda content, stream: _Reader(content, self._file.name).chunks(stream, level, place)
+        )
+        return ChunkList(self._file, name, level.how, top)
+
+
+class _Reader:
+    """Reads the groups and datasets of a file."""
+
+    def __init__(self, file: h5py.File, where: str) -> None:
+        self._file = file
+        self._where = where
+
+    def levels(self) -> int:
+        """Return how many resolution levels there are."""
+        if hdf5.child(self._file, "DataSet", self._where) is None:
+            raise NotOmeError(f"{self._where}: is no file of Imaris: there is no group 'DataSet'")
+        count = self._numbered(self._group(), "ResolutionLevel")
+        if count > MAX_LEVELS:
+            self._fail("/DataSet", f"holds {count} resolution levels, more than {MAX_LEVELS}")
+        return count
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many time points and channels there are."""
+        first = self._group(0)
+        times = self._said_times(first) or self._numbered(first, "TimePoint")
+        return times, self._numbered(self._group(0, 0), "Channel")
+
+    def _said_times(self, first: h5py.Group) -> int | None:
+        """Return how many time points the file says that it has, if it has them.
+
+        To list thousands takes many requests, as their names lie scattered between the pixels.
+        """
+        info = self._info("TimeInfo")
+        said = None if info is None else hdf5.text(info, "FileTimePoints")
+        if said is None or not re.fullmatch(r"[1-9][0-9]{0,8}", said):
+            return None
+        held = f"TimePoint {int(said) - 1}" in first and f"TimePoint {said}" not in first
+        return int(said) if held else None
+
+    def level(self, number: int) -> Level:
+        """Return what all datasets of a level have in common, as its first one says."""
+        return self._stored(self._group(number, 0, 0), number)[1]
+
+    def chunks(
+        self, stream: io.RawIOBase, expected: Level, place: Place
+    ) -> tuple[str, int | hdf5.Listed]:
+        """Return the name of a dataset, and where the tree of its chunks is or what it lists."""
+        channel = self._group(*place)
+        dataset, found = self._stored(channel, place[0])
+        if found != expected:
+            self._differs(dataset.name, expected, found)
+        # other ways to ask where a header is make the library add up the sizes of the tree
+        header = channel.id.links.get_info(b"Data").u
+        root = chunk_tree.root(stream, header)
+        listed = hdf5.listed(dataset, found.how, self._where) if root is None else root
+        return str(dataset.name), listed
+
+    def _group(self, *place: int) -> h5py.Group:
+        """Return the group of a level, a time point or a channel; without numbers, of all."""
+        found = hdf5.group(self._file, "DataSet", self._where)
+        for word, number in zip(("ResolutionLevel", "TimePoint", "Channel"), place, strict=False):
+            found = hdf5.group(found, f"{word} {number}", self._where)
+        return found
+
+    def _stored(self, channel: h5py.Group, number: int) -> tuple[h5py.Dataset, Level]:
+        dataset = self._dataset(channel)
+        how = hdf5.stored(dataset, self._where)
+        if len(how.shape) != 3:
+            self._fail(dataset.name, f"expected z, y, x, found {len(how.shape)} axes")
+        return dataset, Level(self._true_size(channel, how.shape, number), how)
 
     def _dataset(self, channel: h5py.Group) -> h5py.Dataset:
         import h5py
@@ -204,60 +306,30 @@ class _Reader:
         return size[0], size[1], size[2]
 
     def _whole_size(self, axis: str) -> str | None:
-        info = hdf5.child(self._file, "DataSetInfo", self._where)
-        image = None if info is None else hdf5.child(info, "Image", self._where)
+        image = self._info("Image")
         return None if image is None else hdf5.text(image, axis)
 
-    def _keep(self, dataset: h5py.Dataset, level: Level, prefix: str) -> None:
-        how = level.how
-        found = hdf5.chunks(dataset, how, self._where)
-        grid = [-(-n // chunk) for n, chunk in zip(level.size, how.chunks, strict=True)]
-        inside = (found.at < grid).all(axis=1)  # the others are padding alone
-        at, offset, size = found.at[inside], found.offset[inside], found.size[inside]
-        end = np.uint64(self._size)
-        beyond = (offset > end) | (size > end - np.minimum(offset, end))
-        if beyond.any():
-            raise StoreError(
-                f"{self._where}: is {self._size} bytes long and ends before the chunk "
-                f"{tuple(at[beyond][0].tolist())} of {dataset.name}"
-            )
-        most = math.prod(how.chunks) * how.dtype.itemsize
-        if (size > most + most // 8 + _FRAME).any():
-            self._fail(
-                dataset.name, f"has a chunk of {int(np.max(size))} bytes for {most} of pixels"
-            )
-        self._count += len(at)
-        if self._count > MAX_CHUNKS:
-            self._fail(dataset.name, f"brings the chunks to more than {MAX_CHUNKS}")
-        self._rows.append(_rows(prefix, at, offset, size, found.plain[inside]))
+    def _info(self, name: str) -> h5py.Group | None:
+        info = hdf5.child(self._file, "DataSetInfo", self._where)
+        return None if info is None else hdf5.child(info, name, self._where)
 
-    def _numbered(self, parent: h5py.Group, word: str) -> list[str]:
-        """Return the names ``word 0``, ``word 1``, … of what a group holds.
+    def _numbered(self, parent: h5py.Group, word: str) -> int:
+        """Return how many a group holds of ``word 0``, ``word 1`` and so on.
 
         Raises
         ------
         MetadataError
             If there are none, or some are missing.
         """
-        count = len(parent)
-        names = [f"{word} {i}" for i in range(min(count, MAX_DATASETS))]
-        found = {name for name in parent if name.startswith(f"{word} ")}
-        names = names[: len(found)]
-        missing = [name for name in names if name not in found]
-        if not names or missing:
-            expected = missing[0] if missing else f"{word} 0"
-            self._fail(f"{parent.name}/{expected}", "is missing")
-        return names
+        names = islice(parent, 2 * MAX_DATASETS)
+        count = len([name for name in names if name.startswith(f"{word} ")])
+        for i in range(max(count, 1)):
+            if f"{word} {i}" not in parent:
+                self._fail(f"{parent.name}/{word} {i}", "is missing")
+        return count
 
     def _fail(self, path: str, message: str) -> NoReturn:
         raise MetadataError(self._where, [Issue(printable(path, MAX_SHOWN), message, "error")])
-
-
-def _rows(prefix: str, at: Any, *columns: Any) -> Iterator[Row]:
-    """Yield the references of a dataset."""
-    numbers = (column.tolist() for column in columns)
-    for (z, y, x), offset, size, plain in zip(at.tolist(), *numbers, strict=True):
-        yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size, plain)
 
 
 def _array(level: Level, times: int, channels: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def write_imaris(
     storage: Mapping[str, Any] | None = None,
     pad: bool = True,
     info: bool = True,
+    by_blocks: bool = False,
     extent: Sequence[tuple[float, float]] = ((10.0, 35.0), (-4.0, 16.0), (0.0, 10.0)),
     **driver: Any,
 ) -> Path:
@@ -71,6 +73,9 @@ def write_imaris(
         Whether to fill the datasets up to whole chunks with 7s.
     info
         Whether to write ``DataSetInfo``.
+    by_blocks
+        Whether to write as Imaris's own writer does: all levels of a time point together, a chunk
+        of one and then of another, in the format of HDF5 1.8.
     extent
         First and last edge along x, y and z, in micrometers.
     driver
@@ -78,6 +83,8 @@ def write_imaris(
     """
     levels = pyramid(pixels(), 2) if levels is None else levels
     storage = {"compression": "gzip", "compression_opts": 2, "shuffle": True, **(storage or {})}
+    if by_blocks:
+        driver = {"libver": ("v108", "v108"), **driver}
     with h5py.File(path, "w", **driver) as file:
         set_texts(
             file,
@@ -89,27 +96,51 @@ def write_imaris(
             },
         )
         file.attrs["NumberOfDataSets"] = np.array([1], dtype="uint32")
-        for number, level in enumerate(levels):
-            each = chunks[number] if isinstance(chunks, list) else chunks
-            for t, c in np.ndindex(level.shape[:2]):
+        places = [
+            (n, t, c) for n, level in enumerate(levels) for t, c in np.ndindex(level.shape[:2])
+        ]
+        if by_blocks:
+            places.sort(key=lambda place: (*place[1:], place[0]))
+        for _, together in groupby(places, lambda place: place[1:] if by_blocks else place):
+            made = []
+            for number, t, c in together:
                 name = f"DataSet/ResolutionLevel {number}/TimePoint {t}/Channel {c}"
-                _write_channel(file.create_group(name), level[t, c], each, storage, pad)
+                each = chunks[number] if isinstance(chunks, list) else chunks
+                volume = levels[number][t, c]
+                made.append(_make_channel(file.create_group(name), volume, each, storage, pad))
+            _write_pixels(made, by_blocks)
+        for number, t, c in places:
+            node = file[f"DataSet/ResolutionLevel {number}/TimePoint {t}/Channel {c}"]
+            node.create_dataset("Histogram", data=np.zeros(256, dtype="uint64"))
         if info:
             _write_info(file.create_group("DataSetInfo"), levels[0], extent)
     return path
 
 
-def _write_channel(
+def _make_channel(
     node: h5py.Group, volume: Image, chunks: Any, storage: Mapping[str, Any], pad: bool
-) -> None:
+) -> tuple[h5py.Dataset, Image]:
+    """Return a dataset and what is to stand in it."""
     sizes = dict(zip("ZYX", volume.shape, strict=True))
     set_texts(node, {f"ImageSize{axis}": str(n) for axis, n in sizes.items()})
     set_texts(node, {"HistogramMin": "0.000", "HistogramMax": f"{float(volume.max()):.3f}"})
     if chunks is not None:
         more = [(0, -n % size) for n, size in zip(volume.shape, chunks, strict=True)]
         volume = np.pad(volume, more, constant_values=7) if pad else volume
-    node.create_dataset("Data", data=volume, chunks=chunks, **(storage if chunks else {}))
-    node.create_dataset("Histogram", data=np.zeros(256, dtype="uint64"))
+    options = {"chunks": chunks, **storage} if chunks else {}
+    return node.create_dataset("Data", volume.shape, volume.dtype, **options), volume
+
+
+def _write_pixels(datasets: Sequence[tuple[h5py.Dataset, Image]], by_blocks: bool) -> None:
+    if not by_blocks:
+        for data, volume in datasets:
+            data[...] = volume
+        return
+    parts = [list(data.iter_chunks()) for data, _ in datasets]
+    turns = sorted((i / len(each), n, i) for n, each in enumerate(parts) for i in range(len(each)))
+    for _, n, i in turns:
+        data, volume = datasets[n]
+        data[parts[n][i]] = volume[parts[n][i]]
 
 
 def _write_info(node: h5py.Group, first: Image, extent: Sequence[tuple[float, float]]) -> None:
