@@ -744,7 +744,7 @@ def test_truncated_files(scan: Path, kept: float) -> None:
 def test_a_file_cut_after_it_was_opened(scan: Path) -> None:
     tree = xr.open_datatree(scan, engine="ngff")
     os.truncate(scan, 3000)
-    with pytest.raises(StoreError, match=r"bytes came"):
+    with pytest.raises(StoreError, match=r"scan\.ims.*(truncated|bytes came)"):
         tree["0/image"].load()
 
 
@@ -767,7 +767,7 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path, by_blocks: bool
     [
         (0, b"HEAP", "no node of its chunks"),
         (5, b"\1", "no node of its chunks"),  # the level: what stands at chunks is none
-        (6, b"\xff\xff", "out of place|not in its grid"),
+        (6, b"\xff\xff", "is cut off|not in its grid"),
         (24, b"\xff\xff\xff\xff", "bytes for 4096 of pixels"),
         (32, b"\5", "not in its grid"),
         (40, b"\x10", "no order"),

@@ -20,6 +20,8 @@ import zarr
 from servers import CountingServer
 from stores import write_image
 from stores.imaris import pixels, pyramid, write_imaris
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 import ngff_xarray
 from ngff_xarray.backend import NgffBackendEntrypoint
@@ -30,6 +32,8 @@ from ngff_xarray.errors import (
     UnsupportedError,
     UntrustedError,
 )
+from ngff_xarray.storage import Access
+from ngff_xarray.store import open_source
 from ngff_xarray.virtual import kerchunk
 from ngff_xarray.virtual.index import MAX_INLINE
 
@@ -229,6 +233,17 @@ def test_references_are_written_and_read_back(scan: Path, tmp_path: Path) -> Non
     expected = xr.open_datatree(scan, engine="ngff")
     xr.testing.assert_identical(xr.open_datatree(tmp_path / "refs.json"), expected)
     xr.testing.assert_identical(xr.open_datatree(found, engine="ngff", trust=True), expected)
+
+
+@pytest.mark.parametrize("kind", ["imaris", "references", "http"])
+def test_what_is_for_reading_says_so(scan: Path, server: CountingServer, kind: str) -> None:
+    sources = {"imaris": scan, "http": f"{server.url}/image.zarr"}
+    source = sources.get(kind) or ngff_xarray.references(scan)
+    store = open_source(source, access=Access(trust=True)).store
+    for refused in (store.set("0/0", default_buffer_prototype().buffer.from_bytes(b"1")),
+                    store.delete("0/0")):  # fmt: skip
+        with pytest.raises(StoreError, match="for reading only"):
+            sync(refused)
 
 
 def test_only_virtual_sources_have_references(tmp_path: Path) -> None:

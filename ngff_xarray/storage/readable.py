@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import NoReturn
 
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
 from zarr.core.buffer import Buffer, BufferPrototype
+
+from ngff_xarray.errors import StoreError
 
 
 class Readable(Store):
@@ -35,8 +44,30 @@ class Readable(Store):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Refuse."""
-        self._check_writable()
+        self._refuse()
 
     async def delete(self, key: str) -> None:
         """Refuse."""
-        self._check_writable()
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise StoreError(f"{self}: is for reading only: write to another place")
+
+
+def cut(part: ByteRequest | None, size: int) -> slice:
+    """Return which of so many bytes are asked for.
+
+    Examples
+    --------
+    >>> cut(SuffixByteRequest(4), 10), cut(RangeByteRequest(8, 16), 10), cut(None, 10)
+    (slice(6, 10, None), slice(8, 10, None), slice(0, 10, None))
+    """
+    start, end = 0, size
+    if isinstance(part, RangeByteRequest):
+        start, end = part.start, part.end
+    elif isinstance(part, OffsetByteRequest):
+        start = part.offset
+    elif isinstance(part, SuffixByteRequest):
+        start = size - part.suffix
+    start = min(max(start, 0), size)
+    return slice(start, max(start, min(end, size)))

@@ -13,7 +13,6 @@ from typing import Any
 
 from zarr.abc.store import (
     ByteRequest,
-    OffsetByteRequest,
     RangeByteRequest,
     Store,
     SuffixByteRequest,
@@ -22,7 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
 from ngff_xarray.errors import StoreError
-from ngff_xarray.storage.readable import Readable
+from ngff_xarray.storage.readable import Readable, cut
 from ngff_xarray.text import printable
 
 _TAIL = 2**16  # bytes of the end that are read first: mostly the whole directory
@@ -124,7 +123,7 @@ class ZipStore(Readable):
             return prototype.buffer.from_bytes(await self._part(key, entry, byte_range))
         content = await self._content(key, entry)
         if byte_range is not None:
-            content = content[_cut(byte_range, len(content))]
+            content = content[cut(byte_range, len(content))]
         return prototype.buffer.from_bytes(content)
 
     async def _content(self, key: str, entry: zipfile.ZipInfo) -> bytes:
@@ -150,8 +149,8 @@ class ZipStore(Readable):
 
     async def _part(self, key: str, entry: zipfile.ZipInfo, part: ByteRequest) -> bytes:
         """Return a part of an entry that is stored as it is."""
-        cut = _cut(part, entry.file_size)
-        if cut.start >= cut.stop:
+        wanted = cut(part, entry.file_size)
+        if wanted.start >= wanted.stop:
             return b""
         start = self._starts.get(key)
         if start is None:
@@ -159,7 +158,7 @@ class ZipStore(Readable):
             first = entry.header_offset
             header = await self._bytes(RangeByteRequest(first, first + _LOCAL.size)) or b""
             start = self._starts[key] = first + _header_size(header, name)
-        return await self._bytes(RangeByteRequest(start + cut.start, start + cut.stop)) or b""
+        return await self._bytes(RangeByteRequest(start + wanted.start, start + wanted.stop)) or b""
 
     async def exists(self, key: str) -> bool:
         """Tell whether there is an entry."""
@@ -276,11 +275,3 @@ def _unpacked(packed: bytes, entry: zipfile.ZipInfo, name: str) -> bytes:
         return zlib.decompressobj(-15).decompress(packed, entry.file_size + 1)
     except zlib.error as error:
         raise StoreError(f"{name} is damaged: {error}") from error
-
-
-def _cut(part: ByteRequest, size: int) -> slice:
-    if isinstance(part, RangeByteRequest):
-        return slice(min(part.start, size), min(part.end, size))
-    if isinstance(part, OffsetByteRequest):
-        return slice(min(part.offset, size), size)
-    return slice(max(0, size - part.suffix), size)

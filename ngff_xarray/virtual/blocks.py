@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import RangeByteRequest, Store
@@ -55,11 +56,14 @@ class BlockFile:
         Where it is.
     name
         What to call it.
+    path
+        Where a local file is, which the library may read itself.
     """
 
-    def __init__(self, store: Store, key: str, name: str) -> None:
+    def __init__(self, store: Store, key: str, name: str, path: Path | None = None) -> None:
         self._store = store
         self._key = key
+        self._path = path
         self.name = name
         self.size = 0  # until it is known
         self._blocks: Once[int, bytes] = Once(partial(self._get, length=BLOCK), MAX_KEPT // BLOCK)
@@ -134,7 +138,7 @@ class BlockFile:
             If the file is broken.
         """
         for tries in range(MAX_TRIES):
-            view = _View(self)
+            view = _View(self) if self._path is None else _Local(self._path)
             try:
                 answer = await asyncio.to_thread(_answer, question, view)
             except NgffError:
@@ -180,13 +184,20 @@ def _joined(numbers: range, pages: Sequence[memoryview], start: int, count: int)
     return b"".join(pages)[first : first + count]
 
 
-def _answer(question: Callable[[h5py.File, io.RawIOBase], Answer], view: _View) -> Answer:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError("h5py", "imaris", "reading Imaris files") from error
-    with h5py.File(view, "r") as file:
-        return question(file, view)
+def _answer(question: Callable[[h5py.File, io.RawIOBase], Answer], view: _View | _Local) -> Answer:
+    with view:
+        try:
+            import h5py
+        except ImportError as error:
+            raise MissingDependencyError("h5py", "imaris", "reading Imaris files") from error
+        with h5py.File(view, "r") as file:
+            return question(file, view)
+
+
+class _Local(io.FileIO):
+    """All of a file."""
+
+    missing = frozenset[int]()
 
 
 class _View(io.RawIOBase):

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from ngff_xarray.errors import StoreError, UnsupportedError
 from ngff_xarray.virtual.blocks import BlockFile
 from ngff_xarray.virtual.hdf5 import Listed, Stored
+from ngff_xarray.virtual.once import Once
 
 _HEAD = struct.Struct("<5xBH16x")  # what stands before the entries of a node: level and number
+MAX_KEPT = 2**12  # nodes of a dataset, which list the chunks that are being read
 _FRAME = 64  # bytes that a compressed chunk may be longer than its pixels: zlib's frame and more
 _MAX_PARTS = 16  # of a header
 _MAX_PART = 2**16  # bytes
@@ -75,6 +77,7 @@ class ChunkList:
         self._name = name
         self._how = how
         self._top = self._made(0, top) if isinstance(top, Listed) else top
+        self._nodes: Once[int, Node] = Once(self._read, MAX_KEPT)
 
     async def find(self, number: int) -> tuple[int, int, bool] | None:
         """Return the offset and size of a chunk, and whether it is plain; None if there is none.
@@ -93,7 +96,7 @@ class ChunkList:
                 return None
             if node.level == 0:
                 break
-            node = await self._node(int(node.offset[row]), node.level - 1)
+            node = await self._below(node, int(node.offset[row]))
         if node.number[row] != number:
             return None
         return int(node.offset[row]), int(node.size[row]), bool(node.plain[row])
@@ -112,13 +115,18 @@ class ChunkList:
             self._check_order(found.number)
             if found.level == 0:
                 return found
-            reading = (self._node(place, found.level - 1) for place in found.offset.tolist())
-            nodes = await asyncio.gather(*reading)
+            nodes = await asyncio.gather(*(self._below(found, at) for at in found.offset.tolist()))
 
     async def _first(self) -> Node:
-        return self._top if isinstance(self._top, Node) else await self._node(self._top)
+        return self._top if isinstance(self._top, Node) else await self._nodes.get(self._top)
 
-    async def _node(self, address: int, level: int | None = None) -> Node:
+    async def _below(self, node: Node, address: int) -> Node:
+        found = await self._nodes.get(address)
+        if found.level != node.level - 1:
+            self._fail(f"has a node of its chunks at byte {address} that is out of place")
+        return found
+
+    async def _read(self, address: int) -> Node:
         axes = len(self._how.shape)
         # the key, which has one axis more, and what it leads to
         entry = np.dtype(
@@ -127,13 +135,13 @@ class ChunkList:
         head = await self._file.read(address, _HEAD.size)
         if len(head) < _HEAD.size or not head.startswith(b"TREE\1"):
             self._fail(f"has no node of its chunks at byte {address}")
-        found, count = _HEAD.unpack(head)
+        level, count = _HEAD.unpack(head)
         content = await self._file.read(address + _HEAD.size, count * entry.itemsize)
-        if len(content) < count * entry.itemsize or level not in (None, found):
-            self._fail(f"has a node of its chunks at byte {address} that is out of place")
+        if len(content) < count * entry.itemsize:
+            self._fail(f"has a node of its chunks at byte {address} that is cut off")
         rows = np.frombuffer(content, entry)
         listed = Listed(rows["start"][:, :axes], rows["mask"], rows["offset"], rows["size"])
-        return self._made(found, listed)
+        return self._made(level, listed)
 
     def _made(self, level: int, listed: Listed) -> Node:
         """Return a node, after a look at whether it can be true."""

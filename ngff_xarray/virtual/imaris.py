@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from zarr.core.sync import sync
 
 from ngff_xarray.errors import Issue, MetadataError, NotOmeError, StoreError, UnsupportedError
 from ngff_xarray.text import printable
+from ngff_xarray.urls import is_url
 from ngff_xarray.virtual import chunk_tree, hdf5
 from ngff_xarray.virtual.blocks import BlockFile
 from ngff_xarray.virtual.chunk_tree import ChunkList, Node
@@ -83,7 +85,8 @@ def index(store: Store, key: str, place: str) -> tuple[Imaris, list[Issue]]:
     StoreError
         If it is broken, or cannot be read.
     """
-    return sync(_open(BlockFile(store, key, shown(place)), key))
+    path = None if is_url(place) else Path(place)
+    return sync(_open(BlockFile(store, key, shown(place), path), key))
 
 
 async def _open(file: BlockFile, key: str) -> tuple[Imaris, list[Issue]]:

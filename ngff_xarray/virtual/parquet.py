@@ -10,7 +10,6 @@ import asyncio
 import io
 import json
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from ngff_xarray.errors import Issue, MetadataError, MissingDependencyError, Sto
 from ngff_xarray.text import printable
 from ngff_xarray.virtual.index import WHOLE, Reference, decoded
 from ngff_xarray.virtual.kerchunk import MAX_BYTES
+from ngff_xarray.virtual.once import Once
 from ngff_xarray.virtual.targets import Opener, Reach
 
 MAX_RECORDS = 2**21  # rows of one file
@@ -52,6 +52,7 @@ class Records:
         self._directory = directory
         self._reach = reach
         self._opener = opener
+        self._store: Store | None = None
         metadata, size = document.get("metadata"), document.get("record_size")
         if not isinstance(metadata, dict) or not isinstance(size, int) or size < 1:
             raise MetadataError(
@@ -60,11 +61,7 @@ class Records:
             )
         self._metadata = metadata
         self._record_size = size
-        self._forget()
-
-    def _forget(self) -> None:
-        self._store: Store | None = None
-        self._files: OrderedDict[tuple[int, str], asyncio.Future[Columns | None]] = OrderedDict()
+        self._files: Once[str, Columns | None] = Once(self._read, _KEPT)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Records) and (self._directory, self._reach, self._metadata) == (
@@ -76,11 +73,7 @@ class Records:
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_store", "_files")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
+        return {**self.__dict__, "_store": None}
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys of metadata that begin with a prefix: those of chunks are too many."""
@@ -93,7 +86,7 @@ class Records:
         place = self._row(key)
         if place is None:
             return None
-        columns = await self._columns(place[0])
+        columns = await self._files.get(place[0])
         return None if columns is None else self._value(key, columns, place[1])
 
     def _row(self, key: str) -> tuple[str, int] | None:
@@ -133,23 +126,6 @@ class Records:
         if start < 0 or count < 0:
             raise StoreError(f"{self._reach.source}: {key!r} has a negative offset or size")
         return Reference(target, start, count)
-
-    async def _columns(self, name: str) -> Columns | None:
-        """Return the columns of a file, which is read once for all that want it."""
-        key = id(asyncio.get_running_loop()), name
-        reading = self._files.get(key)
-        if reading is None:
-            reading = asyncio.ensure_future(self._read(name))
-            self._files[key] = reading
-            while len(self._files) > _KEPT:
-                self._files.popitem(last=False)
-        self._files.move_to_end(key)
-        try:
-            return await asyncio.shield(reading)
-        except BaseException:
-            if self._files.get(key) is reading:
-                del self._files[key]
-            raise
 
     async def _read(self, name: str) -> Columns | None:
         if self._store is None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from zarr.abc.store import (
-    ByteRequest,
-    OffsetByteRequest,
-    RangeByteRequest,
-    Store,
-    SuffixByteRequest,
-)
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from ngff_xarray.errors import Issue, StoreError
+from ngff_xarray.storage.readable import Readable, cut
 from ngff_xarray.text import printable
 from ngff_xarray.virtual.index import WHOLE, Lookup, Reference
 from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, shown
@@ -24,7 +18,7 @@ from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, shown
 MAX_CHUNK = 2**31  # bytes that one reference may ask for: what compressors can hold
 
 
-class ReferenceStore(Store):
+class ReferenceStore(Readable):
     """Looks keys up in references, and reads the bytes that they name: one request each.
 
     Parameters
@@ -39,15 +33,12 @@ class ReferenceStore(Store):
         What was odd about the source.
     """
 
-    supports_writes = False
-    supports_deletes = False
-    supports_partial_writes = False
     supports_listing = True
 
     def __init__(
         self, reach: Reach, lookup: Lookup, opener: Opener, issues: Iterable[Issue] = ()
     ) -> None:
-        super().__init__(read_only=True)
+        super().__init__()
         self.reach = reach
         self.lookup = lookup
         self.issues = tuple(issues)
@@ -75,18 +66,6 @@ class ReferenceStore(Store):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}
 
-    def with_read_only(self, read_only: bool = False) -> ReferenceStore:
-        """Return the store, which is for reading only.
-
-        Raises
-        ------
-        StoreError
-            If it is to be written to.
-        """
-        if not read_only:
-            raise StoreError(f"{self}: is made of references, which cannot be written to")
-        return self
-
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
@@ -105,8 +84,7 @@ class ReferenceStore(Store):
             pixels = await self._fetch(key, found, prototype, None)
             found = zlib.compress(pixels.to_bytes(), level=0)
         if isinstance(found, bytes):
-            start, end = _bounds(byte_range, len(found))
-            return prototype.buffer.from_bytes(found[start:end])
+            return prototype.buffer.from_bytes(found[cut(byte_range, len(found))])
         return await self._fetch(key, found, prototype, byte_range)
 
     async def _fetch(
@@ -116,9 +94,9 @@ class ReferenceStore(Store):
         if wanted.size != WHOLE:
             if wanted.size > MAX_CHUNK:
                 raise self._error(key, wanted, f"which is more than {MAX_CHUNK} bytes")
-            start, end = _bounds(part, wanted.size)
-            part = RangeByteRequest(wanted.offset + start, wanted.offset + end)
-            size = end - start
+            asked = cut(part, wanted.size)
+            part = RangeByteRequest(wanted.offset + asked.start, wanted.offset + asked.stop)
+            size = asked.stop - asked.start
             if not size:
                 return prototype.buffer.from_bytes(b"")
         found = await self._store(wanted.target).get(wanted.target.key, prototype, part)
@@ -140,12 +118,6 @@ class ReferenceStore(Store):
         key = printable(key, MAX_SHOWN)
         return StoreError(f"{self}: {key!r} refers to {part}{file!r}, {what}")
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Return parts of the values of several keys."""
-        return await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges))
-
     async def exists(self, key: str) -> bool:
         """Tell whether there is a key."""
         return await self.lookup.find(key) is not None
@@ -166,24 +138,3 @@ class ReferenceStore(Store):
         names = {key.removeprefix(start).partition("/")[0] for key in self.lookup.keys(start)}
         for name in sorted(names):
             yield name
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse to write."""
-        self.with_read_only(False)
-
-    async def delete(self, key: str) -> None:
-        """Refuse to delete."""
-        self.with_read_only(False)
-
-
-def _bounds(part: ByteRequest | None, size: int) -> tuple[int, int]:
-    """Return where a part of so many bytes starts and ends."""
-    start, end = 0, size
-    if isinstance(part, RangeByteRequest):
-        start, end = part.start, part.end
-    elif isinstance(part, OffsetByteRequest):
-        start = part.offset
-    elif isinstance(part, SuffixByteRequest):
-        start = size - part.suffix
-    start = min(max(start, 0), size)
-    return start, max(start, min(end, size))
