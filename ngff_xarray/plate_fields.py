@@ -20,11 +20,12 @@ from ngff_xarray.errors import (
     UnitError,
 )
 from ngff_xarray.model import Image, Level
+from ngff_xarray.once import Once
 from ngff_xarray.read import FieldPlace, OneLevel, WellPlace
 from ngff_xarray.spec import omero
 from ngff_xarray.spec.report import shown
 from ngff_xarray.store import Group, Source
-from ngff_xarray.wells import AT_A_TIME, Once, each, more_and_more
+from ngff_xarray.wells import AT_A_TIME, each, more_and_more
 
 Spot = tuple[int, int]  # the place of a well among those that are wanted, and of a field in it
 Item = TypeVar("Item")
@@ -293,8 +294,8 @@ class PlateLevel:
         self._said = _said(first.group)
         self._look = Look.of(first.one.image, first.one.level)
         self._parsed: store.ParsedArrays = {}
-        self._wells: Once[int, WellPlace] = Once()
-        self._found: Once[Spot, Found] = Once()
+        self._wells: Once[int, WellPlace | None] = Once()
+        self._found: Once[Spot, Found | None] = Once()
 
     def __reduce__(self) -> Any:
         return PlateLevel, (self.plate, self.first, self.form)

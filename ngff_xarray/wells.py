@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import xarray as xr
 import zarr
 
 from ngff_xarray import groups, image, read, store
 from ngff_xarray.errors import SelectionError
+from ngff_xarray.once import Once
 from ngff_xarray.read import FieldPlace
 
 Item = TypeVar("Item")
-Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 AT_A_TIME = 64
@@ -59,31 +59,6 @@ async def each(
     return await asyncio.gather(*map(one, items))
 
 
-class Once(Generic[Key, Result]):
-    """What is fetched once, also when it is asked for meanwhile; failures and None are not kept.
-
-    It is used on one event loop.
-    """
-
-    def __init__(self) -> None:
-        self._tasks: dict[Key, asyncio.Future[Result | None]] = {}
-
-    async def get(
-        self, key: Key, fetch: Callable[[], Coroutine[Any, Any, Result | None]]
-    ) -> Result | None:
-        """Return what was fetched under a key, or fetch it."""
-        task = self._tasks.get(key)
-        if task is None:
-            task = self._tasks[key] = asyncio.ensure_future(fetch())
-        found = None
-        try:
-            found = await task
-        finally:
-            if found is None:
-                self._tasks.pop(key, None)
-        return found
-
-
 class PlateFields:
     """One field of every well of a plate; what was found is kept.
 
@@ -97,8 +72,8 @@ class PlateFields:
 
     def __init__(self, tree: xr.DataTree, number: int) -> None:
         self._tree, self._number = tree, number
-        self._places: Once[str, FieldPlace] = Once()
-        self._arrays: Once[tuple[str, str], zarr.Array[Any]] = Once()
+        self._places: Once[str, FieldPlace | None] = Once()
+        self._arrays: Once[tuple[str, str], zarr.Array[Any] | None] = Once()
         self._parsed: store.ParsedArrays = {}
 
     async def find(self, path: str) -> FieldPlace | None:

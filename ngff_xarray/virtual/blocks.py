@@ -13,9 +13,9 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError, StoreNotFoundError
+from ngff_xarray.once import Once
 from ngff_xarray.text import printable
 from ngff_xarray.virtual.kinds import HDF5_MAGIC
-from ngff_xarray.virtual.once import Once
 from ngff_xarray.virtual.targets import MAX_SHOWN
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class BlockFile:
         self._path = path
         self.name = name
         self.size = 0  # until it is known
-        self._blocks: Once[int, bytes] = Once(partial(self._get, length=BLOCK), MAX_KEPT // BLOCK)
-        self._pages: Once[int, bytes] = Once(partial(self._get, length=PAGE), MAX_KEPT // PAGE)
+        self._blocks: Once[int, bytes] = Once(MAX_KEPT // BLOCK)
+        self._pages: Once[int, bytes] = Once(MAX_KEPT // PAGE)
 
     async def measure(self) -> None:
         """Find out how long the file is: HDF5 says so, to ask the store would be a request more.
@@ -77,7 +77,7 @@ class BlockFile:
         StoreError
             If it is no HDF5 file.
         """
-        start = await self._blocks.get(0)
+        start = await self._block(0)
         size = stated_size(start)
         if size is None:
             raise StoreError(f"{self.name}: is no HDF5 file: expected its signature at the start")
@@ -111,9 +111,15 @@ class BlockFile:
     async def _load(self, number: int, ahead: bool) -> memoryview:
         page = self._page(number)
         if page is None and ahead:
-            block = await self._blocks.get(number * PAGE // BLOCK)
-            page = memoryview(block)[number * PAGE % BLOCK :][:PAGE]
-        return memoryview(await self._pages.get(number)) if page is None else page
+            await self._block(number * PAGE // BLOCK)
+            page = self._page(number)
+        if page is None:
+            fetch = partial(self._get, number * PAGE, PAGE)
+            page = memoryview(await self._pages.get(number, fetch))
+        return page
+
+    async def _block(self, number: int) -> bytes:
+        return await self._blocks.get(number, partial(self._get, number * BLOCK, BLOCK))
 
     async def ask(
         self, question: Callable[[h5py.File, io.RawIOBase], Answer], *, ahead: bool = False
@@ -157,9 +163,7 @@ class BlockFile:
             "h5repack gathers it"
         )
 
-    async def _get(self, number: int, length: int) -> bytes:
-        """Return one of the pieces of such a length that the file is cut into."""
-        start = number * length
+    async def _get(self, start: int, length: int) -> bytes:
         end = min(start + length, self.size) if self.size else length
         part = RangeByteRequest(start, end)
         found = await self._store.get(self._key, default_buffer_prototype(), part)

@@ -16,15 +16,16 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.errors import StoreError, UnsupportedError
+from ngff_xarray.once import Once
 from ngff_xarray.virtual.blocks import BlockFile
 from ngff_xarray.virtual.hdf5 import Listed, Stored
-from ngff_xarray.virtual.once import Once
 
 _HEAD = struct.Struct("<5xBH16x")  # what stands before the entries of a node: level and number
 MAX_KEPT = 2**12  # nodes of a dataset, which list the chunks that are being read
@@ -77,7 +78,7 @@ class ChunkList:
         self._name = name
         self._how = how
         self._top = self._made(0, top) if isinstance(top, Listed) else top
-        self._nodes: Once[int, Node] = Once(self._read, MAX_KEPT)
+        self._nodes: Once[int, Node] = Once(MAX_KEPT)
 
     async def find(self, number: int) -> tuple[int, int, bool] | None:
         """Return the offset and size of a chunk, and whether it is plain; None if there is none.
@@ -118,13 +119,16 @@ class ChunkList:
             nodes = await asyncio.gather(*(self._below(found, at) for at in found.offset.tolist()))
 
     async def _first(self) -> Node:
-        return self._top if isinstance(self._top, Node) else await self._nodes.get(self._top)
+        return self._top if isinstance(self._top, Node) else await self._node(self._top)
 
     async def _below(self, node: Node, address: int) -> Node:
-        found = await self._nodes.get(address)
+        found = await self._node(address)
         if found.level != node.level - 1:
             self._fail(f"has a node of its chunks at byte {address} that is out of place")
         return found
+
+    async def _node(self, address: int) -> Node:
+        return await self._nodes.get(address, partial(self._read, address))
 
     async def _read(self, address: int) -> Node:
         axes = len(self._how.shape)

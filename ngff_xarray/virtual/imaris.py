@@ -25,7 +25,8 @@ import numpy as np
 from zarr.abc.store import Store
 from zarr.core.sync import sync
 
-from ngff_xarray.errors import Issue, MetadataError, NotOmeError, StoreError, UnsupportedError
+from ngff_xarray.errors import Issue, MetadataError, NotOmeError, UnsupportedError
+from ngff_xarray.once import Once
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url
 from ngff_xarray.virtual import chunk_tree, hdf5
@@ -33,7 +34,6 @@ from ngff_xarray.virtual.blocks import BlockFile
 from ngff_xarray.virtual.chunk_tree import ChunkList, Node
 from ngff_xarray.virtual.imaris_info import describe
 from ngff_xarray.virtual.index import Index, Reference, Row
-from ngff_xarray.virtual.once import Once
 from ngff_xarray.virtual.targets import MAX_SHOWN, Target, shown
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class Imaris:
         self._file = file
         self._target = Target("", key)
         self._levels = tuple(levels)
-        self._counts = len(levels), times, channels
-        self._datasets: Once[Place, ChunkList] = Once(self._dataset, MAX_DATASETS)
+        self._counts = times, channels
+        self._datasets: Once[Place, ChunkList] = Once()
         self._documents = {
             ".zgroup": '{"zarr_format": 2}',
             ".zattrs": json.dumps(attributes),
@@ -166,29 +166,39 @@ class Imaris:
             return self._documents[key].encode()
         if _CHUNK.fullmatch(key) is None:
             return None
-        number, t, c, *at = map(int, key.split("/"))
-        if any(i >= n for i, n in zip((number, t, c), self._counts, strict=True)):
+        number, *place = map(int, key.split("/"))
+        if number >= len(self._levels):
             return None
         level = self._levels[number]
-        if any(i >= n for i, n in zip(at, level.grid, strict=True)):
+        shape = (*self._counts, *level.how.grid)
+        if any(i >= n for i, n in zip(place, shape, strict=True)):
             return None
-        chunks = await self._datasets.get((number, t, c))
+        t, c, *at = place
+        chunks = await self._chunks(number, t, c)
         found = await chunks.find(int(np.ravel_multi_index(at, level.how.grid)))
         return None if found is None else Reference(self._target, *found)
 
     async def whole(self) -> Index:
-        """Return the index of all chunks, for which all of their trees are read."""
-        places = list(np.ndindex(self._counts))
+        """Return the index of all chunks, for which all of their trees are read.
+
+        Raises
+        ------
+        UnsupportedError
+            If there are too many.
+        """
         gate = asyncio.Semaphore(AT_ONCE)
-        found = await asyncio.gather(*(self._all(place, gate) for place in places))
-        if sum(len(chunks.number) for chunks in found) > MAX_CHUNKS:
-            raise StoreError(f"{self._file.name}: has more than {MAX_CHUNKS} chunks")
+
+        async def all_of(*place: int) -> Node:
+            async with gate:
+                return await (await self._chunks(*place)).all()
+
+        places = list(np.ndindex(len(self._levels), *self._counts))
+        found = await asyncio.gather(*(all_of(*place) for place in places))
+        count = sum(len(chunks.number) for chunks in found)
+        if count > MAX_CHUNKS:
+            raise UnsupportedError(f"{self._file.name}: has {count} chunks, more than {MAX_CHUNKS}")
         rows = (self._rows(*each) for each in zip(places, found, strict=True))
         return Index(self._documents, [self._target], chain.from_iterable(rows))
-
-    async def _all(self, place: Place, gate: asyncio.Semaphore) -> Node:
-        async with gate:
-            return await (await self._datasets.get(place)).all()
 
     def _rows(self, place: Place, chunks: Node) -> Iterator[Row]:
         """Yield the references of a dataset."""
@@ -200,7 +210,10 @@ class Imaris:
         for (z, y, x), offset, size, plain in zip(at[inside].tolist(), *columns, strict=True):
             yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size, plain)
 
-    async def _dataset(self, place: Place) -> ChunkList:
+    async def _chunks(self, *place: int) -> ChunkList:
+        return await self._datasets.get(place, partial(self._look_up, place))
+
+    async def _look_up(self, place: Place) -> ChunkList:
         level = self._levels[place[0]]
         name, top = await self._file.ask(
             lambda content, stream: _Reader(content, self._file.name).chunks(stream, level, place)

@@ -11,6 +11,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 
 from ngff_xarray.errors import Issue, MetadataError, MissingDependencyError, StoreError
+from ngff_xarray.once import Once
 from ngff_xarray.text import printable
 from ngff_xarray.virtual.index import WHOLE, Reference, decoded
 from ngff_xarray.virtual.kerchunk import MAX_BYTES
-from ngff_xarray.virtual.once import Once
 from ngff_xarray.virtual.targets import Opener, Reach
 
 MAX_RECORDS = 2**21  # rows of one file
@@ -61,7 +62,7 @@ class Records:
             )
         self._metadata = metadata
         self._record_size = size
-        self._files: Once[str, Columns | None] = Once(self._read, _KEPT)
+        self._files: Once[str, Columns] = Once(_KEPT)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Records) and (self._directory, self._reach, self._metadata) == (
@@ -86,8 +87,8 @@ class Records:
         place = self._row(key)
         if place is None:
             return None
-        columns = await self._files.get(place[0])
-        return None if columns is None else self._value(key, columns, place[1])
+        columns = await self._files.get(place[0], partial(self._read, place[0]))
+        return self._value(key, columns, place[1])
 
     def _row(self, key: str) -> tuple[str, int] | None:
         """Return the file and the row in it that a chunk's reference stands in."""
@@ -127,13 +128,14 @@ class Records:
             raise StoreError(f"{self._reach.source}: {key!r} has a negative offset or size")
         return Reference(target, start, count)
 
-    async def _read(self, name: str) -> Columns | None:
+    async def _read(self, name: str) -> Columns:
+        """Return the columns of a file: none of one that is not there."""
         if self._store is None:
             self._store = self._opener(self._directory)
         part = RangeByteRequest(0, MAX_BYTES + 1)
         found = await self._store.get(name, default_buffer_prototype(), part)
         if found is None:
-            return None
+            return {}
         where = f"{self._reach.source}: {printable(name)}"
         if len(found) > MAX_BYTES:
             raise StoreError(f"{where}: is more than {MAX_BYTES} bytes long")
