@@ -184,7 +184,7 @@ class Imaris:
         Raises
         ------
         UnsupportedError
-            If there are too many.
+            If there are too many, or some that an index cannot hold.
         """
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -205,10 +205,15 @@ class Imaris:
         level = self._levels[place[0]]
         at = np.stack(np.unravel_index(chunks.number, level.how.grid), axis=1)
         inside = (at < level.grid).all(axis=1)  # the others are padding alone
-        columns = (column[inside].tolist() for column in (chunks.offset, chunks.size, chunks.plain))
         prefix = "/".join(map(str, place))
-        for (z, y, x), offset, size, plain in zip(at[inside].tolist(), *columns, strict=True):
-            yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size, plain)
+        if chunks.plain[inside].any():
+            raise UnsupportedError(
+                f"{self._file.name}: {prefix} has chunks without the compression of their array, "
+                "which reference files cannot say; this package opens the file all the same"
+            )
+        columns = (column[inside].tolist() for column in (at, chunks.offset, chunks.size))
+        for (z, y, x), offset, size in zip(*columns, strict=True):
+            yield Row(f"{prefix}/{z}/{y}/{x}", 0, offset, size)
 
     async def _chunks(self, *place: int) -> ChunkList:
         return await self._datasets.get(place, partial(self._look_up, place))

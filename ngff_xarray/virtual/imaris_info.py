@@ -77,7 +77,6 @@ class _Info:
         self.issues: list[Issue] = []
         self._file = file
         self._where = where
-        self._info: h5py.Group | None = None
         self._info = self._below(file, "DataSetInfo")
 
     def group(self, name: str) -> h5py.Group | None:
@@ -110,6 +109,10 @@ class _Info:
         self._note(f"{node.name}.{name}", f"expected {expected}, found {printable(said)!r}")
         return None
 
+    def _number(self, node: h5py.Group | None, name: str) -> float | None:
+        found = None if node is None else self._numbers(node, name, 1)
+        return found[0] if found else None
+
     def unit(self, image: h5py.Group | None) -> str | None:
         said = None if image is None else hdf5.text(image, "Unit")
         known = units.unit_name(said) if said else None
@@ -128,12 +131,7 @@ class _Info:
         """
         number = "xyz".index(name)
         factors = [_factor(sizes[0], size) for size in sizes]
-        ends = [
-            found[0] if found else None
-            for key in ("ExtMin", "ExtMax")
-            for found in [image and self._numbers(image, f"{key}{number}", 1)]
-        ]
-        first, last = ends
+        first, last = (self._number(image, f"{end}{number}") for end in ("ExtMin", "ExtMax"))
         if first is None or last is None or not 0 < last - first < math.inf:
             what = f"/DataSetInfo/Image.ExtMin{number} and ExtMax{number}"
             self._note(what, "do not tell where the image lies: its pixels are counted instead")

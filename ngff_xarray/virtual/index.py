@@ -23,7 +23,7 @@ class Reference(NamedTuple):
     """Bytes of a file.
 
     ``size`` is `WHOLE` for all of it. ``plain`` tells that this chunk lacks the compression
-    of its array, which HDF5 allows.
+    of its array, which HDF5 allows and reference files cannot say.
     """
 
     target: Target
@@ -51,7 +51,6 @@ class Row(NamedTuple):
     target: int
     offset: int
     size: int
-    plain: bool = False
 
 
 class Index:
@@ -69,8 +68,8 @@ class Index:
     Examples
     --------
     >>> index = Index({".zgroup": "{}"}, [Target("", "a.bin")], [Row("0/0.0", 0, 8, 16)])
-    >>> list(index.keys()), index.at("0/0.0").offset, index.at("0/0.1")
-    (['.zgroup', '0/0.0'], 8, None)
+    >>> list(index.keys()), dict(index.items())["0/0.0"].offset
+    (['.zgroup', '0/0.0'], 8)
     """
 
     def __init__(
@@ -81,21 +80,17 @@ class Index:
     ) -> None:
         # columns from the start: a million tuples take ten times as much
         keys: list[bytes] = []
-        columns = array("i"), array("q"), array("q"), array("b")
-        numbers, offsets, sizes, plains = columns
-        for key, number, offset, size, plain in rows:
+        columns = numbers, offsets, sizes = array("i"), array("q"), array("q")
+        for key, number, offset, size in rows:
             keys.append(key.encode())
             numbers.append(number)
             offsets.append(offset)
             sizes.append(size)
-            plains.append(plain)
         order = sorted(range(len(keys)), key=keys.__getitem__)
         self._text = b"".join(keys[i] for i in order)
         self._ends = np.zeros(len(keys) + 1, dtype=np.int64)
         np.cumsum([len(keys[i]) for i in order], out=self._ends[1:])
-        self._target, self._offset, self._size, self._plain = (
-            np.array(column)[order] for column in columns
-        )
+        self._target, self._offset, self._size = (np.array(column)[order] for column in columns)
         self._inline = dict(inline)
         self._targets = tuple(targets)
 
@@ -116,14 +111,10 @@ class Index:
     __hash__ = None  # type: ignore[assignment]
 
     def _columns(self) -> tuple[Any, ...]:
-        return self._ends, self._target, self._offset, self._size, self._plain
+        return self._ends, self._target, self._offset, self._size
 
     async def find(self, key: str) -> bytes | Reference | None:
         """Return what stands under a key, or where it is; None if there is nothing."""
-        return self.at(key)
-
-    def at(self, key: str) -> bytes | Reference | None:
-        """Return what `find` does, at once."""
         if key in self._inline:
             return decoded(key, self._inline[key])
         wanted = key.encode()
@@ -158,7 +149,6 @@ class Index:
             self._targets[self._target[row]],
             int(self._offset[row]),
             int(self._size[row]),
-            bool(self._plain[row]),
         )
 
 

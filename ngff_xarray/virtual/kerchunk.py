@@ -172,12 +172,6 @@ def dump(found: Index, reach: Reach) -> References:
     entries: dict[str, Any] = {}
     for key, value in found.items():
         if isinstance(value, Reference):
-            if value.plain:
-                raise UnsupportedError(
-                    f"{reach.source}: the chunk {key!r} is stored without the compression of "
-                    "its array, which reference files cannot say; this package opens the file "
-                    "all the same"
-                )
             url = _absolute(value.target, reach)
             entries[key] = [url] if value.size == WHOLE else [url, value.offset, value.size]
         elif isinstance(value, bytes):
