@@ -149,7 +149,10 @@ class PlateWells:
         if problem is not None:
             raise problem
         what = "fields" if not self.below else f"fields with {self.below!r}"
-        raise StoreNotFoundError(f"{self.source.url}: none of the wells' {what} is in the store")
+        raise StoreNotFoundError(
+            f"{self.source.url}: none of the wells' {what} is in the store: "
+            "plate.ngff.missing_fields() lists them"
+        )
 
     def _first_of(
         self, number: int, well: WellPlace | None, numbers: Sequence[int] | None, level: object
@@ -400,12 +403,13 @@ def widened(fields: PlateLevel, numbers: Sequence[int]) -> Form:
 
     looked = store.run(find())
     problems: dict[str, str] = {}
-    there = [found for _, found in looked if isinstance(found, Found)]
+    there: list[Found] = []
     for name, found in looked:
         if isinstance(found, Exception):
             problems[name] = str(found)
         if not isinstance(found, Found):
             continue
+        there.append(found)
         differing = form.look.differences(found.look)
         if found.array.ndim != len(form.shape):
             differing.append(f"shape {found.array.shape}, expected {form.shape}")

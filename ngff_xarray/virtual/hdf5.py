@@ -96,7 +96,9 @@ def child(parent: h5py.Group, name: str, where: str) -> Any:
         return None
     if not isinstance(link, h5py.HardLink):
         kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
-        raise UnsupportedError(f"{where}: {parent.name}/{name} is a link to {kind}")
+        raise UnsupportedError(
+            f"{where}: {parent.name}/{name} is a link to {kind}: such are not followed"
+        )
     return parent[name]
 
 
@@ -151,10 +153,12 @@ def stored(dataset: h5py.Dataset, where: str) -> Stored:
     name = f"{where}: {dataset.name}"
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or dataset.is_virtual:
-        raise UnsupportedError(f"{name} keeps its pixels in other files")
+        raise UnsupportedError(f"{name} keeps its pixels in other files, which are not read")
     layout = plan.get_layout()
     if layout == h5py.h5d.COMPACT:
-        raise UnsupportedError(f"{name} keeps its pixels among the metadata (compact layout)")
+        raise UnsupportedError(
+            f"{name} keeps its pixels among the metadata (compact layout): save it again"
+        )
     if dataset.dtype.kind not in "uif" or dataset.dtype.itemsize > 8:
         raise UnsupportedError(f"{name} is of type {dataset.dtype}; expected numbers")
     if dataset.shape is None or 0 in dataset.shape:

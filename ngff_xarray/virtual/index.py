@@ -162,7 +162,8 @@ def decoded(key: str, value: str | bytes) -> bytes:
     """
     if len(value) > MAX_INLINE:
         raise StoreError(
-            f"{key!r} holds {len(value)} bytes among the references, more than {MAX_INLINE}"
+            f"{key!r} holds {len(value)} bytes among the references, more than {MAX_INLINE}: "
+            "such values belong in a file that is referred to"
         )
     if isinstance(value, bytes):
         return value

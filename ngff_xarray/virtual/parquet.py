@@ -27,6 +27,7 @@ from ngff_xarray.virtual.targets import Opener, Reach
 
 MAX_RECORDS = 2**21  # rows of one file
 _KEPT = 32  # files at a time
+_HINT = "write them again with a smaller record_size"
 _COLUMNS = ("path", "offset", "size", "raw")
 
 Columns = dict[str, Any]
@@ -138,7 +139,7 @@ class Records:
             return {}
         where = f"{self._reach.source}: {printable(name)}"
         if len(found) > MAX_BYTES:
-            raise StoreError(f"{where}: is more than {MAX_BYTES} bytes long")
+            raise StoreError(f"{where}: is more than {MAX_BYTES} bytes long: {_HINT}")
         return await asyncio.to_thread(_parsed, found.to_bytes(), where)
 
 
@@ -151,7 +152,7 @@ def _parsed(content: bytes, where: str) -> Columns:
         said = file.metadata
         size = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
         if said.num_rows > MAX_RECORDS or size > MAX_BYTES:
-            raise StoreError(f"{where}: has {said.num_rows} rows of {size} bytes: too many")
+            raise StoreError(f"{where}: has {said.num_rows} rows of {size} bytes: {_HINT}")
         wanted = [name for name in _COLUMNS if name in file.schema_arrow.names]
         return {name: file.read([name])[name].to_pylist() for name in wanted}
     except (pa.ArrowException, OSError, ValueError) as error:

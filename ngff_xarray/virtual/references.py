@@ -101,7 +101,7 @@ class ReferenceStore(Readable):
                 return prototype.buffer.from_bytes(b"")
         found = await self._store(wanted.target).get(wanted.target.key, prototype, part)
         if found is None:
-            raise self._error(key, wanted, "which is not there")
+            raise self._error(key, wanted, "which is not there: was it moved?")
         if size is not None and len(found) != size:
             raise self._error(key, wanted, f"of which {len(found)} bytes came")
         return found
