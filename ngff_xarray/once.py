@@ -46,15 +46,18 @@ class Once(Generic[Key, Result]):
         fetching = self._fetching.get(place)
         if fetching is None:
             fetching = self._fetching[place] = asyncio.ensure_future(fetch())
-            fetching.add_done_callback(partial(self._keep, place))
+            fetching.add_done_callback(partial(self._take, place))
         return await asyncio.shield(fetching)  # who waits may be given up while others wait on
 
-    def _keep(self, place: tuple[int, Key], fetched: asyncio.Future[Result]) -> None:
-        del self._fetching[place]
-        if fetched.cancelled() or fetched.exception() is not None:
-            return
-        found = fetched.result()
-        if found is not None:
-            self._kept[place[1]] = found
+    def keep(self, key: Key, value: Result) -> None:
+        """Keep a value under a key."""
+        self._kept[key] = value
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
+
+    def _take(self, place: tuple[int, Key], fetched: asyncio.Future[Result]) -> None:
+        del self._fetching[place]
+        if not fetched.cancelled() and fetched.exception() is None:
+            found = fetched.result()
+            if found is not None:
+                self.keep(place[1], found)

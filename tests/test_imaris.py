@@ -310,6 +310,19 @@ def test_dask_reads_in_other_processes(scan: Path) -> None:
         assert int(image.sum()) == int(_h5py(scan, 0).sum())
 
 
+def test_tasks_of_a_process_share_what_was_read(tmp_path: Path) -> None:
+    levels = _plain(tmp_path / "a.ims", (2, 2, 16, 128, 256), 1, chunks=(4, 64, 64))
+    with CountingServer(tmp_path) as server:
+        image = xr.open_datatree(f"{server.url}/a.ims", engine="ngff")["0/image"]
+        task = pickle.dumps(image)
+        assert len(task) < 20_000
+        for others in (6, 0):
+            server.clear()
+            plane = pickle.loads(task)[1, 1, 5]
+            np.testing.assert_array_equal(plane, levels[0][1, 1, 5])
+            assert 8 <= server.count <= 8 + others
+
+
 def test_it_is_for_reading_only(scan: Path) -> None:
     before = scan.read_bytes()
     tree = xr.open_datatree(scan, engine="ngff")

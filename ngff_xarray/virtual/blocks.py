@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 BLOCK = 2**20  # bytes that a request asks for while little is known of a file
 PAGE = 2**14  # and later
-MAX_KEPT = 64 * 2**20  # bytes of each
+MAX_BLOCKS = 2**5  # that are kept meanwhile
+MAX_PAGES = 2**12
 MAX_TRIES = 2**10
 PATIENCE = 8  # tries before more is read at a time
 
@@ -44,7 +45,8 @@ def stated_size(content: bytes) -> int | None:
     if version not in places:
         return None
     length, at = places[version]
-    return int.from_bytes(content[at : at + 8], "little") if content[length] == 8 else None
+    size = int.from_bytes(content[at : at + 8], "little")
+    return size if content[length] == 8 and size > 48 else None
 
 
 class BlockFile:
@@ -66,8 +68,12 @@ class BlockFile:
         self._path = path
         self.name = name
         self.size = 0  # until it is known
-        self._blocks: Once[int, bytes] = Once(MAX_KEPT // BLOCK)
-        self._pages: Once[int, bytes] = Once(MAX_KEPT // PAGE)
+        self._blocks: Once[int, bytes] = Once(MAX_BLOCKS)
+        self._pages: Once[int, bytes] = Once(MAX_PAGES)
+
+    def forget_blocks(self) -> None:
+        """Keep no more than the pages that something was looked up in."""
+        self._blocks = Once(MAX_BLOCKS)
 
     async def measure(self) -> None:
         """Find out how long the file is: HDF5 says so, to ask the store would be a request more.
@@ -100,22 +106,21 @@ class BlockFile:
     def _numbers(self, start: int, count: int) -> range:
         return range(start // PAGE, -(-min(start + count, self.size) // PAGE))
 
-    def _page(self, number: int) -> memoryview | None:
+    def _page(self, number: int) -> bytes | None:
         """Return a page if it was read, by itself or in a block."""
         page, block = self._pages.here(number), self._blocks.here(number * PAGE // BLOCK)
-        if page is not None:
-            return memoryview(page)
-        start = number * PAGE % BLOCK
-        return None if block is None else memoryview(block)[start : start + PAGE]
+        if page is None and block is not None:
+            start = number * PAGE % BLOCK
+            page = block[start : start + PAGE]
+            self._pages.keep(number, page)
+        return page
 
-    async def _load(self, number: int, ahead: bool) -> memoryview:
-        page = self._page(number)
-        if page is None and ahead:
+    async def _load(self, number: int, ahead: bool) -> bytes:
+        if ahead and self._page(number) is None:
             await self._block(number * PAGE // BLOCK)
-            page = self._page(number)
+        page = self._page(number)
         if page is None:
-            fetch = partial(self._get, number * PAGE, PAGE)
-            page = memoryview(await self._pages.get(number, fetch))
+            page = await self._pages.get(number, partial(self._get, number * PAGE, PAGE))
         return page
 
     async def _block(self, number: int) -> bytes:
@@ -182,7 +187,7 @@ class BlockFile:
             )
 
 
-def _joined(numbers: range, pages: Sequence[memoryview], start: int, count: int) -> bytes:
+def _joined(numbers: range, pages: Sequence[bytes], start: int, count: int) -> bytes:
     """Return bytes of pages that follow each other."""
     first = start - numbers.start * PAGE
     return b"".join(pages)[first : first + count]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import h5py
 
 MAX_ATTRIBUTE = 2**16  # bytes
+MAX_CHUNKS = 2**24  # that are listed
+MAX_GRID = 2**62  # chunks that a dataset has room for
 _KNOWN_FILTERS = {
     1: "deflate",
     2: "shuffle",
@@ -166,7 +168,7 @@ def stored(dataset: h5py.Dataset, where: str) -> Stored:
     shuffled, level = _filters(plan, name)
     # what is contiguous is read a plane at a time: each is one piece of the file
     chunks = dataset.chunks or (*([1] * max(0, dataset.ndim - 2)), *dataset.shape[-2:])
-    return Stored(
+    found = Stored(
         shape=tuple(map(int, dataset.shape)),
         chunks=tuple(map(int, chunks)),
         dtype=dataset.dtype,
@@ -174,6 +176,9 @@ def stored(dataset: h5py.Dataset, where: str) -> Stored:
         level=level,
         fill=dataset.fillvalue.item(),
     )
+    if math.prod(found.grid) > MAX_GRID:
+        raise UnsupportedError(f"{name} is too large: {found}")
+    return found
 
 
 def _filters(plan: Any, name: str) -> tuple[bool, int | None]:
@@ -200,11 +205,11 @@ def listed(dataset: h5py.Dataset, how: Stored, where: str) -> Listed:
     Raises
     ------
     MetadataError
-        If there are more than it has room for.
+        If there are more than it has room for, or too many.
     """
     if dataset.chunks is None:
-        return _planes(dataset, how)
-    most = math.prod(how.grid)
+        return _planes(dataset, how, where)
+    most = min(math.prod(how.grid), MAX_CHUNKS)
     # in columns, for there may be millions
     starts, masks, offsets, sizes = array("Q"), array("Q"), array("Q"), array("Q")
 
@@ -217,16 +222,19 @@ def listed(dataset: h5py.Dataset, how: Stored, where: str) -> Listed:
 
     dataset.id.chunk_iter(take)
     if len(masks) > most:
-        issue = Issue(str(dataset.name), f"lists more than its {most} chunks", "error")
+        issue = Issue(str(dataset.name), f"lists more than {most} chunks", "error")
         raise MetadataError(where, [issue])
     start = np.array(starts).reshape(-1, len(how.chunks))
     order = np.lexsort(start.T[::-1])
     return Listed(start[order], *(np.array(column)[order] for column in (masks, offsets, sizes)))
 
 
-def _planes(dataset: h5py.Dataset, how: Stored) -> Listed:
+def _planes(dataset: h5py.Dataset, how: Stored, where: str) -> Listed:
     offset = dataset.id.get_offset()
     count = 0 if offset is None else math.prod(how.grid)  # None: nothing was written
+    if count > MAX_CHUNKS:
+        issue = Issue(str(dataset.name), f"has more than {MAX_CHUNKS} planes", "error")
+        raise MetadataError(where, [issue])
     size = math.prod(how.chunks) * how.dtype.itemsize
     number = np.arange(count)
     at = np.stack(np.unravel_index(number, how.grid), axis=1)

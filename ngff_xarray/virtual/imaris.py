@@ -14,6 +14,7 @@ import io
 import json
 import math
 import re
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     import h5py
 
 MAX_DATASETS = 2**18  # levels x time points x channels
-MAX_CHUNKS = 2**24
 MAX_LEVELS = 2**6
+MAX_RECENT = 4  # files that other processes sent
 AT_ONCE = 64  # datasets of which all chunks are looked up
 _AXES = "tczyx"
 _CHUNK = re.compile(r"(0|[1-9]\d{0,8})(/(0|[1-9]\d{0,8})){5}")  # level, t, c, z, y, x
@@ -108,6 +109,7 @@ async def _open(file: BlockFile, key: str) -> tuple[Imaris, list[Issue]]:
     attributes, issues = await file.ask(
         lambda content, _: describe(content, file.name, sizes, times, channels, dtype), ahead=True
     )
+    file.forget_blocks()
     return Imaris(file, key, levels, times, channels, attributes), issues
 
 
@@ -133,6 +135,7 @@ class Imaris:
         channels: int,
         attributes: Mapping[str, Any],
     ) -> None:
+        self._token = uuid.uuid4().hex
         self._file = file
         self._target = Target("", key)
         self._levels = tuple(levels)
@@ -155,6 +158,9 @@ class Imaris:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> Any:
+        return _again, (self._token, self.__dict__)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys of metadata that begin with a prefix: those of chunks are too many."""
@@ -195,8 +201,10 @@ class Imaris:
         places = list(np.ndindex(len(self._levels), *self._counts))
         found = await asyncio.gather(*(all_of(*place) for place in places))
         count = sum(len(chunks.number) for chunks in found)
-        if count > MAX_CHUNKS:
-            raise UnsupportedError(f"{self._file.name}: has {count} chunks, more than {MAX_CHUNKS}")
+        if count > hdf5.MAX_CHUNKS:
+            raise UnsupportedError(
+                f"{self._file.name}: has {count} chunks, more than {hdf5.MAX_CHUNKS}"
+            )
         rows = (self._rows(*each) for each in zip(places, found, strict=True))
         return Index(self._documents, [self._target], chain.from_iterable(rows))
 
@@ -224,6 +232,19 @@ class Imaris:
             lambda content, stream: _Reader(content, self._file.name).chunks(stream, level, place)
         )
         return ChunkList(self._file, name, level.how, top)
+
+
+_recent: Once[str, Imaris] = Once(MAX_RECENT)
+
+
+def _again(token: str, state: dict[str, Any]) -> Imaris:
+    """Return what was pickled: one object for all tasks of a process, with what it has read."""
+    found = _recent.here(token)
+    if found is None:
+        found = Imaris.__new__(Imaris)
+        found.__dict__.update(state)
+        _recent.keep(token, found)
+    return found
 
 
 class _Reader:
