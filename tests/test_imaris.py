@@ -603,6 +603,11 @@ BROKEN: dict[str, tuple[Callable[[h5py.File], Any], type[NgffError], str]] = {
         MetadataError,
         "expected z, y, x",
     ),
+    "more than can be counted": (
+        lambda f: _replace(f, FIRST, shape=(2**30, 2**20, 2**20), chunks=(1, 1, 1)),
+        UnsupportedError,
+        "is too large",
+    ),
     "text for pixels": (
         lambda f: _replace(f, FIRST, dtype="S4"),
         UnsupportedError,

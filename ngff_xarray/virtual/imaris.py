@@ -1,8 +1,9 @@
-"""Imaris files (``.ims``, HDF5): the index of their chunks, as an OME-Zarr 0.4 hierarchy.
+"""Imaris files (``.ims``, HDF5): where their chunks are, as an OME-Zarr 0.4 hierarchy.
 
 An HDF5 chunk that is compressed with gzip is a Zarr v2 chunk, so no pixel is touched. All time
 points and channels of a resolution level are one array, of the size that Imaris states: what is
-stored is padded to whole chunks.
+stored is padded to whole chunks. To open a file, the first dataset of each level is looked at; the
+others, and where their chunks are, when they are read. So what is wrong with one is found then.
 
 https://imaris.oxinst.com/support/imaris-file-format
 """
@@ -66,7 +67,7 @@ class Level:
 
 
 def index(store: Store, key: str, place: str) -> tuple[Imaris, list[Issue]]:
-    """Return the index of a file, and what is odd in its metadata.
+    """Return what looks up the chunks of a file, and what is odd in its metadata.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def index(store: Store, key: str, place: str) -> tuple[Imaris, list[Issue]]:
     UnsupportedError
         If its pixels are compressed or laid out in a way that zarr cannot read.
     MetadataError
-        If levels, time points or channels are missing or do not fit together.
+        If levels, time points or channels are missing.
     StoreError
         If it is broken, or cannot be read.
     """
