@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
+    from ngff_xarray.layout import Compressor, Sizes
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
     from ngff_xarray.overlay import Labels, Names
@@ -101,6 +102,9 @@ class Accessor(Generic[ObjT]):
         scale_factors: Sequence[int | Mapping[str, int]] | None = None,
         smallest: int | None = None,
         method: Method | None = None,
+        chunks: Sizes = None,
+        shards: Sizes = None,
+        compressor: Compressor | None = None,
         lossy: bool = False,
         progress: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -121,6 +125,9 @@ class Accessor(Generic[ObjT]):
             scale_factors=scale_factors,
             smallest=smallest,
             method=method,
+            chunks=chunks,
+            shards=shards,
+            compressor=compressor,
             lossy=lossy,
             progress=progress,
             storage_options=storage_options,

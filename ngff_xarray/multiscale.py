@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import geometry, image, pyramid, units
+from ngff_xarray import geometry, image, layout, pyramid, units
 from ngff_xarray.describe import described, ome_attrs, other_attributes
 from ngff_xarray.errors import NotOmeError, SelectionError
 from ngff_xarray.image import Obj
@@ -209,8 +209,7 @@ def _tree(
             coords |= finest.coords
         own = variable.copy(deep=False)
         own.attrs = {**variable.attrs, "ome": ome}
-        clipped = tuple(min(n, max(size, 1)) for n, size in zip(chunks, own.shape, strict=True))
-        own.encoding = {"chunks": clipped, **variable.encoding}
+        own.encoding = layout.of_level(finest.encoding, own.shape, chunks)
         nodes[level.path] = xr.Dataset({name: own}, coords=coords)
     tree = xr.DataTree.from_dict(nodes)
     tree.encoding = {"level_paths": tuple(level.path for level in content.multiscale.levels)}

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from ngff_xarray import groups, image, pyramid, read, spec, store, unfinished, world
 from ngff_xarray.describe import described, ome_attrs, other_attributes
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
+from ngff_xarray.layout import Compressor, Layout, Sizes
 from ngff_xarray.lazy import PARAMETERS, Coordinates
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.multiscale import Factors, multiscale
@@ -31,7 +31,6 @@ from ngff_xarray.spec.documents import Content
 from ngff_xarray.storage import Access, ChunkWriter
 from ngff_xarray.text import printable
 
-_CHUNK = 256  # the longest side of a chunk along y and x, where nothing else is known
 _REPEATED = ("compressors", "filters", "serializer", "fill_value")
 _BLOCK_BYTES = 2**26  # written at once
 
@@ -45,6 +44,9 @@ def to_zarr(
     scale_factors: Sequence[Factors] | None = None,
     smallest: int | None = None,
     method: str | None = None,
+    chunks: Sizes = None,
+    shards: Sizes = None,
+    compressor: Compressor | None = None,
     lossy: bool = False,
     progress: bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -64,6 +66,13 @@ def to_zarr(
         Make these levels of the finest one, as `multiscale` does; by default those that a tree has,
         and of a single level as many as it takes until one fits into a chunk. The finest is read
         once, a part at a time, and all levels are written together.
+    chunks, shards
+        Their size along each axis, by name or in the order of the axes; ``"auto"`` for chunks of
+        about a megabyte, and for shards of about 100 MB where there would be more than 10,000
+        objects. By default as they were stored, or without shards. Zarr v2, of 0.4, has none.
+    compressor
+        ``"zstd"`` or ``"blosc"``; by default that of the store, or else Blosc. Chunks of Zarr v3
+        get a checksum (crc32c).
     lossy
         Leave out what the version cannot say (transformations beyond a scale and a
         translation), instead of raising.
@@ -76,6 +85,8 @@ def to_zarr(
     ------
     StoreError
         If there is something at the target, or it cannot be written.
+    SelectionError
+        If there are no such levels, chunks or shards.
     UnsupportedError
         If the version cannot say all of it; nothing is written then.
 
@@ -98,8 +109,10 @@ def to_zarr(
         obj = multiscale(
             obj, levels=levels, scale_factors=scale_factors, smallest=smallest, method=method
         )
-    writing = _Writing(version, lossy, progress)
+    layout = Layout.of(obj, chunks, shards, compressor)
+    writing = _Writing(version, lossy, progress, layout)
     _check(obj, writing)
+    layout.check(writing.zarr_format)
     place = store.open_target(target, access=Access(storage_options or {}))
     if store.is_taken(place):
         raise StoreError(f"{place.url}: there is something already: give another path")
@@ -119,6 +132,7 @@ class _Writing:
     version: str
     lossy: bool
     progress: bool | None = None
+    layout: Layout = field(default_factory=Layout)
 
     @property
     def zarr_format(self) -> store.ZarrFormat:
@@ -146,6 +160,7 @@ def _check(obj: Obj, writing: _Writing) -> None:
         content = _with_writable_others(content, image.version(obj), writing)
         for array in image.levels(obj):
             _check_json(other_attributes(array))
+            _storage(array, (), writing)
     _check_json({**other_attributes(obj), **writing.attributes(content)})
     if isinstance(obj, xr.DataTree) and image.group_kind(obj) in ("collection", "plate"):
         groups.xml_bytes(obj)
@@ -331,7 +346,7 @@ def _created(
     names: Sequence[str] | None,
     writing: _Writing,
 ) -> zarr.Array[Any]:
-    options = _storage(array, names, writing.zarr_format)
+    options = _storage(array, names, writing)
     with _named(path):
         return zarr.create_array(
             target,
@@ -417,34 +432,23 @@ def _attributes_v2(obj: Obj, path: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("_ARRAY_DIMENSIONS", "ome")}
 
 
-def _storage(array: xr.DataArray, names: Sequence[str] | None, zarr_format: int) -> dict[str, Any]:
-    """Return how an array is stored: as it was where the Zarr format is the same."""
+def _storage(array: xr.DataArray, names: Sequence[str] | None, writing: _Writing) -> dict[str, Any]:
+    """Return how an array is stored: as it was where the Zarr format is the same, or as told."""
     said = array.encoding
-    chunks = said.get("chunks")
-    if not (isinstance(chunks, tuple) and len(chunks) == array.ndim and _are_sizes(chunks)):
-        chunks = _chunks(array.shape)
-    same = ("serializer" in said) == (zarr_format == 3) and said.get("dtype") == array.dtype
-    options: dict[str, Any] = {"zarr_format": zarr_format, "chunks": chunks}
+    told = writing.layout if names is not None else Layout()
+    chunks = told.chunks_of(array, said.get("chunks"))
+    same = ("serializer" in said) == (writing.zarr_format == 3) and said.get("dtype") == array.dtype
+    options: dict[str, Any] = {"zarr_format": writing.zarr_format, "chunks": chunks}
     if same:
         options |= {key: said[key] for key in _REPEATED if key in said}
-    if zarr_format == 2:
+    if told.compressor is not None or not same:
+        options |= {"compressors": told.compressors(writing.zarr_format)}
+    if writing.zarr_format == 2:
         return options | {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    shards = said.get("shards")
-    if isinstance(shards, tuple) and len(shards) == array.ndim and _are_sizes(shards):
+    shards = told.shards_of(array, chunks, said.get("shards"))
+    if shards is not None:
         options["shards"] = shards
-    if not same:
-        # the checksum comes last: it is what tells a flipped bit from a pixel
-        options["compressors"] = [BloscCodec(cname="zstd", clevel=5), Crc32cCodec()]
     return options | {"dimension_names": names}
-
-
-def _are_sizes(chunks: tuple[Any, ...]) -> bool:
-    return all(isinstance(size, int) and size > 0 for size in chunks)
-
-
-def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
-    ndim = len(shape)
-    return tuple(max(1, min(size, _CHUNK)) if i >= ndim - 2 else 1 for i, size in enumerate(shape))
 
 
 def _blocks(

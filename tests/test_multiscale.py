@@ -363,3 +363,125 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
         peaks.append(int(found.stdout))
     assert max(peaks) < 180e6
     assert peaks[1] < peaks[0] + 60e6
+
+
+# ---- chunks and shards -------------------------------------------------------------------------
+
+
+def stored(path: Path, level: int = 0) -> zarr.Array[Any]:
+    return zarr.open_array(path / str(level), mode="r")
+
+
+def equal(path: Path, array: xr.DataArray, **options: Any) -> None:
+    written = xr.open_datatree(path).ngff.levels
+    for level, wanted in zip(written, array.ngff.pyramid(**options).ngff.levels, strict=True):
+        np.testing.assert_array_equal(level.values, wanted.values)
+
+
+@pytest.mark.parametrize("index", ["start", "end"])
+@pytest.mark.parametrize("compressors", [(), (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())])
+def test_shards_are_put_once_and_whole(
+    tmp_path: Path, index: str, compressors: tuple[Any, ...]
+) -> None:
+    from zarr.codecs import BytesCodec, ShardingCodec
+
+    from ngff_xarray.storage import ChunkWriter
+
+    pixels = RNG.integers(0, 99, (17, 50, 61)).astype("u2")
+    pixels[:8, :32, :32] = 0  # a shard of which nothing is stored
+    pixels[8:, :16, :16] = 0  # a chunk
+    for use in (True, False):
+        codec = ShardingCodec(
+            chunk_shape=(4, 16, 16), codecs=[BytesCodec(), *compressors], index_location=index
+        )
+        array = zarr.create_array(
+            tmp_path / f"{use}",
+            shape=pixels.shape,
+            chunks=(8, 32, 32),
+            dtype="u2",
+            serializer=codec,
+            compressors=None,
+        )
+        writer = ChunkWriter(array)
+        assert writer.chunks == (4, 16, 16)
+        if not use:
+            array[:] = pixels
+            continue
+        places = [
+            (z, y, x) for z in range(0, 17, 4) for y in range(0, 50, 16) for x in range(0, 61, 16)
+        ]
+        for z, y, x in RNG.permutation(places).tolist():
+            writer.write((z, y, x), pixels[z : z + 4, y : y + 16, x : x + 16])
+        assert not writer._shards._begun
+    ours, theirs = (
+        {
+            p.relative_to(tmp_path / name): p.read_bytes()
+            for p in (tmp_path / name).rglob("*")
+            if p.is_file()
+        }
+        for name in ("True", "False")
+    )
+    assert ours.keys() == theirs.keys(), "the shard that is empty is not stored"
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "True")[:], pixels)
+    place = {"driver": "zarr3", "kvstore": f"file://{tmp_path}/True/"}
+    np.testing.assert_array_equal(tensorstore.open(place).result().read().result(), pixels)
+
+
+@pytest.mark.parametrize("given", [(4, 32, 32), {"z": 4, "y": 32, "x": 32}, [4, 32, 32]])
+def test_chunks_as_told(tmp_path: Path, given: Any) -> None:
+    array = volume((20, 200, 333))
+    options: dict[str, Any] = {"scale_factors": [2, 2, 2]}
+    array.ngff.to_zarr(tmp_path / "a.ome.zarr", chunks=given, shards={"z": 8, "x": 64}, **options)
+    assert stored(tmp_path / "a.ome.zarr").chunks == (4, 32, 32)
+    assert stored(tmp_path / "a.ome.zarr").shards == (8, 32, 64)
+    assert stored(tmp_path / "a.ome.zarr", 3).chunks == (3, 25, 32)
+    equal(tmp_path / "a.ome.zarr", array, **options)
+    assert ngff_xarray.validate(tmp_path / "a.ome.zarr").valid
+
+
+def test_chunks_and_shards_by_themselves(tmp_path: Path) -> None:
+    import dask.array as da
+
+    array = volume((20, 100, 100))
+    array.ngff.to_zarr(tmp_path / "a.ome.zarr", chunks="auto", shards="auto")
+    assert stored(tmp_path / "a.ome.zarr").shards is None
+    flat = xr.DataArray(da.zeros((2, 101, 100), dtype="u1", chunks=-1), dims=("c", "y", "x"))
+    flat.ngff.to_zarr(tmp_path / "b.ome.zarr", chunks={"y": 1, "x": 1}, shards="auto", levels=1)
+    assert stored(tmp_path / "b.ome.zarr").shards == (1, 101, 100)
+
+
+@pytest.mark.parametrize("compressor", ["zstd", "blosc"])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_compressors_as_told(tmp_path: Path, compressor: Any, version: str) -> None:
+    array = volume()
+    options: dict[str, Any] = {"scale_factors": [2], "version": version}
+    array.ngff.to_zarr(tmp_path / "a.ome.zarr", compressor=compressor, **options)
+    names = [type(codec).__name__.lower() for codec in stored(tmp_path / "a.ome.zarr").compressors]
+    wanted = f"{compressor}codec" if version == "0.5" else compressor
+    assert names == ([wanted, "crc32ccodec"] if version == "0.5" else [wanted])
+    equal(tmp_path / "a.ome.zarr", array, scale_factors=[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"chunks": "large"}, SelectionError, "chunks: expected 'auto' or sizes"),
+        ({"chunks": (4, 4)}, SelectionError, "chunks: expected sizes for z, y, x"),
+        ({"chunks": {"q": 4}}, SelectionError, "there is no axis 'q'"),
+        ({"chunks": {"x": 0}}, SelectionError, "chunks: x: expected at least 1"),
+        ({"chunks": 64}, SelectionError, "chunks: expected sizes"),
+        (
+            {"chunks": {"x": 10}, "shards": {"x": 25}},
+            SelectionError,
+            "shards: 25 pixels along x are no whole chunks of 10",
+        ),
+        ({"shards": {"x": 64}, "version": "0.4"}, UnsupportedError, "write version='0.5'"),
+        ({"compressor": "gzip"}, SelectionError, "expected 'blosc' or 'zstd'"),
+    ],
+)
+def test_layouts_that_make_no_sense(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        volume().ngff.to_zarr(tmp_path / "a.ome.zarr", **options)
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
 from ngff_xarray.pyramid.building import build
-from ngff_xarray.pyramid.layout import chunk_sizes
+from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
 from ngff_xarray.pyramid.reductions import DESCRIPTIONS, METHODS, Method, reduction
@@ -24,5 +24,6 @@ __all__ = [
     "processors",
     "reader",
     "reduction",
+    "shard_sizes",
     "variables",
 ]

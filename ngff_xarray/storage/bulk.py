@@ -21,6 +21,7 @@ from zarr.core.metadata import ArrayV2Metadata
 from zarr.storage import LocalStore
 
 from ngff_xarray.storage.bounded import limit_of, said_size
+from ngff_xarray.storage.chunks import is_usual, text
 
 Box = tuple[slice, ...]
 
@@ -188,9 +189,9 @@ class _Files:
             codecs = tuple(metadata.codecs)
             if isinstance(codecs[0], ShardingCodec):
                 sharding = codecs[0]
-                if len(codecs) > 1 or not _is_usual(sharding.index_codecs):
+                if len(codecs) > 1 or not is_usual(sharding):
                     return None
-                first = _text(sharding.index_location) == "start"
+                first = text(sharding.index_location) == "start"
                 shard = array.shards or array.chunks
                 inner = math.prod(n // m for n, m in zip(shard, array.chunks, strict=True))
                 codecs = tuple(sharding.codecs)
@@ -259,17 +260,6 @@ _COMPRESSORS = {
     "zstd": "zstd",
     "blosc": "blosc",
 }
-
-
-def _is_usual(index_codecs: Sequence[Any]) -> bool:
-    """Tell whether the index of a shard is written as nearly all are."""
-    kinds = [type(each) for each in index_codecs]
-    return kinds == [BytesCodec, Crc32cCodec] and _text(index_codecs[0].endian) == "little"
-
-
-def _text(choice: Any) -> str:
-    """Return one of a few texts, which is an enumeration's member in older zarr."""
-    return str(getattr(choice, "value", choice))
 
 
 def _parts(box: Box, unit: Sequence[int], together: int) -> Iterator[Box]:
