@@ -19,6 +19,7 @@ from ngff_xarray.errors import SelectionError
 from ngff_xarray.text import printable
 
 Array = NDArray[Any]
+_Reduce = Callable[[Array, Sequence[int]], Array]
 Method = Literal["mean", "mode", "nearest", "max", "min", "median"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DESCRIPTIONS: Mapping[str, str] = {
@@ -246,7 +247,7 @@ def _nearest(array: Array, factors: Sequence[int]) -> Array:
     return array[tuple(slice(None, None, factor) for factor in factors)]
 
 
-def _fold(fold: Any) -> Callable[[Array, Sequence[int]], Array]:
+def _fold(fold: Any) -> _Reduce:
     def reduce(array: Array, factors: Sequence[int]) -> Array:
         for axis, factor in enumerate(factors):
             if factor > 1:
@@ -256,27 +257,19 @@ def _fold(fold: Any) -> Callable[[Array, Sequence[int]], Array]:
     return reduce
 
 
-def _whole_blocks(
-    reduce: Callable[[list[Array]], Array],
-) -> Callable[[Array, Sequence[int]], Array]:
-    """Let a function of the pixels of blocks, one array each, have blocks of one size only."""
+def _whole_blocks(reduce: Callable[[Array, list[int]], Array]) -> _Reduce:
+    """Let a function of pixels that are whole blocks of one size take any."""
 
     def all_blocks(array: Array, factors: Sequence[int]) -> Array:
         shape = [-(-n // factor) for n, factor in zip(array.shape, factors, strict=True)]
         found = np.empty(shape, array.dtype)
         for part, sizes in _of_one_size(array.shape, factors):
-            stops = [p.stop * f for p, f in zip(part, factors, strict=True)]
-            corners = itertools.product(*map(range, sizes))
-            views = [
-                array[
-                    tuple(
-                        slice(p.start * f + at, stop, f)
-                        for p, f, at, stop in zip(part, factors, corner, stops, strict=True)
-                    )
-                ]
-                for corner in corners
-            ]
-            found[part] = views[0] if len(views) == 1 else reduce(views)
+            inside = tuple(
+                slice(p.start * f, p.start * f + (p.stop - p.start) * n)
+                for p, f, n in zip(part, factors, sizes, strict=True)
+            )
+            pixels = array[inside]
+            found[part] = pixels if max(sizes, default=1) == 1 else reduce(pixels, sizes)
         return found
 
     return all_blocks
@@ -295,29 +288,58 @@ def _of_one_size(
         yield tuple(part for part, _ in side), [count for _, count in side]
 
 
-def _commonest(views: list[Array]) -> Array:
+def _commonest(pixels: Array, sizes: list[int]) -> Array:
     """Return the commonest value of blocks, of several the largest; most blocks have one only."""
-    first = views[0]
-    differs = views[1] != first
-    for view in views[2:]:
-        differs |= view != first
-    found = first.copy()
-    places = np.nonzero(differs)
+    found: Array = pixels[tuple(slice(None, None, n) for n in sizes)].copy()
+    places = np.nonzero(_differ(pixels, sizes))
     if not places[0].size:
         return found
-    stack = np.sort(np.stack([view[places] for view in views]), axis=0)
+    stack = np.sort(_gathered(pixels, sizes, places), axis=0)
     # the length of the run that ends at each value: the last of the longest ones wins
-    best, longest = stack[0].copy(), np.ones(stack.shape[1], "u4")
-    run = longest.copy()
+    kind = "u1" if len(stack) < 256 else "u4"
+    best, run = stack[0].copy(), np.ones(stack.shape[1], kind)
+    longest = run.copy()
     for before, value in itertools.pairwise(stack):
-        run = np.where(value == before, run + 1, 1).astype("u4")
-        wins = run >= longest
-        best[wins], longest[wins] = value[wins], run[wins]
+        run *= value == before
+        run += 1
+        np.copyto(best, value, where=run >= longest)
+        np.maximum(longest, run, out=longest)
     found[places] = best
     return found
 
 
-def _median(views: list[Array]) -> Array:
+def _differ(pixels: Array, sizes: list[int]) -> NDArray[np.bool_]:
+    """Tell which blocks have several values: axis by axis, those of the first are the longest."""
+    found = None
+    for axis, size in enumerate(sizes):
+        before = (slice(None),) * axis
+        steps = [(*before, slice(i, None, size)) for i in range(size)]
+        first, *others = (pixels[step] for step in steps)
+        differ = np.zeros(first.shape, np.bool_)
+        for other in others:
+            differ |= first != other
+        if found is not None:
+            for step in steps:
+                differ |= found[step]
+        pixels, found = first, differ
+    return np.zeros(pixels.shape, np.bool_) if found is None else found
+
+
+def _gathered(pixels: Array, sizes: list[int], places: Sequence[NDArray[np.intp]]) -> Array:
+    """Return the values of some blocks, a row for each pixel of a block."""
+    corners = tuple(place * n for place, n in zip(places, sizes, strict=True))
+    first = np.ravel_multi_index(corners, pixels.shape)
+    inside = np.ix_(*(np.arange(n) for n in sizes))
+    offsets = np.ravel_multi_index(inside, pixels.shape).reshape(-1, 1)
+    return pixels.ravel().take(offsets + first)
+
+
+def _median(pixels: Array, sizes: list[int]) -> Array:
+    corners = itertools.product(*map(range, sizes))
+    views = [
+        pixels[tuple(slice(at, None, n) for at, n in zip(corner, sizes, strict=True))]
+        for corner in corners
+    ]
     stack = np.sort(np.stack(views), axis=0)  # NaN comes last
     if stack.dtype.kind == "f":
         count = (~np.isnan(stack)).sum(axis=0)
@@ -339,7 +361,7 @@ def _taken(stack: Array, places: NDArray[np.intp]) -> Array:
     return found
 
 
-_METHODS: Mapping[str, Callable[[Array, Sequence[int]], Array]] = {
+_METHODS: Mapping[str, _Reduce] = {
     "nearest": _nearest,
     "max": _fold(np.fmax),
     "min": _fold(np.fmin),
