@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import pyramid
+from ngff_xarray import write
 from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
-from ngff_xarray.model import Axis, Image, Level, Multiscale
-from ngff_xarray.transforms import Scale, Transformation, Translation, compose
 from ngff_xarray.urls import is_url
-from ngff_xarray.write import write_image
 
 SampleName = Literal["cell", "retina", "histology"]
 
-_EDITION = 1  # counts up when what is written changes, so that caches are renewed
+_EDITION = 2  # counts up when what is written changes, so that caches are renewed
 _SMALLEST = 128  # the coarsest level's longest side
+_CHUNKS = {"c": 1, "y": 256, "x": 256}
 
 
 def sample(name: SampleName = "cell", path: str | os.PathLike[str] | None = None) -> Path:
@@ -108,8 +107,7 @@ def _write(recipe: _Sample, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         made = Path(folder) / target.name
-        image, levels = _image(recipe, pixels)
-        write_image(made, image, levels, labels=_labels(recipe, pixels))
+        write.to_zarr(_image(recipe, pixels), made, version="0.5", chunks=_CHUNKS, progress=False)
         try:
             made.rename(target)
         except OSError:
@@ -119,60 +117,41 @@ def _write(recipe: _Sample, target: Path) -> None:
             shutil.rmtree(made)
 
 
-def _image(recipe: _Sample, pixels: NDArray[Any]) -> tuple[Image, list[NDArray[Any]]]:
-    count = pyramid.level_count(pixels.shape[1:], _SMALLEST)
-    levels = [pyramid.mean(pixels, (1, 2**i, 2**i)) for i in range(count)]
-    axes = (Axis("c", "channel"), *_plane_axes(recipe))
-    multiscale = _multiscale(recipe, recipe.name, "mean", axes, count)
-    return Image(multiscale, omero=_omero(recipe, pixels)), levels
+def _image(recipe: _Sample, pixels: NDArray[Any]) -> xr.DataTree:
+    """Return the image and its label image, with pyramids."""
+    ome = {"name": recipe.name, "omero": _omero(recipe, pixels)}
+    tree = _array(recipe, "image", pixels, ome).ngff.pyramid(smallest=_SMALLEST)
+    if recipe.segment is not None:
+        labels = recipe.segment(pixels[0])
+        said = {"name": recipe.label_name, "image-label": _image_label(recipe, labels)}
+        below = _array(recipe, "labels", labels, said).ngff.pyramid(smallest=_SMALLEST)
+        tree[f"labels/{recipe.label_name}"] = below
+    found: xr.DataTree = tree
+    return found
 
 
-def _labels(
-    recipe: _Sample, pixels: NDArray[Any]
-) -> Mapping[str, tuple[Image, Sequence[NDArray[Any]]]]:
-    if recipe.segment is None:
-        return {}
-    levels = [recipe.segment(pixels[0])]
-    for _ in range(1, pyramid.level_count(levels[0].shape, _SMALLEST)):
-        levels.append(pyramid.halved_labels(levels[-1], (0, 1)))
-    multiscale = _multiscale(recipe, recipe.label_name, "mode", _plane_axes(recipe), len(levels))
-    image_label = {
+def _array(recipe: _Sample, name: str, pixels: NDArray[Any], ome: dict[str, Any]) -> Any:
+    size, dims = recipe.pixel_size or 1.0, ("c", "y", "x")[-pixels.ndim :]
+    attrs = {"pixel_size": size, **({"units": "micrometer"} if recipe.pixel_size else {})}
+    coords = {
+        dim: (dim, size * np.arange(n), attrs)
+        for dim, n in zip(dims, pixels.shape, strict=True)
+        if dim != "c"
+    }
+    return xr.DataArray(pixels, coords, dims, name, {"ome": ome})
+
+
+def _image_label(recipe: _Sample, labels: NDArray[Any]) -> dict[str, Any]:
+    area = (recipe.pixel_size or 1.0) ** 2
+    return {
         "colors": [{"label-value": 1, "rgba": [255, 176, 0, 255]}],
         "properties": [
-            {"label-value": int(value), "area": float(np.round(count * _area(recipe), 3))}
-            for value, count in zip(*np.unique(levels[0], return_counts=True), strict=True)
+            {"label-value": int(value), "area": float(np.round(count * area, 3))}
+            for value, count in zip(*np.unique(labels, return_counts=True), strict=True)
             if value
         ],
         "source": {"image": "../../"},
     }
-    return {recipe.label_name: (Image(multiscale, image_label=image_label), levels)}
-
-
-def _area(recipe: _Sample) -> float:
-    return (recipe.pixel_size or 1.0) ** 2
-
-
-def _plane_axes(recipe: _Sample) -> tuple[Axis, ...]:
-    unit = "micrometer" if recipe.pixel_size else None
-    return Axis("y", "space", unit), Axis("x", "space", unit)
-
-
-def _multiscale(
-    recipe: _Sample, name: str, method: str, axes: tuple[Axis, ...], count: int
-) -> Multiscale:
-    levels = tuple(Level(str(i), _transformation(recipe, len(axes), 2**i)) for i in range(count))
-    return Multiscale(axes, levels, name=name, type=method)
-
-
-def _transformation(recipe: _Sample, ndim: int, factor: int) -> Transformation:
-    """Return the geometry of a level whose pixels are blocks: its origin is a block's centre."""
-    size = recipe.pixel_size or 1.0
-    rest = (1.0,) * (ndim - 2)
-    scale = Scale((*rest, size * factor, size * factor))
-    if factor == 1:
-        return scale
-    shift = size * (factor - 1) / 2
-    return compose([scale, Translation((*(0.0 for _ in rest), shift, shift))])
 
 
 def _omero(recipe: _Sample, pixels: NDArray[Any]) -> dict[str, Any]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,12 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 
-from ngff_xarray import groups, image, pyramid, read, spec, store, unfinished, world
-from ngff_xarray.describe import described, ome_attrs, other_attributes
+from ngff_xarray import groups, image, pyramid, spec, store, unfinished, world
+from ngff_xarray.describe import described, other_attributes
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Compressor, Layout, Sizes
-from ngff_xarray.lazy import PARAMETERS, Coordinates
+from ngff_xarray.lazy import PARAMETERS
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.multiscale import Factors, multiscale
 from ngff_xarray.progress import progress as shown_progress
@@ -476,43 +474,3 @@ def _commit(target: Store, path: str, attributes: dict[str, Any], writing: _Writ
 
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
-
-
-def write_image(
-    path: Path,
-    image_: Image,
-    arrays: Sequence[NDArray[Any]],
-    *,
-    labels: Mapping[str, tuple[Image, Sequence[NDArray[Any]]]] | None = None,
-) -> None:
-    """Write an image and its label images, described as models, to a new directory.
-
-    Parameters
-    ----------
-    path
-        The directory.
-    image_
-        What the metadata say.
-    arrays
-        The pixels of every level, in the order of ``image_.multiscale.levels``.
-    labels
-        Name -> label image and the integers of its levels.
-    """
-    nodes = _nodes(image_, arrays, "image")
-    for name, (label, levels) in (labels or {}).items():
-        below = _nodes(label, levels, "labels")
-        nodes |= {f"labels/{name}/{key}".rstrip("/"): node for key, node in below.items()}
-    to_zarr(read.tree_of(nodes), os.fspath(path), version="0.5")
-
-
-def _nodes(image_: Image, arrays: Sequence[NDArray[Any]], name: str) -> dict[str, xr.Dataset]:
-    ome = ome_attrs(image_)
-    nodes = {"": xr.Dataset(attrs={"ome": ome})}
-    coordinates = Coordinates()
-    dims = [axis.name for axis in image_.multiscale.axes]
-    for level, array in zip(image_.multiscale.levels, arrays, strict=True):
-        coords = coordinates.of_level(image_, level, array.shape)
-        nodes[level.path] = xr.Dataset(
-            {name: xr.Variable(dims, array)}, coords=xr.Coordinates(coords, indexes={})
-        )
-    return nodes

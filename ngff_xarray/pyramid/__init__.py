@@ -4,8 +4,7 @@ from ngff_xarray.pyramid.building import build
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
-from ngff_xarray.pyramid.reductions import DESCRIPTIONS, METHODS, Method, reduction
-from ngff_xarray.pyramid.small import halved_labels, level_count, mean
+from ngff_xarray.pyramid.reductions import DESCRIPTIONS, METHODS, Method, mean, reduction
 from ngff_xarray.pyramid.sources import processors, reader
 
 __all__ = [
@@ -17,8 +16,6 @@ __all__ = [
     "build",
     "chunk_sizes",
     "derived",
-    "halved_labels",
-    "level_count",
     "mean",
     "plan",
     "processors",

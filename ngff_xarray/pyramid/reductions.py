@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.errors import SelectionError
+from ngff_xarray.pyramid.plan import PlannedLevel, below
 from ngff_xarray.text import printable
 
 Array = NDArray[Any]
@@ -124,6 +125,32 @@ def reduction(method: str, dtype: np.dtype[Any]) -> Reduction:
     if method == "mean":
         return _Mean(dtype)
     return _Blocks(method, dtype)
+
+
+def mean(array: Array, factors: Sequence[int]) -> Array:
+    """Return the mean of every block of pixels, in the array's dtype.
+
+    Parameters
+    ----------
+    array
+        Integers (the mean is rounded half to even) or floats (without those that are NaN).
+    factors
+        The size of a block along each axis. Blocks at the far ends hold what is left.
+
+    Returns
+    -------
+    ndarray
+        Of shape ``ceil(size / factor)`` along each axis.
+
+    Examples
+    --------
+    >>> mean(np.array([[1, 2, 9], [3, 4, 9]], dtype="u1"), (2, 2))
+    array([[2, 9]], dtype=uint8)
+    """
+    method = _Mean(array.dtype)
+    level = below(PlannedLevel(array.shape, (1,) * array.ndim, (1,) * array.ndim), factors)
+    state = method.reduce(method.begin(array), factors, math.prod(factors))
+    return method.pixels(state, level.counts(array.shape, (0,) * array.ndim, level.shape))
 
 
 class _Mean:
