@@ -84,6 +84,8 @@ def multiscale(
     if not isinstance(content, Image):
         raise NotOmeError("expected an image")
     place = geometry.placement(finest, axes)
+    if "omero" not in image.ome(finest):  # which was made up: a writer finds the real ranges
+        content = replace(content, omero=None)
     placed = [
         Level(str(number), _placed(place, level, centred=centred))
         for number, level in enumerate(planned)

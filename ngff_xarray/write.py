@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store
 
 from ngff_xarray import groups, image, pyramid, spec, store, unfinished, world
+from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import described, other_attributes
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
@@ -25,6 +26,7 @@ from ngff_xarray.lazy import PARAMETERS
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.multiscale import Factors, multiscale
 from ngff_xarray.progress import progress as shown_progress
+from ngff_xarray.spec import omero
 from ngff_xarray.spec.documents import Content
 from ngff_xarray.storage import Access, ChunkWriter
 from ngff_xarray.text import printable
@@ -101,6 +103,7 @@ def to_zarr(
         opened_from = image.version(obj)
         module = spec.VERSIONS.get(opened_from or "")
         version = module.VERSION if module is not None and module.write else "0.5"
+    spec.writer(version)
     obj = world.restored(obj)
     given = (levels, scale_factors, smallest, method)
     if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
@@ -108,7 +111,8 @@ def to_zarr(
             obj, levels=levels, scale_factors=scale_factors, smallest=smallest, method=method
         )
     layout = Layout.of(obj, chunks, shards, compressor)
-    writing = _Writing(version, lossy, progress, layout)
+    unknown = image.version(obj) is None and _lacks_omero(obj)
+    writing = _Writing(version, lossy, progress, layout, contrast=unknown)
     _check(obj, writing)
     layout.check(writing.zarr_format)
     place = store.open_target(target, access=Access(storage_options or {}))
@@ -131,6 +135,8 @@ class _Writing:
     lossy: bool
     progress: bool | None = None
     layout: Layout = field(default_factory=Layout)
+    contrast: bool = False
+    """Whether to find out in which ranges the channels are best shown."""
 
     @property
     def zarr_format(self) -> store.ZarrFormat:
@@ -138,6 +144,12 @@ class _Writing:
 
     def attributes(self, content: Content) -> dict[str, Any]:
         return spec.writer(self.version)(content, lossy=self.lossy)
+
+
+def _lacks_omero(obj: Obj) -> bool:
+    """Tell whether nothing is said of how the channels of an image are shown."""
+    is_image = image.group_kind(obj) is None and image.kind(obj) == "image"
+    return is_image and "omero" not in image.ome(obj)
 
 
 def _begin(place: store.Source, writing: _Writing) -> None:
@@ -239,7 +251,11 @@ def _write_node(obj: Obj, target: Store, path: str, writing: _Writing) -> None:
             array.assign_attrs(_attributes_v2(obj, below))
             for below, array in zip(paths, arrays, strict=True)
         ]
-        _write_levels(target, [_join(path, below) for below in paths], kept, names, writing)
+        contrast = _contrast(obj, writing)
+        places = [_join(path, below) for below in paths]
+        _write_levels(target, places, kept, names, writing, contrast)
+        if contrast is not None:
+            content = _with_contrast(content, arrays[0], contrast.windows())
         content = _with_writable_others(content, image.version(obj), writing)
     if image.group_kind(obj) in ("collection", "plate"):
         content = _with_present(content, children)
@@ -334,7 +350,7 @@ def _write_array(
     names: Sequence[str] | None,
     writing: _Writing,
 ) -> None:
-    _fill(_created(target, path, array, names, writing), array)
+    _Target(_created(target, path, array, names, writing)).fill(array)
 
 
 def _created(
@@ -357,12 +373,21 @@ def _created(
         )
 
 
-def _fill(created: zarr.Array[Any], array: xr.DataArray) -> None:
-    """Write the pixels of an array."""
-    for block in _blocks(array.shape, created.shards or created.chunks, array.dtype.itemsize):
-        pixels = np.asarray(array[block].values)
-        with _named(created.path):
-            created[block] = pixels
+def _contrast(obj: Obj, writing: _Writing) -> Contrast | None:
+    """Return what is to find out how the channels are best shown, if nothing says so."""
+    finest = image.levels(obj)[0]
+    if not (writing.contrast and _lacks_omero(obj) and finest.dtype.kind in "biuf"):
+        return None
+    dim = image.channel_dim(finest)
+    return Contrast(None, 1) if dim is None else Contrast(finest.dims.index(dim), finest.sizes[dim])
+
+
+def _with_contrast(content: Image, finest: xr.DataArray, windows: Sequence[Any]) -> Image:
+    """Return an image that says how its channels are best shown."""
+    numbers = [str(i) for i in range(len(windows))]
+    names = numbers if len(windows) > 1 else [content.multiscale.name or "0"]
+    shown = content.omero or omero.made(names, finest.dtype)
+    return replace(content, omero=omero.with_windows(shown, windows))
 
 
 def _write_levels(
@@ -371,21 +396,23 @@ def _write_levels(
     arrays: Sequence[xr.DataArray],
     names: Sequence[str],
     writing: _Writing,
+    contrast: Contrast | None,
 ) -> None:
     """Write the levels of an image; a pyramid that is still to be computed, while it is."""
     created = [
         _created(target, path, array, names, writing)
         for path, array in zip(paths, arrays, strict=True)
     ]
+    targets = [_Target(each) for each in created]
+    targets[0].contrast = contrast
     variables = [array.variable for array in arrays]
     found = pyramid.derived(variables)
     if found is None:
-        for array, pixels in zip(created, arrays, strict=True):
-            _fill(array, pixels)
+        for each, array in zip(targets, arrays, strict=True):
+            each.fill(array)
         return
     levels, method = found
     threads = pyramid.processors()
-    targets = [_Target(each) for each in created]
     with shown_progress("writing", arrays[0].nbytes, "B", writing.progress) as done:
         pyramid.build(
             pyramid.reader(variables[0], threads),
@@ -401,12 +428,25 @@ class _Target:
     """Where a level is written, whose name is in the errors."""
 
     def __init__(self, array: zarr.Array[Any]) -> None:
-        self._path, self._writer = array.path, ChunkWriter(array)
+        self._array, self._writer = array, ChunkWriter(array)
         self.chunks = self._writer.chunks
+        self.contrast: Contrast | None = None
 
     def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
-        with _named(self._path):
+        with _named(self._array.path):
             self._writer.write(start, pixels)
+        if self.contrast is not None:
+            self.contrast.add(start, pixels)
+
+    def fill(self, array: xr.DataArray) -> None:
+        """Write all pixels, in large blocks."""
+        unit = self._array.shards or self._array.chunks
+        for block in _blocks(array.shape, unit, array.dtype.itemsize):
+            pixels = np.asarray(array[block].values)
+            with _named(self._array.path):
+                self._array[block] = pixels
+            if self.contrast is not None:
+                self.contrast.add([part.start for part in block], pixels)
 
 
 @contextmanager

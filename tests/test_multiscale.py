@@ -298,6 +298,53 @@ def test_another_store_is_the_source(tmp_path: Path) -> None:
         np.testing.assert_array_equal(level.values, wanted.values)
 
 
+@pytest.mark.parametrize("version", WRITTEN)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_contrast_is_found_on_the_way(tmp_path: Path, version: str, streamed: bool) -> None:
+    pixels = RNG.normal(100, 10, (2, 300, 400)).round().astype("u2")
+    pixels[1] *= 5
+    pixels[1, 7, 8] = 40_000  # which is hot
+    array = xr.DataArray(pixels, {"c": ["DAPI", "GFP"]}, dims=("c", "y", "x"))
+    obj = array if streamed else array.ngff.pyramid(scale_factors=[2]).ngff.map(lambda a: a * 1)
+    obj.ngff.to_zarr(tmp_path / "a.ome.zarr", version=version, chunks={"y": 64, "x": 64})
+    tree = xr.open_datatree(tmp_path / "a.ome.zarr")
+    assert [channel.name for channel in tree.ngff.channels] == ["DAPI", "GFP"]
+    for channel, plane in zip(tree.ngff.channels, pixels, strict=True):
+        low, high = np.percentile(plane, [1, 99.9])
+        assert channel.window is not None
+        assert channel.window.start == pytest.approx(low, abs=0.03 * (high - low))
+        assert channel.window.end == pytest.approx(high, abs=0.2 * (high - low))
+    stored = tree.attrs["ome"]["omero"]["channels"][1]["window"]
+    assert (stored["min"], stored["max"]) == (pixels[1].min(), 40_000)
+
+
+def test_contrast_of_one_channel_and_of_odd_pixels(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 10_000, dtype="f4").reshape(100, 100)
+    ramp[0, :3] = np.nan, np.inf, -np.inf
+    for number, (pixels, window) in enumerate(
+        [
+            (ramp, (0.01, 0.999)),
+            (np.full((9, 9), 7, "u1"), (7, 8)),
+            (np.full((9, 9), np.nan), (0, 1)),
+            (np.zeros((9, 9), bool), (0, 1)),
+        ]
+    ):
+        path = tmp_path / f"{number}.ome.zarr"
+        xr.DataArray(pixels, dims=("y", "x")).ngff.to_zarr(path)
+        (channel,) = xr.open_datatree(path).ngff.channels
+        assert channel.window is not None
+        assert (channel.window.start, channel.window.end) == pytest.approx(window, abs=1e-3)
+        yaozarrs.validate_zarr_store(str(path))
+
+
+def test_labels_and_what_was_stored_get_no_contrast(tmp_path: Path) -> None:
+    volume(name="labels").ngff.to_zarr(tmp_path / "a.ome.zarr")
+    assert "omero" not in xr.open_datatree(tmp_path / "a.ome.zarr").attrs["ome"]
+    write_image(tmp_path / "b.ome.zarr", axes="yx", shape=(9, 9))
+    xr.open_datatree(tmp_path / "b.ome.zarr").ngff.to_zarr(tmp_path / "c.ome.zarr")
+    assert "omero" not in xr.open_datatree(tmp_path / "c.ome.zarr").attrs["ome"]
+
+
 # ---- what goes wrong ---------------------------------------------------------------------------
 
 

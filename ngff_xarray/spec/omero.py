@@ -114,6 +114,18 @@ def made(names: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
+def with_windows(omero: Json, windows: Sequence[Json]) -> Json:
+    """Return the document with the window of every channel.
+
+    Examples
+    --------
+    >>> with_windows({"channels": [{"label": "DAPI"}]}, [{"start": 0, "end": 9}])
+    {'channels': [{'label': 'DAPI', 'window': {'start': 0, 'end': 9}}]}
+    """
+    both = zip(_as_list(omero.get("channels")), windows, strict=True)
+    return {**omero, "channels": [{**channel, "window": dict(window)} for channel, window in both]}
+
+
 def default_index(omero: Json | None, axis_type: str | None, name: str) -> int | None:
     """Return the index that ``rdefs`` asks to show first on the time or the z axis."""
     rdefs = (omero or {}).get("rdefs")
