@@ -68,7 +68,8 @@ class _Channel:
             return
         least, most = pixels.min().item(), pixels.max().item()
         flat = pixels.ravel()
-        sample = flat[:: max(1, -(-flat.size // _AT_ONCE))].copy()
+        wanted = _AT_ONCE if self._step == 1 and 8 * self._count < _KEPT else _AT_ONCE // 16
+        sample = flat[:: max(1, -(-flat.size // wanted))].copy()
         with lock:
             self._least = least if self._least is None else min(self._least, least)
             self._most = most if self._most is None else max(self._most, most)
