@@ -97,6 +97,7 @@ class Accessor(Generic[ObjT]):
         self,
         target: Any,
         *,
+        mode: Literal["w-", "w"] = "w-",
         version: str | None = None,
         levels: int | None = None,
         scale_factors: Sequence[int | Mapping[str, int]] | None = None,
@@ -112,7 +113,8 @@ class Accessor(Generic[ObjT]):
         """Write it as OME-Zarr, with all that its store said; see `ngff_xarray.write.to_zarr`.
 
         ``version`` is ``"0.4"``, ``"0.5"`` or ``"0.6"``, by default the one it was opened from.
-        What it cannot say raises before anything is written, unless ``lossy=True``. An array gets
+        What it cannot say raises before anything is written, unless ``lossy=True``.
+        ``mode="w"`` replaces what is there, once the new is whole. An array gets
         the levels of a pyramid, as `pyramid` makes them, written while the array is read.
         """
         from ngff_xarray.write import to_zarr
@@ -120,6 +122,7 @@ class Accessor(Generic[ObjT]):
         to_zarr(
             self._obj,
             target,
+            mode=mode,
             version=version,
             levels=levels,
             scale_factors=scale_factors,

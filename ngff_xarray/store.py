@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -29,7 +30,7 @@ from ngff_xarray.errors import (
     StoreError,
     StoreNotFoundError,
 )
-from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, why_missing
+from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, swapping, why_missing
 from ngff_xarray.storage.bounded import bound
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
@@ -224,6 +225,41 @@ def is_taken(place: Source) -> bool:
         return not empty or (group is None and "zarr.json" in names)  # that of an array
 
     return run(has_metadata())
+
+
+def replacing(place: Source) -> Source | None:
+    """Return where to write what is to replace what is at a place; None if nothing is.
+
+    What killed writers have left there is deleted.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be replaced: it is not on a local disk, or no Zarr, or being written.
+    """
+    if not is_taken(place):
+        return None
+    root = getattr(place.store, "root", None)
+    if type(place.store) is not LocalStore or not isinstance(root, Path):
+        raise StoreError(
+            f"{place.url}: only what is on a local disk can be replaced: delete it first"
+        )
+    target = root / place.path
+    if not any((target / name).is_file() for name in _GROUP_KEYS):
+        raise StoreError(f"{place.url}: is no Zarr group, and is not replaced: delete it first")
+    for left in swapping.leftovers(target):
+        group = look(Source(LocalStore(left, read_only=True), "", str(left)))
+        if group is not None:
+            unfinished.check_written(place.url, group.attributes)
+        shutil.rmtree(left)
+    made = swapping.beside(target)
+    return Source(LocalStore(made), "", str(made))
+
+
+def replace_by(place: Source, new: Source) -> None:
+    """Put what was written in the place of what is there."""
+    root: Any = place.store
+    swapping.swap(Path(new.url), root.root / place.path)
 
 
 def clear(place: Source) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,7 @@ from zarr.abc.store import Store
 from ngff_xarray import groups, image, pyramid, spec, store, unfinished, world
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import described, other_attributes
-from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
+from ngff_xarray.errors import NgffError, SelectionError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Compressor, Layout, Sizes
 from ngff_xarray.lazy import PARAMETERS
@@ -39,6 +39,7 @@ def to_zarr(
     obj: Obj,
     target: Any,
     *,
+    mode: Literal["w-", "w"] = "w-",
     version: str | None = None,
     levels: int | None = None,
     scale_factors: Sequence[Factors] | None = None,
@@ -58,7 +59,10 @@ def to_zarr(
     obj
         A tree as it was opened, cropped or computed; a level or an array gets a pyramid.
     target
-        A path, a URL, or a zarr store or group. Nothing may be there yet.
+        A path, a URL, or a zarr store or group.
+    mode
+        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, and stays until all
+        of the new is written; only on local disks, and only what is Zarr.
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
         from, or 0.5 where that is not written any more.
@@ -103,6 +107,8 @@ def to_zarr(
         opened_from = image.version(obj)
         module = spec.VERSIONS.get(opened_from or "")
         version = module.VERSION if module is not None and module.write else "0.5"
+    if mode not in ("w-", "w"):
+        raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
     spec.writer(version)
     obj = world.restored(obj)
     given = (levels, scale_factors, smallest, method)
@@ -116,11 +122,17 @@ def to_zarr(
     _check(obj, writing)
     layout.check(writing.zarr_format)
     place = store.open_target(target, access=Access(storage_options or {}))
-    if store.is_taken(place):
-        raise StoreError(f"{place.url}: there is something already: give another path")
+    new = store.replacing(place) if mode == "w" else None
+    if new is None and store.is_taken(place):
+        raise StoreError(
+            f"{place.url}: there is something already: give another path, or mode='w' to replace it"
+        )
     try:
-        _begin(place, writing)
-        _write_node(obj, place.store, place.path, writing)
+        written = new or place
+        _begin(written, writing)
+        _write_node(obj, written.store, written.path, writing)
+        if new is not None:
+            store.replace_by(place, new)
     except (OSError, zarr.errors.BaseZarrError) as error:
         if isinstance(error, NgffError):
             raise

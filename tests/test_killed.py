@@ -19,7 +19,7 @@ import zarr
 from stores import write_image, write_plate
 
 import ngff_xarray
-from ngff_xarray.errors import IncompleteError, NotOmeError, StoreError, StoreNotFoundError
+from ngff_xarray.errors import IncompleteError, NotOmeError, SelectionError, StoreError
 
 WRITTEN = ("0.4", "0.5", "0.6")
 RNG = np.random.default_rng(0)
@@ -177,3 +177,90 @@ def test_marks_that_are_odd(tmp_path: Path) -> None:
     group.attrs["ngff_xarray"] = {"writing": {"started": "\x1b[31m", "process": "7", "host": 3}}
     with pytest.raises(IncompleteError, match=r"begun \(\W\[31m\)"):
         xr.open_datatree(tmp_path / "a.ome.zarr", engine="ngff")
+
+
+# ---- what takes the place of something ---------------------------------------------------------
+
+ONES = xr.DataArray(np.ones((64, 64), "u2"), dims=("y", "x"))
+
+
+def test_the_old_stays_until_the_new_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    ONES.ngff.to_zarr(path)
+    with pytest.raises(StoreError, match="or mode='w' to replace it"):
+        ONES.ngff.to_zarr(path)
+    opened = xr.open_dataset(path)["image"]
+    (opened * 2).ngff.to_zarr(path, mode="w", scale_factors=[2])  # read of what it replaces
+    assert (xr.open_datatree(path).ngff.level(1) == 2).all()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+    def fail(block: Any) -> Any:
+        return 1 // 0 if block.size else block
+
+    lazy = ONES.chunk()
+    broken = lazy.copy(data=lazy.data.map_blocks(fail, dtype="u2"))
+    with pytest.raises(ZeroDivisionError):
+        broken.ngff.to_zarr(path, mode="w")
+    assert (xr.open_datatree(path).ngff.level(0) == 2).all()
+    ONES.ngff.to_zarr(path, mode="w")  # and clears what that has left
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ome.zarr"]
+    ONES.ngff.to_zarr(tmp_path / "b.ome.zarr", mode="w")  # where nothing is
+
+
+def test_where_directories_cannot_be_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ngff_xarray.storage import swapping
+
+    monkeypatch.setattr(swapping, "_exchanged", lambda made, target: False)
+    path = tmp_path / "a.ome.zarr"
+    for factor in (1, 2):
+        (ONES * factor).ngff.to_zarr(path, mode="w")
+        assert (xr.open_dataset(path)["image"] == factor).all()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+def test_what_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text.txt").write_text("five years")
+    with pytest.raises(StoreError, match="is no Zarr group, and is not replaced"):
+        ONES.ngff.to_zarr(tmp_path / "thesis", mode="w")
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(StoreError, match="is no Zarr group"):
+        ONES.ngff.to_zarr(tmp_path / "a.txt", mode="w")
+    memory = zarr.storage.MemoryStore()
+    ONES.ngff.to_zarr(memory)
+    with pytest.raises(StoreError, match="only what is on a local disk"):
+        ONES.ngff.to_zarr(memory, mode="w")
+    with pytest.raises(SelectionError, match="expected 'w-' or 'w'"):
+        ONES.ngff.to_zarr(tmp_path / "a.ome.zarr", mode="a")
+
+
+_REPLACER = """
+    import sys, numpy as np, xarray as xr, ngff_xarray
+
+    for value in range(2, 1000):
+        image = xr.DataArray(np.full((64, 64), value, "u2"), dims=("y", "x"))
+        image.ngff.to_zarr(sys.argv[1], mode="w", chunks={"y": 8, "x": 8}, scale_factors=[2])
+        print(value, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a moment between")
+@pytest.mark.parametrize("after", [1, 2, 5, 9])
+def test_a_process_that_is_killed_while_it_replaces(tmp_path: Path, after: int) -> None:
+    path = tmp_path / "a.ome.zarr"
+    ONES.ngff.to_zarr(path)
+    command = [sys.executable, "-c", textwrap.dedent(_REPLACER), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(after):
+            process.stdout.readline()
+            levels = xr.open_datatree(path).ngff.levels
+            assert len({int(value) for level in levels for value in np.unique(level)}) <= 2
+        time.sleep(0.01 * after)
+        process.kill()
+    levels = xr.open_datatree(path).ngff.levels
+    assert len({int(value) for level in levels for value in np.unique(level)}) == 1
+    ONES.ngff.to_zarr(path, mode="w")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ome.zarr"]
