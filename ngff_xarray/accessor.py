@@ -64,15 +64,15 @@ class Accessor(Generic[ObjT]):
         """What was wrong or odd in the store's metadata, and how it was read."""
         return image.issues(self._obj)
 
-    def validate(self) -> Validation:
+    def validate(self, *, progress: bool | None = None) -> Validation:
         """Return what the store, from this node on, breaks of the specification.
 
-        The store is read again; see `ngff_xarray.validate`.
+        The store is read again, with a bar if it takes long; see `ngff_xarray.validate`.
         """
         from ngff_xarray import groups
         from ngff_xarray.validation import validate_group
 
-        return validate_group(*groups.place_now(self._obj))
+        return validate_group(*groups.place_now(self._obj), progress=progress)
 
     def verify(self, *, progress: bool | None = None) -> Verification:
         """Read every chunk; return which are missing and which cannot be read.
@@ -710,6 +710,7 @@ class PlateAccessor(GroupAccessor):
         uniform: bool = True,
         missing: Literal["fill", "raise"] = "fill",
         chunks: Any = None,
+        progress: bool | None = None,
     ) -> xr.DataArray:
         """Return all its fields as one lazily indexed array; see `plate_array.to_array`.
 
@@ -729,6 +730,7 @@ class PlateAccessor(GroupAccessor):
             uniform=uniform,
             missing=missing,
             chunks=chunks,
+            progress=progress,
         )
 
     def missing_fields(
@@ -737,11 +739,14 @@ class PlateAccessor(GroupAccessor):
         wells: Iterable[str] | pd.DataFrame | None = None,
         fields: int | Sequence[int] | None = None,
         labels: str | None = None,
+        progress: bool | None = None,
     ) -> pd.DataFrame:
         """Return the fields that are listed and not there; see `plate_array.missing_fields`."""
         from ngff_xarray.plate_array import missing_fields
 
-        return missing_fields(self._obj, wells=wells, fields=fields, labels=labels)
+        return missing_fields(
+            self._obj, wells=wells, fields=fields, labels=labels, progress=progress
+        )
 
     @property
     def acquisitions(self) -> list[dict[str, Any]]:

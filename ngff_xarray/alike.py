@@ -19,6 +19,7 @@ from ngff_xarray.errors import SelectionError, StoreNotFoundError
 from ngff_xarray.model import Channel
 from ngff_xarray.overlay import LabelCut, LabelPlane, Names
 from ngff_xarray.planes import Choice, Cut, Plane
+from ngff_xarray.progress import progress
 from ngff_xarray.read import FieldPlace
 from ngff_xarray.spec import image_label, omero
 from ngff_xarray.store import Document, Group
@@ -127,7 +128,8 @@ def _looked_at(fields: PlateFields, paths: Sequence[str]) -> dict[str, _Looked |
         place = await fields.find(path)
         return None if place is None else _Looked(place, await place.fetch())
 
-    found = store.run(each(paths, look, asyncio.Semaphore(AT_A_TIME)))
+    with progress("looking at images", "groups") as bar:
+        found = store.run(each(paths, look, asyncio.Semaphore(AT_A_TIME), bar), bar)
     return dict(zip(paths, found, strict=True))
 
 
@@ -268,7 +270,8 @@ class _Kind:
         part = self.cut.part(self.level.variable)
         chunk = math.prod(np.max(n) for n in self.level.variable.encoding["chunks"])
         gate = asyncio.Semaphore(at_a_time(max(part.nbytes, chunk * part.dtype.itemsize)))
-        found = store.run(each(list(fields.values()), self._read, gate))
+        with progress("reading images", "images") as bar:
+            found = store.run(each(list(fields.values()), self._read, gate, bar), bar)
         both = zip(fields, found, strict=True)
         return {path: result for path, result in both if result is not None}
 

@@ -49,6 +49,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         "timeout",
         "connections",
         "trust",
+        "progress",
         "wells",
         "multiscale",
         *_DECODING,
@@ -99,6 +100,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         timeout: float = 60,
         connections: int = 64,
         trust: bool = False,
+        progress: bool | None = None,
         wells: Sequence[str] | Literal["all"] | None = None,
         multiscale: int | str = 0,
         **decoding: Any,
@@ -108,7 +110,8 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         A plate opens to its wells; ``wells=["B/3"]`` or ``wells="all"`` opens these to their
         pixels. ``multiscale`` is the number or name of an image in a group that holds several.
         ``storage_options`` (credentials and the like, as of fsspec), ``missing``, ``timeout``,
-        ``connections`` and ``trust`` say how to read: see `ngff_xarray.storage.Access`.
+        ``connections`` and ``trust`` say how to read, ``progress`` whether to show a bar: see
+        `ngff_xarray.storage.Access`.
         """
         _check_decoding(decoding)
         from ngff_xarray.read import open_tree
@@ -117,7 +120,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         return open_tree(
             filename_or_obj,
             group=group,
-            access=Access(storage_options or {}, missing, timeout, connections, trust),
+            access=Access(storage_options or {}, missing, timeout, connections, trust, progress),
             drop_variables=drop_variables,
             wells=wells,
             multiscale=multiscale,
@@ -140,6 +143,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         timeout: float = 60,
         connections: int = 64,
         trust: bool = False,
+        progress: bool | None = None,
         multiscale: int | str = 0,
         **decoding: Any,
     ) -> xr.Dataset:
@@ -155,7 +159,7 @@ class NgffBackendEntrypoint(BackendEntrypoint):
         tree = open_tree(
             filename_or_obj,
             group=group,
-            access=Access(storage_options or {}, missing, timeout, connections, trust),
+            access=Access(storage_options or {}, missing, timeout, connections, trust, progress),
             drop_variables=drop_variables,
             labels=False,
             multiscale=multiscale,
@@ -168,7 +172,7 @@ def _check_decoding(options: Mapping[str, Any]) -> None:
     if unknown:
         raise TypeError(
             f"unexpected option {unknown[0]!r}; the engine takes drop_variables, level, group, "
-            "storage_options, missing, timeout, connections, trust, wells and multiscale"
+            "storage_options, missing, timeout, connections, trust, progress, wells and multiscale"
         )
 
 

@@ -20,6 +20,8 @@ from ngff_xarray import describe, groups, image, lazy, store
 from ngff_xarray.errors import SelectionError, StoreNotFoundError, UnsupportedError
 from ngff_xarray.model import Well
 from ngff_xarray.plate_fields import Form, PlateLevel, PlateWells, Spot, all_of, widened
+from ngff_xarray.progress import Bar
+from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.spec.report import shown
 from ngff_xarray.spec.values import is_integer, is_relative
 from ngff_xarray.storage import concurrency_of
@@ -48,6 +50,7 @@ def to_array(
     uniform: bool = True,
     missing: Literal["fill", "raise"] = "fill",
     chunks: Any = None,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Return a level of all fields of all wells of a plate as one lazily indexed array.
 
@@ -86,6 +89,9 @@ def to_array(
     chunks
         As for `xarray.open_dataset`: ``{}`` makes dask arrays with a task a stored chunk of a
         field, ``{"z": -1}`` a task for all of z. By default there is no dask.
+    progress
+        Whether to show a bar where all fields are looked at; by default after a second, in a
+        notebook or a terminal.
 
     Returns
     -------
@@ -134,7 +140,8 @@ def to_array(
     layout = _LAYOUTS[by](tree, chosen)
     found = PlateLevel(plate, first, Form.of(first))
     if not uniform:
-        found.form = widened(found, numbers)
+        with progress_bar("looking at all fields", "groups", progress) as bar:
+            found.form = widened(found, numbers, bar)
     pixels = _PlateArray(found, layout.grid, numbers, missing == "raise")
     array = _labelled(tree, pixels, layout, "labels" if plate.below else "image")
     if isinstance(fields, int | np.integer):
@@ -148,6 +155,7 @@ def missing_fields(
     wells: Names | pd.DataFrame | None = None,
     fields: int | Sequence[int] | None = None,
     labels: str | None = None,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Return the fields that a plate lists and its store does not hold.
 
@@ -157,7 +165,7 @@ def missing_fields(
     ----------
     tree
         The plate.
-    wells, fields, labels
+    wells, fields, labels, progress
         As for `to_array`.
 
     Returns
@@ -171,20 +179,23 @@ def missing_fields(
     chosen, wanted = _chosen(tree, wells), _numbers(fields)
     plate = _plate(tree, chosen, labels)
 
-    async def find() -> list[tuple[str, int, str]]:
-        places = await plate.wells(range(len(chosen)))
+    async def find(bar: Bar) -> list[tuple[str, int, str]]:
+        places = await plate.wells(range(len(chosen)), bar)
         count = next((len(place.paths) for place in places.values() if place is not None), 0)
         numbers = range(max(_stated_count(tree), count)) if wanted is None else wanted
         spots = [(well, number) for well in places for number in numbers]
         there = [spot for spot in spots if plate.lack(places[spot[0]], spot) is None]
-        found = dict(zip(there, await all_of(there, partial(plate.group, places)), strict=True))
+        said = await all_of(there, partial(plate.group, places), bar=bar)
+        found = dict(zip(there, said, strict=True))
         return [
             (plate.paths[spot[0]], spot[1], plate.lack(places[spot[0]], spot) or _ABSENT)
             for spot in spots
             if found.get(spot) is None
         ]
 
-    return pd.DataFrame(store.run(find()), columns=["well", "field", "reason"])
+    with progress_bar("looking for all fields", "groups", progress) as bar:
+        found = store.run(find(bar), bar)
+    return pd.DataFrame(found, columns=["well", "field", "reason"])
 
 
 def _plate(tree: xr.DataTree, chosen: Sequence[Well], labels: str | None) -> PlateWells:

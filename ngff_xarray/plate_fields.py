@@ -21,6 +21,7 @@ from ngff_xarray.errors import (
 )
 from ngff_xarray.model import Image, Level
 from ngff_xarray.once import Once
+from ngff_xarray.progress import Bar
 from ngff_xarray.read import FieldPlace, OneLevel, WellPlace
 from ngff_xarray.spec import omero
 from ngff_xarray.spec.report import shown
@@ -33,9 +34,14 @@ Result = TypeVar("Result")
 
 
 async def all_of(
-    items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], at_once: int = AT_A_TIME
+    items: Sequence[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    at_once: int = AT_A_TIME,
+    bar: Bar | None = None,
 ) -> list[Result]:
     """Return what came of each of some items; after one that fails no other is begun."""
+    bar = bar or Bar()
+    bar.more(len(items))
     gate = asyncio.Semaphore(at_once)
     problems: list[Exception] = []
 
@@ -48,6 +54,8 @@ async def all_of(
             except Exception as error:  # whatever a store or a codec raises
                 problems.append(error)
                 return None
+            finally:
+                bar.did()
 
     found = await asyncio.gather(*map(one, items))
     if problems:
@@ -73,9 +81,9 @@ class PlateWells:
         path = self.paths[number]
         return await read.find_well(self.source, self.place, path, version=self.version)
 
-    async def wells(self, numbers: Sequence[int]) -> dict[int, WellPlace | None]:
-        """Return where several are, by their numbers."""
-        return dict(zip(numbers, await all_of(numbers, self.well), strict=True))
+    async def wells(self, numbers: Sequence[int], bar: Bar) -> dict[int, WellPlace | None]:
+        """Return where several are, by their numbers; a bar counts them."""
+        return dict(zip(numbers, await all_of(numbers, self.well, bar=bar), strict=True))
 
     def lack(self, well: WellPlace | None, spot: Spot) -> str | None:
         """Return why a well has no such field, as far as the well's group says; else None."""
@@ -303,13 +311,15 @@ class PlateLevel:
     def __reduce__(self) -> Any:
         return PlateLevel, (self.plate, self.first, self.form)
 
-    async def wells(self, numbers: Sequence[int]) -> dict[int, WellPlace | None]:
-        """Return where wells are, by their numbers."""
+    async def wells(
+        self, numbers: Sequence[int], bar: Bar | None = None
+    ) -> dict[int, WellPlace | None]:
+        """Return where wells are, by their numbers; a bar counts them."""
 
         async def find(number: int) -> WellPlace | None:
             return await self._wells.get(number, partial(self.plate.well, number))
 
-        return dict(zip(numbers, await all_of(numbers, find), strict=True))
+        return dict(zip(numbers, await all_of(numbers, find, bar=bar), strict=True))
 
     async def find(self, wells: Mapping[int, WellPlace | None], spot: Spot) -> Found | None:
         """Return the level of a field, or None if that is not there."""
@@ -383,8 +393,8 @@ def _without(entry: Any, *keys: str) -> Any:
     return {k: v for k, v in entry.items() if k not in keys} if isinstance(entry, dict) else entry
 
 
-def widened(fields: PlateLevel, numbers: Sequence[int]) -> Form:
-    """Return the form that has room for every field, from the metadata of all.
+def widened(fields: PlateLevel, numbers: Sequence[int], bar: Bar) -> Form:
+    """Return the form that has room for every field, from the metadata of all; a bar counts them.
 
     Raises
     ------
@@ -394,14 +404,14 @@ def widened(fields: PlateLevel, numbers: Sequence[int]) -> Form:
     plate, form = fields.plate, fields.form
 
     async def find() -> list[tuple[str, Found | Exception | None]]:
-        wells = await fields.wells(range(len(plate.paths)))
+        wells = await fields.wells(range(len(plate.paths)), bar)
         spots = [(well, number) for well in wells for number in numbers]
         gate = asyncio.Semaphore(AT_A_TIME // 2)
-        found = await each(spots, partial(fields.find, wells), gate)
+        found = await each(spots, partial(fields.find, wells), gate, bar)
         names = [plate.name(spot, wells[spot[0]]) for spot in spots]
         return list(zip(names, found, strict=True))
 
-    looked = store.run(find())
+    looked = store.run(find(), bar)
     problems: dict[str, str] = {}
     there: list[Found] = []
     for name, found in looked:

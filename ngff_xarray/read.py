@@ -30,6 +30,7 @@ from ngff_xarray.lazy import (
     placement,
 )
 from ngff_xarray.model import Collection, Fields, Image, Level, Plate, Scene
+from ngff_xarray.progress import Bar, progress
 from ngff_xarray.spec import rules, transformations
 from ngff_xarray.spec.collections import read_series
 from ngff_xarray.spec.report import Report, shown
@@ -80,6 +81,8 @@ class Opening:
         The version of the group above, which one that states none follows.
     coordinates
         Shared by all levels that are opened.
+    bar
+        Counts the groups next below, as far as there are several.
     """
 
     labels: bool = True
@@ -89,6 +92,7 @@ class Opening:
     indexed: bool = False
     version: str | None = None
     coordinates: Coordinates = field(default_factory=Coordinates)
+    bar: Bar = field(default_factory=Bar)
 
 
 def open_tree(
@@ -134,9 +138,11 @@ def open_tree(
     NgffError
         If it is no OME-Zarr, or one that cannot be read.
     """
+    access = access or Access()
     place, found = open_group(source, group=group, access=access)
-    opening = Opening(labels=labels, wells=wells, multiscale=multiscale)
-    return tree_of(run(open_nodes(place, found, opening)), drop_variables)
+    with progress("opening", "groups", access.progress) as bar:
+        opening = Opening(labels=labels, wells=wells, multiscale=multiscale, bar=bar)
+        return tree_of(run(open_nodes(place, found, opening), bar), drop_variables)
 
 
 def tree_of(nodes: Nodes, drop_variables: str | Iterable[str] | None = None) -> xr.DataTree:
@@ -152,13 +158,12 @@ def open_below(source: Source, group: Group, path: str) -> xr.DataTree | None:
 
     async def nodes() -> Nodes | None:
         below = await fetch_child_group(source, group, path)
-        return (
-            None
-            if below is None
-            else await open_nodes(source.child(path), below, Opening(indexed=True))
-        )
+        if below is None:
+            return None
+        return await open_nodes(source.child(path), below, Opening(indexed=True, bar=bar))
 
-    found = run(nodes())
+    with progress("opening", "groups") as bar:
+        found = run(nodes(), bar)
     return None if found is None else tree_of(found)
 
 
@@ -462,10 +467,18 @@ class _Opened:
             found = f"lists {len(paths)}, more than {MAX_CHILDREN}: the others are left out"
             self.report.error(where, rule, found)
             paths = paths[:MAX_CHILDREN]
-        found_nodes = await asyncio.gather(
-            *(self._child(path, (groups or {}).get(path), opening) for path in paths),
-            return_exceptions=True,
-        )
+        bar = opening.bar
+        if len(paths) > 1:
+            bar.more(len(paths))
+            opening = replace(opening, bar=Bar())  # those below these are not counted
+
+        async def child(path: str) -> Nodes:
+            try:
+                return await self._child(path, (groups or {}).get(path), opening)
+            finally:
+                bar.did(len(paths) > 1)
+
+        found_nodes = await asyncio.gather(*map(child, paths), return_exceptions=True)
         opened: dict[str, Nodes] = {}
         for path, nodes in zip(paths, found_nodes, strict=True):
             if isinstance(nodes, dict):

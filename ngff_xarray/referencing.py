@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ngff_xarray.errors import UnsupportedError
+from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.storage import Access
 from ngff_xarray.store import open_source, open_target, put_bytes, run
 from ngff_xarray.urls import is_url, local_path
@@ -25,6 +26,7 @@ def references(
     *,
     storage_options: Mapping[str, Any] | None = None,
     trust: bool = False,
+    progress: bool | None = None,
 ) -> dict[str, Any]:
     """Return where every chunk of an Imaris file lies, as kerchunk references; write them.
 
@@ -43,6 +45,8 @@ def references(
         Credentials and the like, as of fsspec, where the source or target is a URL.
     trust
         Whether references in the source may lead anywhere.
+    progress
+        Whether to show a bar; by default after a second, in a notebook or a terminal.
 
     Returns
     -------
@@ -59,12 +63,13 @@ def references(
     >>> import ngff_xarray
     >>> ngff_xarray.references("scan.ims", "scan.json")  # doctest: +SKIP
     """
-    access = Access(storage_options or {}, trust=trust)
+    access = Access(storage_options or {}, trust=trust, progress=progress)
     place = open_source(source, access=access)
     store = place.store
     lookup = store.lookup if isinstance(store, ReferenceStore) else None
     if isinstance(lookup, Imaris):
-        lookup = run(lookup.whole())
+        with progress_bar("indexing", "datasets", progress) as bar:
+            lookup = run(lookup.whole(bar), bar)
     if not isinstance(store, ReferenceStore) or not isinstance(lookup, Index):
         raise UnsupportedError(
             f"{place.url}: expected an Imaris file or references in JSON: of others there are "

@@ -30,6 +30,7 @@ from ngff_xarray.errors import (
     StoreError,
     StoreNotFoundError,
 )
+from ngff_xarray.progress import Bar
 from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, swapping, why_missing
 from ngff_xarray.storage.bounded import bound
 from ngff_xarray.text import printable
@@ -91,9 +92,12 @@ class Group:
     documents: Mapping[str, Document] = field(default_factory=dict)
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine, run on the event loop that zarr's stores live on."""
-    return sync(coroutine)
+def run(coroutine: Coroutine[Any, Any, T], bar: Bar | None = None) -> T:
+    """Return the result of a coroutine, run on the event loop that zarr's stores live on.
+
+    Meanwhile a bar shows what the coroutine counts in it.
+    """
+    return sync(coroutine) if bar is None else bar.wait(coroutine)
 
 
 def open_source(source: Any, *, group: str | None = None, access: Access | None = None) -> Source:
@@ -615,7 +619,7 @@ def open_group(
         If the store cannot be read.
     """
     recent = _recent.take(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
-    if recent is not None and not group and access in (None, Access()):
+    if recent is not None and not group and replace(access or Access(), progress=None) == Access():
         if isinstance(recent, NgffError):
             raise recent
         return recent[0], require_group(*recent)

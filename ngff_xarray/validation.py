@@ -12,6 +12,7 @@ from typing import Any
 from ngff_xarray import image, read, spec, store
 from ngff_xarray.errors import Issue, MetadataError, NotOmeError, UnsupportedError
 from ngff_xarray.model import Json
+from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.storage import Access
@@ -157,6 +158,7 @@ def validate(
     version: str | None = None,
     group: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Validation:
     """Return what a store, or a metadata document, breaks of the specification.
 
@@ -175,6 +177,8 @@ def validate(
         The group to look at, where it is not the root of the store.
     storage_options
         For fsspec, where the source is a URL.
+    progress
+        Whether to show a bar; by default after a second, in a notebook or a terminal.
 
     Returns
     -------
@@ -198,18 +202,26 @@ def validate(
     if isinstance(source, Mapping):
         return validate_document(source, kind=kind, version=version)
     _check_names(kind, version)
-    place, found = store.open_group(source, group=group, access=Access(storage_options or {}))
-    return validate_group(place, found, kind=kind)
+    access = Access(storage_options or {}, progress=progress)
+    place, found = store.open_group(source, group=group, access=access)
+    return validate_group(place, found, kind=kind, progress=progress)
 
 
-def validate_group(place: store.Source, found: store.Group, kind: str | None = None) -> Validation:
+def validate_group(
+    place: store.Source,
+    found: store.Group,
+    kind: str | None = None,
+    progress: bool | None = None,
+) -> Validation:
     """Return what a group of a store, and all below it, break of the specification."""
     report = Report(place.url)
     known = _KINDS[kind] if kind is not None else None
     try:
-        nodes = store.run(
-            read.open_nodes(place, found, read.Opening(wells="all"), kind=known, report=report)
-        )
+        with progress_bar("validating", "groups", progress) as bar:
+            opening = read.Opening(wells="all", bar=bar)
+            nodes = store.run(
+                read.open_nodes(place, found, opening, kind=known, report=report), bar
+            )
     except MetadataError as error:
         more = [issue for issue in error.issues if issue not in report.faults]
         issues = (*report.issues, *report.faults, *more)

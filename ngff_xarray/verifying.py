@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from zarr.storage import StorePath
 from ngff_xarray import groups, lazy, read, store
 from ngff_xarray.errors import NgffError
 from ngff_xarray.image import Obj
+from ngff_xarray.progress import Bar
 from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.storage import Access, Guarded
 from ngff_xarray.text import printable
@@ -104,13 +105,14 @@ def verify(obj: Obj, *, progress: bool | None = None) -> Verification:
     """
     source, _ = groups.place(obj)
     watched = _Watched(source)
-    tree = read.open_tree(StorePath(watched, source.path), wells="all")
+    access = Access(progress=progress)
+    tree = read.open_tree(StorePath(watched, source.path), access=access, wells="all")
     arrays = list(_arrays(tree))
     total = sum(_count(array) for array in arrays)
     corrupt: dict[str, str] = {}
-    with progress_bar("verifying", total, "chunks", progress) as done:
+    with progress_bar("verifying", "chunks", progress, total) as bar:
         for array in arrays:
-            corrupt |= _unreadable(array, done)
+            corrupt |= _unreadable(array, bar)
     return Verification(source.url, total, tuple(sorted(watched.missing)), corrupt)
 
 
@@ -153,7 +155,7 @@ def _count(array: zarr.Array[Any]) -> int:
     return int(np.prod(_grid(array), dtype=object))
 
 
-def _unreadable(array: zarr.Array[Any], done: Callable[[int], None]) -> dict[str, str]:
+def _unreadable(array: zarr.Array[Any], bar: Bar) -> dict[str, str]:
     """Return the keys of an array's chunks that cannot be read, and why."""
     nbytes = int(np.prod(_sizes(array), dtype=object)) * array.dtype.itemsize
     places = itertools.product(*map(range, _grid(array)))
@@ -168,14 +170,14 @@ def _unreadable(array: zarr.Array[Any], done: Callable[[int], None]) -> dict[str
             except Exception as error:  # whatever a store or a codec raises
                 key = "/".join(filter(None, (array.path, array.metadata.encode_chunk_key(place))))
                 found[key] = _why(error)
-        done(1)
+        bar.did()
 
     async def look_at(some: list[tuple[int, ...]]) -> None:
         gate = asyncio.Semaphore(at_a_time(nbytes))
         await asyncio.gather(*(look(place, gate) for place in some))
 
     while some := list(itertools.islice(places, _BATCH)):
-        store.run(look_at(some))
+        store.run(look_at(some), bar)
     return found
 
 

@@ -12,6 +12,7 @@ import zarr
 from ngff_xarray import groups, image, read, store
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.once import Once
+from ngff_xarray.progress import Bar
 from ngff_xarray.read import FieldPlace
 
 Item = TypeVar("Item")
@@ -35,7 +36,10 @@ def at_a_time(nbytes: int) -> int:
 
 
 async def each(
-    items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], gate: asyncio.Semaphore
+    items: Sequence[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    gate: asyncio.Semaphore,
+    bar: Bar | None = None,
 ) -> list[Result | Exception]:
     """Return what came of each of some items, or why nothing did.
 
@@ -47,7 +51,11 @@ async def each(
         What to do with one of them.
     gate
         Lets so many be under way, together with those of others who share it.
+    bar
+        Counts them.
     """
+    bar = bar or Bar()
+    bar.more(len(items))
 
     async def one(item: Item) -> Result | Exception:
         async with gate:
@@ -55,6 +63,8 @@ async def each(
                 return await work(item)
             except Exception as error:  # whatever a store or a codec raises: the others go on
                 return error
+            finally:
+                bar.did()
 
     return await asyncio.gather(*map(one, items))
 

@@ -425,14 +425,15 @@ def _write_levels(
         return
     levels, method = found
     threads = pyramid.processors()
-    with shown_progress("writing", arrays[0].nbytes, "B", writing.progress) as done:
+    with shown_progress("writing", "B", writing.progress, arrays[0].nbytes) as bar:
         pyramid.build(
             pyramid.reader(variables[0], threads),
             levels,
             pyramid.reduction(method, variables[0].dtype),
             targets,
             threads=threads,
-            done=done,
+            done=bar.did,
+            show=bar.show,
         )
 
 

@@ -43,6 +43,7 @@ def build(
     *,
     threads: int,
     done: Callable[[int], None] = lambda _: None,
+    show: Callable[[], None] = lambda: None,
 ) -> None:
     """Write all levels of a pyramid.
 
@@ -57,9 +58,11 @@ def build(
     threads
         How many work at a time.
     done
-        Is called with how many bytes of the finest level more are done.
+        Is called, by several threads, with how many bytes of the finest level more are done.
+    show
+        Is called now and then by the thread that waits.
     """
-    _Builder(read, levels, reduction, targets, done).run(threads)
+    _Builder(read, levels, reduction, targets, done).run(threads, show)
 
 
 class _Builder:
@@ -159,7 +162,7 @@ class _Builder:
 
     # ---- all branches ----------------------------------------------------------------------
 
-    def run(self, threads: int) -> None:
+    def run(self, threads: int, show: Callable[[], None]) -> None:
         whole = [tuple(slice(0, n) for n in level.shape) for level in self._levels]
         counts = [
             math.prod(-(-n // u) for n, u in zip(level.shape, unit, strict=True))
@@ -169,7 +172,7 @@ class _Builder:
         number = next((i for i in range(self._top, -1, -1) if counts[i] >= enough), 0)
         with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
             try:
-                branches = _Branches(pool, self._branch, 2 * threads)
+                branches = _Branches(pool, self._branch, 2 * threads, show)
                 self._top_down(whole[self._top], number, branches)
             except _Stopped as error:
                 raise (self._error or error) from None
@@ -204,19 +207,30 @@ class _Branches:
     """Runs branches in threads, a few more than these are."""
 
     def __init__(
-        self, pool: ThreadPoolExecutor, make: Callable[[int, Box], State | None], most: int
+        self,
+        pool: ThreadPoolExecutor,
+        make: Callable[[int, Box], State | None],
+        most: int,
+        show: Callable[[], None],
     ) -> None:
-        self._pool, self._make, self._most = pool, make, most
+        self._pool, self._make, self._most, self._show = pool, make, most, show
         self._running: set[Future[State | None]] = set()
 
     def start(self, number: int, box: Box) -> Callable[[], State | None]:
         while len(self._running) >= self._most:
             done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+            self._show()
             for each in done:
                 each.result()
         future = self._pool.submit(self._make, number, box)
         self._running.add(future)
-        return future.result
+
+        def result() -> State | None:
+            found = future.result()
+            self._show()
+            return found
+
+        return result
 
 
 def _cut(box: Sequence[slice], unit: Sequence[int]) -> Iterator[Box]:

@@ -29,6 +29,8 @@ class Access:
         How many requests are under way at a time.
     trust
         Whether a server may send elsewhere, to another host.
+    progress
+        Whether opening shows a bar; by default after a second, in a notebook or a terminal.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class Access:
     timeout: float = TIMEOUT
     connections: int = CONNECTIONS
     trust: bool = False
+    progress: bool | None = None
 
     def __post_init__(self) -> None:
         if self.missing not in ("fill", "raise"):

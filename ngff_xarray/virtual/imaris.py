@@ -29,6 +29,7 @@ from zarr.core.sync import sync
 
 from ngff_xarray.errors import Issue, MetadataError, NotOmeError, UnsupportedError
 from ngff_xarray.once import Once
+from ngff_xarray.progress import Bar
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url
 from ngff_xarray.virtual import chunk_tree, hdf5
@@ -185,8 +186,8 @@ class Imaris:
         found = await chunks.find(int(np.ravel_multi_index(at, level.how.grid)))
         return None if found is None else Reference(self._target, *found)
 
-    async def whole(self) -> Index:
-        """Return the index of all chunks, for which all of their trees are read.
+    async def whole(self, bar: Bar) -> Index:
+        """Return the index of all chunks, for which all of their trees are read; a bar counts them.
 
         Raises
         ------
@@ -197,9 +198,12 @@ class Imaris:
 
         async def all_of(*place: int) -> Node:
             async with gate:
-                return await (await self._chunks(*place)).all()
+                chunks = await (await self._chunks(*place)).all()
+            bar.did()
+            return chunks
 
         places = list(np.ndindex(len(self._levels), *self._counts))
+        bar.more(len(places))
         found = await asyncio.gather(*(all_of(*place) for place in places))
         count = sum(len(chunks.number) for chunks in found)
         if count > hdf5.MAX_CHUNKS:
