@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterable
@@ -170,6 +171,8 @@ class CountingServer:
         Folder to serve.
     latency
         Seconds that each request waits before its answer.
+    tls
+        Makes it speak https.
 
     Attributes
     ----------
@@ -194,9 +197,10 @@ class CountingServer:
     (1, 0)
     """
 
-    def __init__(self, root: Path, latency: float = 0.0) -> None:
+    def __init__(self, root: Path, latency: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
         self.root = root.resolve()
         self.latency = latency
+        self.tls = tls
         self.failures: dict[str, int] = {}
         self.faults: dict[str, list[int | str]] = {}
         self.requests: list[Request] = []
@@ -229,13 +233,15 @@ class CountingServer:
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
         host, port = self._listener.getsockname()
-        self.url = f"http://{host}:{port}"
+        self.url = f"http{'s' if self.tls else ''}://{host}:{port}"
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="CountingServer", daemon=True
         )
         self._thread.start()
-        start = asyncio.start_server(self._converse, sock=self._listener, backlog=1024)
+        start = asyncio.start_server(
+            self._converse, sock=self._listener, backlog=1024, ssl=self.tls
+        )
         self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result()
         return self
 

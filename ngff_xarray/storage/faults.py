@@ -58,6 +58,9 @@ def fault_of(error: BaseException) -> Fault:
     if status is not None:
         return _of_status(status)
     text = _text(error)
+    if tls := next(filter(None, map(_tls, chain)), ""):
+        words = _UNTRUSTED if "certificate" in tls.lower() else _INSECURE
+        return Fault(words.format(tls))
     for is_it, fault in _KINDS:
         if is_it(chain, text.lower()):
             return replace(fault, text=fault.text.format(text))
@@ -107,8 +110,35 @@ def _is(chain: list[BaseException], word: str) -> bool:
     return any(word in type(each).__name__ for each in chain)
 
 
-def _holds(chain: list[BaseException], kind: type[BaseException]) -> bool:
+def _holds(
+    chain: list[BaseException], kind: type[BaseException] | tuple[type[BaseException], ...]
+) -> bool:
     return any(isinstance(each, kind) for each in chain)
+
+
+_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a connection that was lost
+# what rustls says in obstore's pages, when a handshake fails
+_RUSTLS = re.compile(
+    r"\b(InvalidCertificate|InvalidMessage|AlertReceived|PeerIncompatible|PeerMisbehaved)"
+    r"\(\s*(\w+)"
+)
+_UNTRUSTED = (
+    "the server's certificate is not trusted (TLS: {}); if it is the right server, let "
+    "SSL_CERT_FILE (for s3fs AWS_CA_BUNDLE) name a file with the certificate of its authority "
+    "before Python starts"
+)
+_INSECURE = "the secure connection failed (TLS: {}); does the server speak https?"
+
+
+def _tls(error: BaseException) -> str:
+    """Return what OpenSSL or rustls says of a handshake that failed; nothing if none did."""
+    if isinstance(error, _ENDED):
+        return ""
+    if isinstance(error, ssl.SSLError) and type(error).__module__ == "ssl":  # what aiohttp's wrap
+        said = getattr(error, "verify_message", None)
+        return f"certificate: {said}" if said else getattr(error, "reason", "") or str(error)
+    match = _RUSTLS.search(str(error))
+    return f"{match[1]}, {match[2]}" if match else ""
 
 
 _LOST = ("ClientError", "ClientPayload", "Disconnected", "ClientOSError", "EndpointConnection")
@@ -116,7 +146,7 @@ _LOST_WORDS = ("error sending request", "body error", "connection", "incomplete"
 
 
 def _is_lost(chain: list[BaseException], text: str) -> bool:
-    by_type = _holds(chain, ConnectionError) or any(_is(chain, word) for word in _LOST)
+    by_type = _holds(chain, (ConnectionError, *_ENDED)) or any(_is(chain, word) for word in _LOST)
     by_words = _is(chain, "GenericError") and any(word in text for word in _LOST_WORDS)
     return by_type or by_words
 
@@ -131,12 +161,8 @@ _KINDS: Sequence[tuple[Callable[[list[BaseException], str], bool], Fault]] = (
         Fault("the credentials are refused: {}", is_denied=True),
     ),
     (
-        lambda chain, text: _holds(chain, ssl.SSLError) or "certificate" in text,
-        Fault("the secure connection failed (TLS): {}"),
-    ),
-    (
         lambda chain, text: (
-            _holds(chain, socket.gaierror) or _is(chain, "DNSError") or "dns error" in text
+            _holds(chain, socket.gaierror) or _is(chain, "DNSError") or "dns error" in str(chain[0])
         ),
         Fault("there is no such host: {}"),
     ),

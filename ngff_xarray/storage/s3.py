@@ -45,6 +45,7 @@ def is_for_obstore(access: Access) -> bool:
     return (
         find_spec("obstore") is not None
         and set(options) <= _KNOWN
+        and isinstance(options.get("verify"), bool | None)  # not a file of certificates
         and set(client) <= {*_NAMES, *_NAMES.values()}
     )
 
@@ -104,7 +105,10 @@ def for_s3fs(access: Access) -> tuple[dict[str, Any], str]:
     )  # the guard's to say
     if "endpoint_url" not in options and (endpoint := _endpoint()):
         options["endpoint_url"] = endpoint
-    given = {**options, **(options.get("client_kwargs") or {})}
+    client = options.get("client_kwargs") or {}
+    if "verify" in options:
+        options["client_kwargs"] = {**client, "verify": options.pop("verify")}
+    given = {**options, **client}
     named = any(_NAMES.get(name) == "access_key_id" for name in given)
     if named or "anon" in options or _in_environment() or _from_file(options.get("profile")):
         return options, ""
