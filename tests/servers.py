@@ -72,7 +72,9 @@ def max_concurrent(requests: Iterable[Request]) -> int:
 
 
 @dataclass(frozen=True)
-class _Ask:
+class Ask:
+    """A request as it came."""
+
     method: str
     path: str
     headers: dict[str, str]
@@ -87,7 +89,9 @@ class _Ask:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """What is sent for it."""
+
     status: int
     headers: dict[str, str | int]
     body: bytes = b""
@@ -103,12 +107,12 @@ class _Answer:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 
-def _parse(head: bytes) -> _Ask:
+def _parse(head: bytes) -> Ask:
     first, *rest = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     fields = (line.partition(":") for line in rest)
     headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-    return _Ask(method, unquote(target.partition("?")[0]), headers)
+    return Ask(method, unquote(target.partition("?")[0]), headers)
 
 
 def _byte_range(header: str | None, size: int) -> range | None:
@@ -136,7 +140,7 @@ def _find(root: Path, path: str) -> Path | None:
     return file if file.is_relative_to(root) and file.is_file() else None
 
 
-def _send_file(file: Path, ask: _Ask) -> _Answer:
+def _send_file(file: Path, ask: Ask) -> Answer:
     stat = file.stat()
     headers: dict[str, str | int] = {
         "Accept-Ranges": "bytes",
@@ -145,18 +149,18 @@ def _send_file(file: Path, ask: _Ask) -> _Answer:
         "Last-Modified": formatdate(stat.st_mtime, usegmt=True),
     }
     if ask.method == "HEAD":
-        return _Answer(HTTPStatus.OK, {**headers, "Content-Length": stat.st_size})
+        return Answer(HTTPStatus.OK, {**headers, "Content-Length": stat.st_size})
     wanted = _byte_range(ask.headers.get("range"), stat.st_size)
     if wanted is None:
-        return _Answer(HTTPStatus.OK, headers, file.read_bytes())
+        return Answer(HTTPStatus.OK, headers, file.read_bytes())
     if not wanted:
         unreachable = {"Content-Range": f"bytes */{stat.st_size}"}
-        return _Answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {**headers, **unreachable})
+        return Answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {**headers, **unreachable})
     with file.open("rb") as stream:
         stream.seek(wanted.start)
         body = stream.read(len(wanted))
     headers["Content-Range"] = f"bytes {wanted[0]}-{wanted[-1]}/{stat.st_size}"
-    return _Answer(HTTPStatus.PARTIAL_CONTENT, headers, body)
+    return Answer(HTTPStatus.PARTIAL_CONTENT, headers, body)
 
 
 class CountingServer:
@@ -293,7 +297,7 @@ class CountingServer:
         fault = self._next_fault(ask.path) if ask.method == "GET" else None
         if fault == "hang":
             await asyncio.sleep(3600)
-        answer = self._answer(ask, fault)
+        answer = self.answer(ask, fault)
         self.requests.append(
             Request(
                 method=ask.method,
@@ -319,18 +323,19 @@ class CountingServer:
         planned = self.faults.get(path) or self.faults.get("*")
         return planned.pop(0) if planned else None
 
-    def _answer(self, ask: _Ask, fault: int | str | None) -> _Answer:
+    def answer(self, ask: Ask, fault: int | str | None) -> Answer:
+        """Return what to send for a request."""
         if isinstance(fault, int):
-            return _Answer(fault, {})
+            return Answer(fault, {})
         if fault == "page":
-            return _Answer(HTTPStatus.OK, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n<p>no")
+            return Answer(HTTPStatus.OK, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n<p>no")
         if fault == "whole":
             ask.headers.pop("range", None)
         if fault and fault.startswith("to "):
-            return _Answer(HTTPStatus.FOUND, {"Location": fault[3:]})
+            return Answer(HTTPStatus.FOUND, {"Location": fault[3:]})
         if ask.path in self.failures:
-            return _Answer(self.failures[ask.path], {})
+            return Answer(self.failures[ask.path], {})
         if ask.method not in {"GET", "HEAD"}:
-            return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
         file = _find(self.root, ask.path)
-        return _Answer(HTTPStatus.NOT_FOUND, {}) if file is None else _send_file(file, ask)
+        return Answer(HTTPStatus.NOT_FOUND, {}) if file is None else _send_file(file, ask)

@@ -167,6 +167,13 @@ _KINDS: Sequence[tuple[Callable[[list[BaseException], str], bool], Fault]] = (
         Fault("there is no such host: {}"),
     ),
     (
+        lambda chain, text: "redirect without location" in text,
+        Fault(
+            "the bucket is in another region, and the server does not say in which: pass "
+            "storage_options={{'client_kwargs': {{'region_name': …}}}}"
+        ),
+    ),
+    (
         lambda chain, text: "range request not supported" in text or "non-partial" in text,
         Fault("the server ignores ranges: it sent all of a file for a part of it"),
     ),

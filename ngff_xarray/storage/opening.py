@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore
+from zarr.storage import FsspecStore, ObjectStore
 
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError
 from ngff_xarray.storage import http, s3
@@ -81,10 +81,10 @@ async def why_missing(store: Store, key: str) -> str:
     try:
         if isinstance(inner, FsspecStore):
             await inner.fs._cat_file(f"{inner.path}/{key}")
-        elif type(inner).__name__ == "ObjectStore":
+        elif isinstance(inner, ObjectStore):
             from obstore import get_async
 
-            await get_async(inner.store, key)  # type: ignore[attr-defined]
+            await get_async(inner.store, key)
     except Exception as error:  # whatever the libraries below raise
         said = "".join(str(each) for each in causes(error))
         return "there is no such bucket" if "NoSuchBucket" in said else ""

@@ -53,7 +53,8 @@ def is_for_obstore(access: Access) -> bool:
 def open_store(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
     """Return a store by obstore, and what to say where it may not be read."""
     from obstore.store import S3Store
-    from zarr.storage import ObjectStore
+
+    from ngff_xarray.storage.regions import RegionalStore
 
     config, hint = _config(access.storage_options)
     endpoint = config.get("endpoint", "")
@@ -69,7 +70,7 @@ def open_store(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
         # the guard's to say; without one it tries as often as it does itself
         retry_config=None if write else {"max_retries": 0},
     )
-    return ObjectStore(store, read_only=not write), hint
+    return RegionalStore(store, read_only=not write), hint
 
 
 def _config(options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
