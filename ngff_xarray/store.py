@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -43,6 +44,7 @@ ZarrFormat = Literal[2, 3]
 
 _GROUP_KEYS = {"zarr.json", ".zgroup", ".zattrs"}
 MAX_METADATA_BYTES = 64 * 2**20
+_IN_ZIP = re.compile(r"zip(?:://([^:]*))?::(.+)", re.DOTALL)  # as fsspec chains URLs
 MAX_SHOWN = 500  # characters of a URL, a path or another library's message in an error
 
 
@@ -146,6 +148,8 @@ def _open_source(source: Any, access: Access) -> Source:
             f"cannot open {type(source).__name__}: expected a path, a URL, or a zarr group or store"
         )
     text = local_path(os.fspath(source))
+    if chain := _IN_ZIP.fullmatch(text):
+        return _in_zip(chain[2], access).child((chain[1] or "").strip("/"))
     return _remote(text.rstrip("/"), access) if is_url(text) else _local(text)
 
 
@@ -154,23 +158,37 @@ def _directory(access: Access, place: str) -> Store:
     return open_store(place, access) if is_url(place) else LocalStore(place, read_only=True)
 
 
-def _remote(url: str, access: Access) -> Source:
-    shown = without_secrets(url)
-    if is_zip(url):
-        folder, _, name = url.rpartition("/")
+def _in_zip(place: str, access: Access) -> Source:
+    """Return the root of a zip file."""
+    text = local_path(place)
+    if is_url(text):
+        folder, _, name = text.rpartition("/")
+        shown = without_secrets(text)
         return Source(ZipStore(open_store(folder, access), name, shown), "", shown)
-    return Source(open_store(url, access), "", shown, reopens=True)
+    path = _existing(text)
+    beside = LocalStore(path.parent, read_only=True)
+    return Source(ZipStore(beside, path.name, str(path)), "", str(path))
+
+
+def _remote(url: str, access: Access) -> Source:
+    if is_zip(url):
+        return _in_zip(url, access)
+    return Source(open_store(url, access), "", without_secrets(url), reopens=True)
 
 
 def _local(text: str) -> Source:
+    path = _existing(text)
+    if is_zip(text) and path.is_file():
+        return _in_zip(text, Access())
+    return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
+
+
+def _existing(text: str) -> Path:
     # absolute: arrays are read later, perhaps from another working directory
     path = Path(text).expanduser().absolute()
     if not path.exists():
         raise StoreNotFoundError(f"no such file or directory: {text}")
-    if is_zip(text) and path.is_file():
-        beside = LocalStore(path.parent, read_only=True)
-        return Source(ZipStore(beside, path.name, str(path)), "", str(path))
-    return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
+    return path
 
 
 def open_target(target: Any, *, access: Access | None = None) -> Source:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import Any
 
+from fsspec.core import url_to_fs
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, ObjectStore
 
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError
 from ngff_xarray.storage import http, s3
 from ngff_xarray.storage.access import Access
+from ngff_xarray.storage.cached import Cached
 from ngff_xarray.storage.faults import causes
 from ngff_xarray.storage.guarded import Guarded
 from ngff_xarray.text import printable
 from ngff_xarray.urls import without_secrets
 
+_CACHES = ("simplecache", "filecache")
+_REFUSED = ("blockcache", "cached")
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 
 
@@ -38,14 +43,22 @@ def open_store(url: str, access: Access, *, write: bool = False) -> Store:
     MissingDependencyError
         If the package for its protocol is not installed.
     """
-    protocol = re.split(r"://|::", url, maxsplit=1)[0].lower()
+    protocol = protocol_of(url)
     place = without_secrets(url)
     hint = ""
+    first, _, rest = url.partition("::")
+    if rest and first in _CACHES:
+        return _cached(first, rest, place, access, write=write)
+    if rest and first in _REFUSED:
+        raise StoreError(
+            f"cannot open {place}: {first} keeps zeros where a connection was lost: take "
+            f"simplecache::{without_secrets(rest)}"
+        )
     try:
-        if protocol in ("s3", "s3a") and s3.is_for_obstore(access):
+        if not rest and protocol in ("s3", "s3a") and s3.is_for_obstore(access):
             store, hint = s3.open_store(url, access, write=write)
         else:
-            store, hint = _by_fsspec(url, protocol, access, write=write)
+            store, hint = _by_fsspec(url, access, write=write)
     except NgffError:
         raise
     except ImportError as error:
@@ -56,14 +69,61 @@ def open_store(url: str, access: Access, *, write: bool = False) -> Store:
     return store if write else Guarded(store, place, access, hint=hint)
 
 
-def _by_fsspec(url: str, protocol: str, access: Access, *, write: bool) -> tuple[Store, str]:
-    options: dict[str, Any] = dict(access.storage_options)
-    hint = ""
+def _cached(first: str, url: str, place: str, access: Access, *, write: bool) -> Store:
+    """Return the store at a URL, with what was read of it kept in a folder."""
+    given = dict(access.storage_options)
+    protocols = [each.partition("://")[0] for each in url.split("::")]
+    inner = {name: given.pop(name) for name in protocols if name in given}
+    own = {**given, **given.pop(first, {})}
+    own.pop(first, None)
+    folder = own.pop("cache_storage", None)
+    if own:
+        raise StoreError(
+            f"cannot open {place}: {first} takes the option cache_storage; found {sorted(own)}. "
+            f"Options of the server stand below its protocol: {{{protocols[-1]!r}: …}}"
+        )
+    options = inner.get(protocols[0], {}) if len(protocols) == 1 else inner
+    store = open_store(url, replace(access, storage_options=options), write=write)
+    if not isinstance(store, Guarded):  # what is written is not kept
+        return store
+    folder = None if folder == "TMP" else folder
+    # a bucket of that name may be elsewhere, too
+    origin = f"{url} {s3.endpoint_of(options) if protocols[-1] in ('s3', 's3a') else ''}"
+    return Cached(store.store, place, access, hint=store.hint, folder=folder, origin=origin)
+
+
+def protocol_of(url: str) -> str:
+    """Return the protocol of the server: in a chain, that of its last link.
+
+    Examples
+    --------
+    >>> protocol_of("s3://bucket/a.zarr"), protocol_of("simplecache::https://host/a.zarr")
+    ('s3', 'https')
+    """
+    return url.rpartition("::")[2].partition("://")[0].lower()
+
+
+def _by_fsspec(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
+    protocol = protocol_of(url)
+    if "::" not in url:
+        options, hint = _options(protocol, access)
+        return FsspecStore.from_url(url, storage_options=options, read_only=not write), hint
+    given = dict(access.storage_options)
+    own, hint = _options(protocol, replace(access, storage_options=given.get(protocol) or {}))
+    # what is chained lives on fsspec's own event loop: threads wait for it
+    fs, path = url_to_fs(url, **{**given, protocol: own})
+    made = FsspecStore(AsyncFileSystemWrapper(fs, asynchronous=True), not write, path)
+    return made, hint
+
+
+def _options(protocol: str, access: Access) -> tuple[dict[str, Any], str]:
+    """Return the options of a file system of fsspec, and a hint where it may not be read."""
+    options = dict(access.storage_options)
     if protocol in ("http", "https"):
         options.setdefault("get_client", http.trusting_session if access.trust else http.session)
     elif protocol in ("s3", "s3a"):
-        options, hint = s3.for_s3fs(access)
-    return FsspecStore.from_url(url, storage_options=options, read_only=not write), hint
+        return s3.for_s3fs(access)
+    return options, ""
 
 
 def _missing(protocol: str, place: str, error: ImportError) -> NgffError:

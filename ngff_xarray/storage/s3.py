@@ -116,6 +116,12 @@ def for_s3fs(access: Access) -> tuple[dict[str, Any], str]:
     return {**options, "anon": True}, _ANONYMOUS
 
 
+def endpoint_of(options: Mapping[str, Any]) -> str:
+    """Return the address of the server that options of s3fs or the environment name, if any."""
+    given = {**options, **(options.get("client_kwargs") or {})}
+    return str(given.get("endpoint_url") or given.get("endpoint") or _endpoint())
+
+
 def _endpoint() -> str:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
