@@ -231,3 +231,26 @@ def test_what_to_install_is_said(url: str, package: str) -> None:
         pytest.skip(f"{package} is installed")
     with pytest.raises(StoreError, match=f"it needs {package}: pip install {package}"):
         opened(url)
+
+
+def test_google_cloud(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # before it is imported: gRPC is what the emulator lacks
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    pytest.importorskip("gcsfs")
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+    server.start()
+    try:
+        url = f"http://127.0.0.1:{server._api._httpd.server_port}"
+        options = {"endpoint_url": url, "token": "anon"}
+        files = fsspec.filesystem("gs", **options)
+        files.put(str(image), "bucket/a.ome.zarr", recursive=True)
+        tree = opened("gs://bucket/a.ome.zarr", storage_options=options)
+        np.testing.assert_array_equal(pixels(tree), PIXELS)
+        tree.ngff.to_zarr("gs://bucket/b.ome.zarr", version="0.5", storage_options=options)
+        again = opened("simplecache::gs://bucket/b.ome.zarr", storage_options={"gs": options})
+        np.testing.assert_array_equal(pixels(again), PIXELS)
+        with pytest.raises(StoreNotFoundError):
+            opened("gs://bucket/c.ome.zarr", storage_options=options)
+    finally:
+        server.stop()
