@@ -6,6 +6,7 @@ import bz2
 import copy
 import lzma
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,11 +14,13 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import zarr
+from numcodecs import zstd
 from zarr.abc.codec import Codec
 from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
 from zarr.codecs._v2 import V2Codec
 
 _BLOCK = 2**17  # bytes: no block of Zstandard is larger, unpacked
+_LESS = re.compile(r"expected to decompress \d+, got (\d+)")  # numcodecs' words for what fitted
 _MARGIN = 2**20  # bytes beyond twice a chunk: what filters and checksums may add
 
 Unpacker = Callable[[bytes, int], bytes | None]
@@ -28,33 +31,34 @@ more than a limit."""
 def bound(array: zarr.AsyncArray[Any]) -> None:
     """Let an array refuse chunks that unpack to much more than one of its chunks.
 
-    Deflate, bzip2 and LZMA are unpacked up to the limit; Blosc, LZ4 and Zstandard say how much
-    there is. What the array's metadata say stays as it is.
+    Deflate, bzip2, LZMA and Zstandard are unpacked up to the limit; Blosc, LZ4 and mostly Zstandard
+    say how much there is. What the array's metadata say stays as it is.
     """
     pipeline = array.codec_pipeline
     try:
-        whole = math.prod(array.chunks) * _item_size(array.dtype)
+        count = math.prod(array.chunks)
     except NotImplementedError:  # chunks of several sizes, which only Zarr v3 has
-        whole = 0
-    codecs = [_bounded(codec, whole) for codec in pipeline]  # type: ignore[attr-defined]
+        count = 0
+    item = _item_size(array.dtype)
+    codecs = [_bounded(codec, count, item) for codec in pipeline]  # type: ignore[attr-defined]
     object.__setattr__(array, "codec_pipeline", type(pipeline).from_codecs(codecs))
 
 
-def _bounded(codec: Codec, whole: int) -> Codec:
+def _bounded(codec: Codec, count: int, item: int) -> Codec:
     kind = type(codec)
     if kind in _KINDS:
         found = copy.copy(codec)
         object.__setattr__(found, "__class__", _KINDS[kind])
         return found
     if isinstance(codec, V2Codec):
-        if getattr(codec.compressor, "codec_id", "") not in _UNPACKERS or not whole:
+        if getattr(codec.compressor, "codec_id", "") not in _UNPACKERS or not count * item:
             return codec
-        limited = _Limited(codec.compressor, limit_of(whole))
+        limited = _Limited(codec.compressor, limit_of(count * max(item, _widest(codec))))
         return replace(codec, compressor=limited)  # type: ignore[arg-type]
     if isinstance(codec, ShardingCodec):
         sharding = copy.copy(codec)
         sharding.__dict__.pop("codec_pipeline", None)  # which was made of the others
-        inner = tuple(_bounded(each, 0) for each in codec.codecs)
+        inner = tuple(_bounded(each, 0, 0) for each in codec.codecs)
         object.__setattr__(sharding, "codecs", inner)
         return sharding
     return codec
@@ -63,6 +67,13 @@ def _bounded(codec: Codec, whole: int) -> Codec:
 def _item_size(dtype: np.dtype[Any]) -> int:
     """Return the bytes of an element; 0 where elements are as long as they are."""
     return 0 if dtype.kind == "O" else dtype.itemsize
+
+
+def _widest(codec: V2Codec) -> int:
+    """Return the bytes of the largest element that filters make of one."""
+    made = ("encode_dtype", "astype")  # of AsType; of Delta, Quantize and FixedScaleOffset
+    found = (getattr(each, name, None) for each in codec.filters or () for name in made)
+    return max((np.dtype(dtype).itemsize for dtype in found if dtype is not None), default=0)
 
 
 def limit_of(whole: int) -> int:
@@ -206,7 +217,24 @@ def _most_zstd(part: Part, length: int) -> int:
     return total
 
 
-def _zstd(packed: bytes) -> int | None:
+def _zstd(packed: bytes, limit: int) -> bytes | None:
+    """Unpack frames that do not say how much they hold into as much room as there may be."""
+    said = _zstd_size(packed)
+    if said is not None:
+        return _said(lambda _: said)(packed, limit)
+    room = np.empty(limit, "u1")  # memory that is not written to costs nothing
+    try:
+        zstd.decompress(packed, room)
+    except RuntimeError as error:
+        if found := _LESS.search(str(error)):
+            return room[: int(found[1])].tobytes()
+        if "too small" in str(error):
+            _refuse(len(packed), limit + 1, limit)
+        raise
+    return room.tobytes()
+
+
+def _zstd_size(packed: bytes) -> int | None:
     """Return the content size of a frame's header (RFC 8878, 3.1.1.1), where it is there."""
     if packed[:4] != b"\x28\xb5\x2f\xfd" or len(packed) < 9:
         return None
@@ -226,7 +254,7 @@ _UNPACKERS: Mapping[str, Unpacker] = {
     "lzma": _stream(lzma.LZMADecompressor),
     "lz4": _said(_number(0)),
     "blosc": _said(_blosc),
-    "zstd": _said(_zstd),
+    "zstd": _zstd,
 }
 
 
