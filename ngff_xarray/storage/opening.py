@@ -107,7 +107,10 @@ def _by_fsspec(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
     protocol = protocol_of(url)
     if "::" not in url:
         options, hint = _options(protocol, access)
-        return FsspecStore.from_url(url, storage_options=options, read_only=not write), hint
+        made = FsspecStore.from_url(url, storage_options=options, read_only=not write)
+        if protocol in ("s3", "s3a") and not write:
+            made.fs.retries = 1  # the guard's to say
+        return made, hint
     given = dict(access.storage_options)
     own, hint = _options(protocol, replace(access, storage_options=given.get(protocol) or {}))
     # what is chained lives on fsspec's own event loop: threads wait for it
