@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, TypeVar
 
 import xarray as xr
 
@@ -14,8 +16,10 @@ from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel, Plate
 from ngff_xarray.text import printable
 
+T = TypeVar("T")
 Row = tuple[str, ...]
 
+_PATIENCE = 5.0  # seconds that a thumbnail may take
 _MOST = 24  # rows of a section that are shown
 _TABLE = "border-collapse:collapse;margin:0 0 0.3em 0;border:none"
 _ROW = "background:none"  # notebooks stripe the rows of tables
@@ -285,7 +289,9 @@ def _thumbnail(obj: Obj) -> str:
     if isinstance(obj, xr.DataTree) and image.group_kind(obj) is not None:
         return ""
     try:
-        pixels = picture.thumbnail(obj)
+        pixels = _in_time(lambda: picture.thumbnail(obj))
+    except TimeoutError:
+        return _note(f"no thumbnail: the store took longer than {_PATIENCE:g} seconds")
     except Exception as error:  # whatever the store, a codec or numpy raises
         return _note(f"no thumbnail: {printable(error, 100)}")
     if pixels is None:
@@ -298,6 +304,23 @@ def _thumbnail(obj: Obj) -> str:
         f"style='width:{width * scale:.0f}px;height:{height * scale:.0f}px;"
         "image-rendering:pixelated;background:black'>"
     )
+
+
+def _in_time(work: Callable[[], T]) -> T:
+    """Return what comes of some work, or raise if that takes too long; it goes on by itself then.
+
+    A notebook that shows an object is not to hang for as long as a store may be waited for.
+    """
+    coming: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            coming.set_result(work())
+        except BaseException as error:
+            coming.set_exception(error)
+
+    Thread(target=run, name="ngff-thumbnail", daemon=True).start()
+    return coming.result(_PATIENCE)
 
 
 def _note(message: str) -> str:

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
+from servers import CountingServer
 from stores import edit_attributes, write_image
 
 
@@ -144,3 +146,28 @@ def test_issues_are_counted(scan: Path) -> None:
     tree = xr.open_datatree(scan)
     assert "1 in the metadata: see .ngff.issues" in repr(tree.ngff)
     assert "1 in the metadata" in tree.ngff._repr_html_()
+
+
+def test_reprs_over_a_network_ask_little_and_wait_little(
+    scan: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.latency = 0.2
+    tree = xr.open_datatree(f"{server.url}/{scan.name}")
+    server.clear()
+    repr(tree.ngff)
+    repr(tree)
+    tree._repr_html_()
+    assert server.count == 0
+    assert "<img" in tree.ngff._repr_html_()
+    assert server.depth == 1  # the chunks of the coarsest level that are drawn
+    paths = [request.path for request in server.requests]
+    assert len(paths) == len(set(paths)) <= 2
+
+    monkeypatch.setattr("ngff_xarray.formatting._PATIENCE", 0.3)
+    server.faults["*"] = ["hang"] * 100
+    start = time.monotonic()
+    assert "took longer than 0.3 seconds" in tree.ngff._repr_html_()
+    assert time.monotonic() - start < 3
+    server.faults.clear()
+    monkeypatch.undo()
+    assert "<img" in tree.ngff._repr_html_()
