@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,10 +109,8 @@ def verify(obj: Obj, *, progress: bool | None = None) -> Verification:
     tree = read.open_tree(StorePath(watched, source.path), access=access, wells="all")
     arrays = list(_arrays(tree))
     total = sum(_count(array) for array in arrays)
-    corrupt: dict[str, str] = {}
     with progress_bar("verifying", "chunks", progress, total) as bar:
-        for array in arrays:
-            corrupt |= _unreadable(array, bar)
+        corrupt = _unreadable(arrays, bar)
     return Verification(source.url, total, tuple(sorted(watched.missing)), corrupt)
 
 
@@ -155,30 +153,36 @@ def _count(array: zarr.Array[Any]) -> int:
     return int(np.prod(_grid(array), dtype=object))
 
 
-def _unreadable(array: zarr.Array[Any], bar: Bar) -> dict[str, str]:
-    """Return the keys of an array's chunks that cannot be read, and why."""
-    nbytes = int(np.prod(_sizes(array), dtype=object)) * array.dtype.itemsize
-    places = itertools.product(*map(range, _grid(array)))
+def _unreadable(arrays: Sequence[zarr.Array[Any]], bar: Bar) -> dict[str, str]:
+    """Return the keys of chunks that cannot be read, and why; those of small arrays together."""
+    places = (
+        (array, at) for array in arrays for at in itertools.product(*map(range, _grid(array)))
+    )
     found: dict[str, str] = {}
 
-    async def look(place: tuple[int, ...], gate: asyncio.Semaphore) -> None:
-        sizes = zip(place, _sizes(array), strict=True)
+    async def look(array: zarr.Array[Any], at: tuple[int, ...], gate: asyncio.Semaphore) -> None:
+        sizes = zip(at, _sizes(array), strict=True)
         box = tuple(slice(i * size, (i + 1) * size) for i, size in sizes)
         async with gate:
             try:
                 await lazy.fetch(array, box)
             except Exception as error:  # whatever a store or a codec raises
-                key = "/".join(filter(None, (array.path, array.metadata.encode_chunk_key(place))))
+                key = "/".join(filter(None, (array.path, array.metadata.encode_chunk_key(at))))
                 found[key] = _why(error)
         bar.did()
 
-    async def look_at(some: list[tuple[int, ...]]) -> None:
-        gate = asyncio.Semaphore(at_a_time(nbytes))
-        await asyncio.gather(*(look(place, gate) for place in some))
+    async def look_at(some: Sequence[tuple[zarr.Array[Any], tuple[int, ...]]]) -> None:
+        gate = asyncio.Semaphore(at_a_time(max(_nbytes(array) for array, _ in some)))
+        await asyncio.gather(*(look(array, at, gate) for array, at in some))
 
     while some := list(itertools.islice(places, _BATCH)):
         store.run(look_at(some), bar)
-    return found
+    return dict(sorted(found.items()))
+
+
+def _nbytes(array: zarr.Array[Any]) -> int:
+    """Return the bytes of what stands under one key."""
+    return int(np.prod(_sizes(array), dtype=object)) * array.dtype.itemsize
 
 
 def _why(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from servers import CountingServer
+from servers import CountingServer, depth
 from stores import write_image, write_plate
 from test_zips import zipped
 
@@ -74,6 +74,19 @@ def test_over_http_each_chunk_is_asked_for_once(image: Path, server: CountingSer
     assert "0/c/0/1" in found.missing
     assert list(found.corrupt) == ["0/c/1/1"]
     assert "403" in found.corrupt["0/c/1/1"]
+
+
+def test_chunks_of_all_arrays_are_under_way_together(
+    tmp_path: Path, server: CountingServer
+) -> None:
+    write_plate(tmp_path / "p.ome.zarr")
+    plate = xr.open_datatree(f"{server.url}/p.ome.zarr", engine="ngff", wells="all")
+    server.latency = 0.1
+    server.clear()
+    found = plate.ngff.verify()
+    chunks = [request for request in server.requests if "/c/" in request.path]
+    assert len(chunks) == found.chunks > 8
+    assert depth(chunks) <= -(-len(chunks) // 64) + 1
 
 
 def test_plates_and_zip_files(tmp_path: Path, image: Path) -> None:
