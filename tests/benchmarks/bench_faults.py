@@ -3,7 +3,7 @@
 Run it as ``python tests/benchmarks/bench_faults.py``. A loopback server fails as each line says
 while an image of four chunks is read, whose first chunk it happens to; the package retries as it
 does for users, with all its pauses, so that this takes some minutes. A cell tells what came, of how
-many requests for that chunk, and after how many seconds.
+many requests for that chunk that were answered or broken off, and after how many seconds.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ def cell(backend: str, fault: Fault) -> str:
             time.sleep(0.5)  # for the chunks that were under way
     kind, _, said = found.text.partition(": ")
     if said:  # without the place, and without what libraries add
-        said = re.split(r": |; before", said.partition("0/c/0/0: ")[2])
-        tries = re.findall(r"\(\d+ tries\)", found.text)
-        kind = ", ".join([f"{kind}: {': '.join(said[:1])}", *tries])
+        words = re.split(r": | \(\d+ tries\)|; before", said.partition("0/c/0/0: ")[2])[0]
+        kind = " ".join([f"{kind}: {words}", *re.findall(r"\(\d+ tries\)", said)])
     return f"{kind} · {found.requests} · {found.seconds:.1f} s"
 
 
