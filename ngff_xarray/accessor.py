@@ -447,6 +447,58 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         """Path -> label image, each a tree of its own."""
         return image.label_images(self._obj)
 
+    def add_labels(
+        self,
+        name: str,
+        labels: Any,
+        *,
+        properties: Any = None,
+        colors: Mapping[Any, Any] | None = None,
+        replace: bool = False,
+        levels: int | None = None,
+        scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+        smallest: int | None = None,
+        method: Method | None = None,
+        progress: bool | None = None,
+        target: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Write a label image into the image's store; see `ngff_xarray.labelling.add_labels`.
+
+        ``tree = tree.ngff.add_labels("nuclei", labels, properties=table, colors={1: "red"})``:
+        the image comes back opened again. A DataArray is placed by its coordinates;
+        ``replace=True`` keeps the old one until the new one is whole.
+        """
+        from ngff_xarray.labelling import add_labels
+
+        return add_labels(
+            self._obj,
+            name,
+            labels,
+            properties=properties,
+            colors=colors,
+            replace=replace,
+            levels=levels,
+            scale_factors=scale_factors,
+            smallest=smallest,
+            method=method,
+            progress=progress,
+            target=target,
+            storage_options=storage_options,
+        )
+
+    def remove_labels(
+        self,
+        name: str,
+        *,
+        target: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Delete a label image; see `ngff_xarray.labelling.remove_labels`."""
+        from ngff_xarray.labelling import remove_labels
+
+        return remove_labels(self._obj, name, target=target, storage_options=storage_options)
+
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:
         """All images of a group that holds several, this one first, each a tree of its own."""

@@ -16,7 +16,7 @@ from ngff_xarray.errors import Issue, MetadataError, NgffError, StoreError
 from ngff_xarray.model import Collection, Fields, Image, Plate, Scene
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_relative
-from ngff_xarray.storage import Access, Guarded
+from ngff_xarray.storage import Access
 from ngff_xarray.store import Document, Group, Source, ZarrFormat
 from ngff_xarray.text import printable
 
@@ -92,7 +92,7 @@ class Repair:
         """
         if not self.documents:
             return ()
-        target = _writable(self.place)
+        target = store.writable(self.place).store
         root = Source(target, "", self.place.url)
         for key, document in self.documents.items():
             now = store.fetch_bytes(root, key)
@@ -126,21 +126,6 @@ class Repair:
 
 def _name(place: Source) -> str:
     return printable(place.url, store.MAX_SHOWN)
-
-
-def _writable(place: Source) -> Store:
-    """Return the store of a place for writing; only one that we opened is opened again."""
-    found = place.store.store if isinstance(place.store, Guarded) else place.store
-    if "http" in getattr(getattr(found, "fs", None), "protocol", ()):
-        raise StoreError(f"{_name(place)}: cannot be written: it is read from a web server")
-    if not found.read_only:
-        return found
-    if not place.reopens:
-        raise StoreError(f"{_name(place)}: the store is read-only: open it with mode='a'")
-    try:
-        return found.with_read_only(read_only=False)
-    except NotImplementedError as error:
-        raise StoreError(f"{_name(place)}: this kind of store cannot be written") from error
 
 
 def repair(

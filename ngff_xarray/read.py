@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ngff_xarray import geometry, spec, transforms
+from ngff_xarray import geometry, spec, transforms, unfinished
 from ngff_xarray.describe import ome_attrs
 from ngff_xarray.errors import (
     MetadataError,
@@ -183,9 +183,11 @@ def open_field(
     return None if found is None else tree_of(found)
 
 
-def open_image(source: Source, group: Group, *, version: str | None) -> xr.DataTree:
-    """Return the tree of an image, without its labels, of whose group it is known what it says."""
-    opening = Opening(labels=False, indexed=True, version=version)
+def open_image(
+    source: Source, group: Group, *, version: str | None, labels: bool = False
+) -> xr.DataTree:
+    """Return the tree of an image of whose group it is known what it says."""
+    opening = Opening(labels=labels, indexed=True, version=version)
     return tree_of(run(open_nodes(source, group, opening)))
 
 
@@ -638,6 +640,7 @@ async def _open_listing(opened: _Opened) -> Nodes:
 async def _open_labels_group(opened: _Opened) -> Nodes:
     listed: Collection = opened.content
     paths = listed.paths or ()
+    opened = replace(opened, others=unfinished.without(opened.others))
     children = await opened.children(
         paths, rules.LABEL_MISSING, "labels", labels=False, is_label=True
     )

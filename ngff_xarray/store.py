@@ -9,7 +9,8 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.progress import Bar
 from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, swapping, why_missing
 from ngff_xarray.storage.bounded import bound
+from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
 from ngff_xarray.virtual.door import open_virtual
@@ -60,15 +62,15 @@ class Source:
         The group in it, ``""`` for the root.
     url
         What people know it by.
-    reopens
-        Whether the store was made here, of a path or URL, and may be opened again for writing;
-        one that a user gives is taken as it is.
+    address
+        The path or URL that the store was made of here, which may be opened again for writing;
+        empty for a store that a user gives, which is taken as it is. It may hold secrets.
     """
 
     store: Store
     path: str
     url: str
-    reopens: bool = False
+    address: str = field(default="", repr=False)
 
     @property
     def oddities(self) -> tuple[Issue, ...]:
@@ -78,7 +80,7 @@ class Source:
 
     def child(self, path: str) -> Source:
         """Return a place below this one."""
-        return Source(self.store, _join(self.path, path), _join(self.url, path), self.reopens)
+        return Source(self.store, _join(self.path, path), _join(self.url, path), self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +175,14 @@ def _in_zip(place: str, access: Access) -> Source:
 def _remote(url: str, access: Access) -> Source:
     if is_zip(url):
         return _in_zip(url, access)
-    return Source(open_store(url, access), "", without_secrets(url), reopens=True)
+    return Source(open_store(url, access), "", without_secrets(url), url)
 
 
 def _local(text: str) -> Source:
     path = _existing(text)
     if is_zip(text) and path.is_file():
         return _in_zip(text, Access())
-    return Source(LocalStore(path, read_only=True), "", str(path), reopens=True)
+    return Source(LocalStore(path, read_only=True), "", str(path), str(path))
 
 
 def _existing(text: str) -> Path:
@@ -217,6 +219,35 @@ def open_target(target: Any, *, access: Access | None = None) -> Source:
     if place.store.read_only:
         raise StoreError(f"{place.url}: the store is read-only: open it with mode='a'")
     return place
+
+
+def writable(place: Source, access: Access | None = None) -> Source:
+    """Return a place that was opened for reading, for writing; only a path or URL is opened again.
+
+    Parameters
+    ----------
+    place
+        The place.
+    access
+        Its credentials; by default those that it is read with.
+
+    Raises
+    ------
+    StoreError
+        If it is not for writing.
+    """
+    shown = printable(place.url, MAX_SHOWN)
+    inner = place.store.store if isinstance(place.store, Guarded) else place.store
+    if "http" in getattr(getattr(inner, "fs", None), "protocol", ()):
+        raise StoreError(f"{shown}: cannot be written: it is read from a web server")
+    if not inner.read_only:
+        return replace(place, store=inner)
+    if isinstance(inner, Readable):
+        raise StoreError(f"{shown}: this kind of store cannot be written")
+    if not place.address:
+        raise StoreError(f"{shown}: the store is read-only: open it with mode='a'")
+    known = place.store.access if isinstance(place.store, Guarded) else None
+    return replace(place, store=open_target(place.address, access=access or known).store)
 
 
 def is_taken(place: Source) -> bool:
@@ -295,6 +326,84 @@ def clear(place: Source) -> None:
                 await place.store.delete(key)
 
     run(delete())
+
+
+def remove(place: Source, keep: Collection[str] = ()) -> None:
+    """Delete all that is at a place, but the groups at these paths of the store, and above them."""
+
+    async def delete(path: str) -> None:
+        if path in keep:
+            return
+        if not any(kept.startswith(f"{path}/") for kept in keep):
+            await place.store.delete_dir(path)
+            return
+        for name in [name async for name in place.store.list_dir(path)]:
+            if name not in _GROUP_KEYS:
+                await delete(f"{path}/{name}")
+
+    with _changing(place):
+        run(delete(place.path))
+
+
+def is_empty(place: Source) -> bool:
+    """Tell whether there is nothing at a place but what a group there says."""
+
+    async def names() -> set[str]:
+        return {name async for name in place.store.list_dir(place.path)}
+
+    with _changing(place):
+        return run(names()) <= _GROUP_KEYS
+
+
+def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> None:
+    """Write what a group says in one write; a new group of Zarr v2 takes another one before it.
+
+    Consolidated metadata beside it, which repeat what is below, are left out.
+    """
+    known = None if zarr_format == 2 else run(fetch_json(place, "zarr.json"))
+    with _changing(place):
+        if zarr_format == 2:
+            if not run(place.store.exists(_join(place.path, ".zgroup"))):
+                put_json(place, ".zgroup", {"zarr_format": 2})
+            put_json(place, ".zattrs", attributes)
+            return
+        kept = {k: v for k, v in (known or {}).items() if k != "consolidated_metadata"}
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        put_json(place, "zarr.json", {**kept, **group})
+
+
+def remove_group(place: Source, zarr_format: ZarrFormat) -> None:
+    """Delete what a group says, its attributes last; what is below it stays."""
+    with _changing(place):
+        for name in (".zgroup", ".zattrs") if zarr_format == 2 else ("zarr.json",):
+            run(place.store.delete(_join(place.path, name)))
+        if is_empty(place):
+            run(place.store.delete_dir(place.path))  # a directory, where there are such
+
+
+def remove_key(place: Source, name: str) -> None:
+    """Delete a key, if it is there."""
+    with _changing(place):
+        run(place.store.delete(_join(place.path, name)))
+
+
+def put_json(place: Source, name: str, document: Document) -> None:
+    """Write a document."""
+    with _changing(place):
+        content = json.dumps(document, indent=2).encode()
+        put_bytes(place.store, _join(place.path, name), content)
+
+
+@contextmanager
+def _changing(place: Source) -> Iterator[None]:
+    """Name the place in whatever the libraries below a store raise."""
+    try:
+        yield
+    except NgffError:
+        raise
+    except Exception as error:
+        where = printable(place.url, MAX_SHOWN)
+        raise StoreError(f"{where}: cannot be written: {reason(error)}") from error
 
 
 def fetch_bytes(source: Source, name: str, most: int = MAX_METADATA_BYTES) -> bytes | None:

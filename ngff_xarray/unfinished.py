@@ -1,10 +1,15 @@
-"""The mark of a store that is being written: attributes of its root, until all of it is there."""
+"""Marks of what is being written: attributes of a store's root, until all of it is there.
+
+Where a part of a store is written, the group that lists it notes what may have to be cleared up;
+its own attributes say what holds all the while, and opening looks at these alone.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +21,12 @@ KEY = "ngff_xarray"
 
 def mark() -> dict[str, Any]:
     """Return the attributes of a store that this process begins to write."""
+    return {KEY: {"writing": _writer()}}
+
+
+def _writer() -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {KEY: {"writing": {"started": started, "host": platform.node(), "process": os.getpid()}}}
+    return {"started": started, "host": platform.node(), "process": os.getpid()}
 
 
 def is_marked(attributes: Mapping[str, Any]) -> bool:
@@ -56,13 +65,85 @@ def check_written(url: str, attributes: Mapping[str, Any]) -> None:
     StoreError
         If one is.
     """
-    said = _said(attributes)
+    _check_process(url, _said(attributes))
+
+
+def _check_process(url: str, said: Mapping[str, Any]) -> None:
     process = said.get("process")
     if said.get("host") == platform.node() and process != os.getpid() and _runs(process):
         raise StoreError(
             f"{printable(url, 500)}: is being written by process {process}: wait until it ends, or "
             "give another path"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the note on a part of a store says, of which the writing has not ended.
+
+    Parameters
+    ----------
+    paths
+        Arrays below it, of which those are debris that its metadata do not name.
+    replaces
+        Whether there was one before, which stays until the new one is there.
+    """
+
+    paths: tuple[str, ...]
+    replaces: bool
+
+
+def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
+    """Return what is noted on a part, or None if nothing is.
+
+    Raises
+    ------
+    StoreError
+        If another process of this machine is writing it.
+
+    Examples
+    --------
+    >>> part("a.zarr", part_begun({}, "cells", ["0", "1"], replaces=False), "cells")
+    Part(paths=('0', '1'), replaces=False)
+    """
+    said = _parts(attributes).get(name)
+    if not isinstance(said, dict):
+        return None
+    _check_process(url, said)
+    paths = said.get("paths")
+    kept = tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
+    return Part(kept, said.get("replaces") is True)
+
+
+def part_begun(
+    attributes: Mapping[str, Any], name: str, paths: Sequence[str], *, replaces: bool
+) -> dict[str, Any]:
+    """Return the attributes of a group with the note that a part of it is being written."""
+    said = {**_writer(), "paths": list(paths), "replaces": replaces}
+    return {**attributes, KEY: {"parts": {**_parts(attributes), name: said}}}
+
+
+def part_ended(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the attributes of a group without the note on a part."""
+    left = {key: said for key, said in _parts(attributes).items() if key != name}
+    return {**without(attributes), **({KEY: {"parts": left}} if left else {})}
+
+
+def without(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes without any note of this module.
+
+    Examples
+    --------
+    >>> without({"title": "x", **mark()})
+    {'title': 'x'}
+    """
+    return {key: value for key, value in attributes.items() if key != KEY}
+
+
+def _parts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = attributes.get(KEY)
+    found = own.get("parts") if isinstance(own, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _said(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

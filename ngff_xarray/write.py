@@ -127,16 +127,12 @@ def to_zarr(
         raise StoreError(
             f"{place.url}: there is something already: give another path, or mode='w' to replace it"
         )
-    try:
+    with _said_so(place):
         written = new or place
         _begin(written, writing)
         _write_node(obj, written.store, written.path, writing)
         if new is not None:
             store.replace_by(place, new)
-    except (OSError, zarr.errors.BaseZarrError) as error:
-        if isinstance(error, NgffError):
-            raise
-        raise StoreError(f"{place.url}: cannot be written: {printable(error, 500)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,3 +523,64 @@ def _commit(target: Store, path: str, attributes: dict[str, Any], writing: _Writ
 
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
+
+
+def attributes_at(tree: xr.DataTree, paths: Sequence[str], version: str) -> dict[str, Any]:
+    """Return the attributes that describe an image whose levels stand at other paths."""
+    content = described(tree)
+    assert isinstance(content, Image)
+    levels = zip(content.multiscale.levels, paths, strict=True)
+    moved = tuple(replace(level, path=path) for level, path in levels)
+    content = replace(content, multiscale=replace(content.multiscale, levels=moved))
+    attributes = _Writing(version, lossy=False).attributes(content)
+    _check_json(attributes)
+    return attributes
+
+
+def write_levels_at(
+    place: store.Source,
+    tree: xr.DataTree,
+    paths: Sequence[str],
+    version: str,
+    layout: Layout,
+    *,
+    progress: bool | None = None,
+) -> None:
+    """Write the pixels of an image, each level at a path below a place, and no metadata of OME's.
+
+    Parameters
+    ----------
+    place
+        The place, for writing.
+    tree
+        The image.
+    paths
+        Where each level goes.
+    version
+        That of the store.
+    layout
+        How they are stored.
+    progress
+        Whether to show how far it is.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    writing = _Writing(version, lossy=False, progress=progress, layout=layout)
+    names = [axis.extra.get("name", axis.name) for axis in image.axes(tree)]
+    whole = [_join(place.path, path) for path in paths]
+    with _said_so(place):
+        _write_levels(place.store, whole, image.levels(tree), names, writing, None)
+
+
+@contextmanager
+def _said_so(place: store.Source) -> Iterator[None]:
+    """Name the place that cannot be written."""
+    try:
+        yield
+    except NgffError:
+        raise
+    except (OSError, zarr.errors.BaseZarrError) as error:
+        raise StoreError(f"{place.url}: cannot be written: {printable(error, 500)}") from error

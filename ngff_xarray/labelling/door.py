@@ -1,0 +1,275 @@
+"""Adding and removing a label image of a tree that was opened from a store."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from ngff_xarray import groups, image, read, spec, store, world, write
+from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, UnsupportedError
+from ngff_xarray.image import Obj
+from ngff_xarray.labelling import placing
+from ngff_xarray.labelling.editing import LabelEdit
+from ngff_xarray.labelling.tables import color_entries, property_entries
+from ngff_xarray.multiscale import Factors, multiscale
+from ngff_xarray.spec.values import is_relative
+from ngff_xarray.storage import Access
+from ngff_xarray.store import Source
+from ngff_xarray.text import printable
+
+_LONGEST_NAME = 200  # bytes: file systems take 255
+
+
+def add_labels(
+    tree: xr.DataTree,
+    name: str,
+    labels: Any,
+    *,
+    properties: Any = None,
+    colors: Mapping[Any, Any] | None = None,
+    replace: bool = False,
+    levels: int | None = None,
+    scale_factors: Sequence[Factors] | None = None,
+    smallest: int | None = None,
+    method: str | None = None,
+    progress: bool | None = None,
+    target: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Write a label image into the store of an image; return the image, opened again.
+
+    Nothing else in the store is changed. What there was before stays until the new one is whole;
+    whoever is killed calls again. A tree that was opened before shows what there was then, and
+    cannot read the pixels of labels that were replaced.
+
+    Parameters
+    ----------
+    tree
+        The image.
+    name
+        What to call the label image.
+    labels
+        Integers: a DataArray, placed by its coordinates, which may cover a part of the image only
+        and have other pixels (a dimension that it lacks is taken from its scalar coordinate); a
+        label image, of which the finest level is taken; or an array of numpy or dask of the shape
+        of the tree's finest level, its channels left out or one. They are stored with their dtype,
+        booleans as uint8. What is not in memory is read a part at a time.
+    properties
+        A row a label value: a DataFrame, a dict of columns (as `skimage.measure.regionprops_table`
+        returns) or a list of dicts. The values are in the column ``"label"`` or
+        ``"label-value"``, or in the index. What is missing or NaN is left out. By default those
+        that a label image has.
+    colors
+        Label value -> ``"#rrggbb"``, a name, or three or four numbers: integers of 0 to 255, or
+        floats of 0 to 1. By default those that a label image has.
+    replace
+        Whether a label image of this name may be replaced, with its colours and properties.
+    levels, scale_factors, smallest, method
+        The levels to make, as `multiscale` does. By default as many as the image has, with the same
+        scale factors, by the mode.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    target
+        Where the image is stored, for a tree that does not know it: a path, a URL, or a zarr store
+        or group. By default where the tree was opened.
+    storage_options
+        For fsspec, where that is a URL; by default those that the tree was opened with.
+
+    Raises
+    ------
+    SelectionError
+        If the name, the labels' place or shape, the properties or the colours make no sense.
+    UnsupportedError
+        If the labels are no integers, or the store is of a version that is not written.
+    UnitError
+        If the labels' unit cannot be converted to that of the image.
+    StoreError
+        If there is a label image of this name and ``replace`` is not set, or the store cannot be
+        written.
+
+    Examples
+    --------
+    >>> import tempfile, ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tree.ngff.to_zarr(f"{folder}/cell.ome.zarr")
+    ...     tree = xr.open_datatree(f"{folder}/cell.ome.zarr")
+    ...     bright = tree.ngff.level(0) > 100
+    ...     tree = add_labels(tree, "bright", bright, colors={1: "orange"})
+    ...     [level.shape for level in tree.ngff.labels["bright"].ngff.levels]
+    [(660, 550), (330, 275), (165, 138), (83, 69)]
+    """
+    place = _found(tree, target, storage_options)
+    edit = place.edit(name)
+    stored = image.levels(place.tree)
+    array = placing.placed(labels, image.levels(world.restored(tree))[0], stored[0])
+    array.attrs["ome"] = _said(name, labels, properties, colors, place.tree, array)
+    if all(each is None for each in (levels, scale_factors, smallest)):
+        scale_factors = placing.scale_factors(stored)
+        levels = len(stored) if scale_factors is None else None
+    pyramid = multiscale(
+        array,
+        levels=levels,
+        scale_factors=scale_factors,
+        smallest=smallest,
+        method=method or "mode",
+    )
+    edit.add(
+        len(image.levels(pyramid)),
+        lambda paths: write.attributes_at(pyramid, paths, place.version),
+        lambda below, paths: write.write_levels_at(
+            below, pyramid, paths, place.version, progress=progress
+        ),
+        replaces=replace,
+    )
+    return place.opened()
+
+
+def remove_labels(
+    tree: xr.DataTree,
+    name: str,
+    *,
+    target: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Delete a label image from the store of an image; return the image, opened again.
+
+    It is taken off the list of label images first. No other is touched.
+
+    Parameters
+    ----------
+    tree
+        The image.
+    name
+        The label image, as ``tree.ngff.labels`` calls it.
+    target, storage_options
+        As `add_labels` takes them.
+
+    Raises
+    ------
+    SelectionError
+        If there is no label image of this name.
+    StoreError
+        If the store cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tree.ngff.to_zarr(f"{folder}/cell.ome.zarr")
+    ...     tree = xr.open_datatree(f"{folder}/cell.ome.zarr")
+    ...     list(tree.ngff.labels), list(remove_labels(tree, "cell").ngff.labels)
+    (['cell'], [])
+    """
+    place = _found(tree, target, storage_options)
+    place.edit(name).remove()
+    return place.opened()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an image is stored, for reading and for writing, and what is there."""
+
+    source: Source
+    target: Source
+    tree: xr.DataTree
+    version: str
+    zarr_format: store.ZarrFormat
+
+    def edit(self, name: str) -> LabelEdit:
+        """Return what changes a label image; one that is listed may be called as it is."""
+        found = LabelEdit(self.target, str(name), self.version, self.zarr_format)
+        if not (isinstance(name, str) and is_relative(name) and name in found.listed()):
+            _check_name(name)
+        return found
+
+    def opened(self) -> xr.DataTree:
+        """Return the image, opened again with its labels."""
+        group = store.require_group(self.source, store.look(self.source))
+        return read.open_image(self.source, group, version=self.version, labels=True)
+
+
+def _found(tree: xr.DataTree, target: Any, storage_options: Mapping[str, Any] | None) -> _Place:
+    """Return where an image is, and the image as it is stored now."""
+    access = Access(storage_options) if storage_options is not None else None
+    if target is not None:
+        source = store.open_source(target, access=access)
+    elif "place" in tree.encoding:
+        source, _ = groups.place(tree)
+    else:
+        raise StoreError(
+            "this image was not opened from a store: write it with .ngff.to_zarr(path) and open "
+            "that, or give its path as target"
+        )
+    group = store.require_group(source, store.look(source))
+    found = read.open_image(source, group, version=image.version(tree))
+    if image.group_kind(found) is not None or image.kind(found) != "image":
+        raise NotOmeError(
+            f"{printable(source.url, store.MAX_SHOWN)}: is no image but a "
+            f"{image.kind(found)}: labels are added to images"
+        )
+    version = image.version(found) or ""
+    module = spec.VERSIONS[version]
+    if module.write is None or group.zarr_format != module.ZARR_FORMAT:
+        raise UnsupportedError(
+            f"{printable(source.url, store.MAX_SHOWN)}: labels cannot be added to an image of "
+            f"version {version} in Zarr v{group.zarr_format}: write it anew with "
+            ".ngff.to_zarr(path)"
+        )
+    return _Place(source, store.writable(source, access), found, version, group.zarr_format)
+
+
+def _check_name(name: Any) -> None:
+    """Check that a name can be that of a group in any store."""
+    fault = None
+    if not isinstance(name, str):
+        fault = "it is no text"
+    elif not name.strip():
+        fault = "it is empty"
+    elif name.startswith((".", "__")) or name == "zarr.json":
+        fault = "such names are reserved"
+    elif "/" in name or "\\" in name:
+        fault = "it has a slash"
+    elif any(unicodedata.category(letter).startswith("C") for letter in name):
+        fault = "it has control characters"
+    elif len(name.encode()) > _LONGEST_NAME:
+        fault = f"it is longer than {_LONGEST_NAME} bytes"
+    if fault is not None:
+        raise SelectionError(
+            f"{printable(name, 80)!r} cannot be the name of a label image: {fault}: choose one "
+            "such as 'nuclei'"
+        )
+
+
+def _said(
+    name: str,
+    labels: Any,
+    properties: Any,
+    colors: Mapping[Any, Any] | None,
+    stored: xr.DataTree,
+    array: xr.DataArray,
+) -> dict[str, Any]:
+    """Return what the label image says apart from its geometry, as ``attrs["ome"]`` holds it."""
+    own = image.ome(labels).get("image-label") if isinstance(labels, Obj) else None
+    told = {
+        "colors": None if colors is None else color_entries(colors),
+        "properties": None if properties is None else property_entries(properties),
+    }
+    given = {key: entries for key, entries in told.items() if entries is not None}
+    label = {**(own if isinstance(own, dict) else {}), **given, "source": {"image": "../../"}}
+    said = image.ome(stored)
+    axes = said.get("extra", {}).get("axes", {})
+    extra = {"axes": {dim: axes[dim] for dim in array.dims if dim in axes}}
+    ome = {
+        "name": name,
+        "image-label": {key: value for key, value in label.items() if value != []},
+        "extra": {key: value for key, value in extra.items() if value},
+    }
+    if "intrinsic" in said:
+        ome["intrinsic"] = said["intrinsic"]
+    return ome

@@ -1,0 +1,333 @@
+"""The labels group of an image, changed so that whoever is killed leaves the old or the new.
+
+Levels of a label image that takes the place of another have new paths, so that both are there
+until the one write of the metadata that names the new ones. The labels group notes which arrays
+may have to be cleared up, in attributes that opening does not look at, until all is done: calling
+again does so. Consolidated metadata, which repeat all this, follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ngff_xarray import store, unfinished
+from ngff_xarray.errors import NgffError, SelectionError, StoreError
+from ngff_xarray.spec.values import is_relative
+from ngff_xarray.store import Document, Source, ZarrFormat
+from ngff_xarray.text import printable
+
+_LEVEL = re.compile(r"\d+-r(\d+)")  # a path of a level that took the place of another
+_FILES: Mapping[ZarrFormat, tuple[str, ...]] = {
+    2: (".zgroup", ".zattrs", ".zarray"),
+    3: ("zarr.json",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEdit:
+    """One label image of an image, for changing it.
+
+    Parameters
+    ----------
+    image
+        The image's group, for writing.
+    name
+        The path of the label image below the labels group.
+    version, zarr_format
+        Those of the image.
+    """
+
+    image: Source
+    name: str
+    version: str
+    zarr_format: ZarrFormat
+
+    @property
+    def group(self) -> Source:
+        """The labels group."""
+        return self.image.child("labels")
+
+    @property
+    def label(self) -> Source:
+        """The label image's own group."""
+        return self.group.child(self.name)
+
+    # ---- what is there ---------------------------------------------------------------------
+
+    def attributes(self) -> Document:
+        """Return what the labels group says now."""
+        return self._attributes(self.group)
+
+    def _attributes(self, place: Source) -> Document:
+        found = store.run(store.fetch_group(place, self.zarr_format))
+        return {} if found is None else found.attributes
+
+    def listed(self) -> list[str]:
+        """Return the paths of all label images."""
+        return [path.strip("/") for path in self._list(self.attributes()) if isinstance(path, str)]
+
+    def _list(self, attributes: Document) -> list[Any]:
+        said = attributes.get("ome")
+        inner = said if self.zarr_format == 3 and isinstance(said, dict) else attributes
+        found = inner.get("labels", attributes.get("labels"))
+        return found if isinstance(found, list) else []
+
+    def levels(self) -> list[str]:
+        """Return the paths of the arrays that the label image's metadata name."""
+        attributes = self._attributes(self.label)
+        said = attributes.get("ome") if self.zarr_format == 3 else attributes
+        images = said.get("multiscales") if isinstance(said, dict) else None
+        found = []
+        for entry in images if isinstance(images, list) else []:
+            datasets = entry.get("datasets") if isinstance(entry, dict) else None
+            for dataset in datasets if isinstance(datasets, list) else []:
+                path = dataset.get("path") if isinstance(dataset, dict) else None
+                if isinstance(path, str) and is_relative(path):
+                    found.append(path.strip("/"))
+        return found
+
+    def _others(self) -> list[str]:
+        """Return the paths in the store of all other label images."""
+        return [self.group.child(path).path for path in self.listed() if path != self.name]
+
+    # ---- adding and replacing --------------------------------------------------------------
+
+    def add(
+        self,
+        count: int,
+        describe: Callable[[Sequence[str]], Document],
+        write: Callable[[Source, Sequence[str]], None],
+        *,
+        replaces: bool,
+    ) -> None:
+        """Write the label image.
+
+        Parameters
+        ----------
+        count
+            How many levels it has.
+        describe
+            Returns the attributes of its group, for the paths of its levels.
+        write
+            Writes its levels, at paths below its group.
+        replaces
+            Whether it may take the place of one of its name.
+
+        Raises
+        ------
+        StoreError
+            If there is one that is not to be replaced, or something else; nothing is changed then.
+        """
+        left = unfinished.part(self.label.url, self.attributes(), self.name)
+        is_listed, old = self.name in self.listed(), self.levels()
+        is_debris = left is not None and not left.replaces and not is_listed
+        if is_debris:
+            old = []
+        elif is_listed or old:
+            if not replaces and (left is None or left.replaces):
+                raise StoreError(
+                    f"{_shown(self.label)}: there is a label image of this name: give "
+                    "replace=True, or another name"
+                )
+        elif self._attributes(self.label) or not store.is_empty(self.label):
+            raise StoreError(
+                f"{_shown(self.label)}: there is something that is no label image: give another "
+                "name"
+            )
+        new = _new_paths(count, old)
+        attributes = describe(new)
+        stale = [path for path in (left.paths if left else ()) if path not in old]
+        self._put(note=[*old, *stale, *new], replaces=bool(is_listed or old))
+        if is_debris:
+            store.remove(self.label, self._others())
+        self._remove_levels(stale)
+        write(self.label, new)
+        self._put_own(attributes)
+        self._put(lambda paths: [*paths, *([] if self.name in paths else [self.name])])
+        self._put_consolidated(["", self.name, *(f"{self.name}/{path}" for path in new)])
+        self._remove_levels(old)
+        self._put(ends=True)
+
+    def _put_own(self, attributes: Document) -> None:
+        """Write what the label image says: the commit."""
+        found = self._attributes(self.label)
+        others = {key: value for key, value in found.items() if key not in _OME}
+        if self.zarr_format == 2:
+            store.remove_key(self.label, ".zmetadata")
+        store.put_group(self.label, {**others, **attributes}, self.zarr_format)
+
+    def _remove_levels(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            level = self.label.child(path)
+            store.remove(level, self._others())
+            self._prune(level, self.label)
+
+    def _prune(self, below: Source, top: Source) -> None:
+        """Delete the groups between two places that hold nothing any more."""
+        path = below.path.rpartition("/")[0]
+        while len(path) > len(top.path):
+            between = replace(below, path=path)
+            if not store.is_empty(between) or self._attributes(between):
+                return
+            store.remove_group(between, self.zarr_format)
+            path = path.rpartition("/")[0]
+
+    # ---- removing --------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """Delete the label image.
+
+        Raises
+        ------
+        SelectionError
+            If there is none of this name.
+        """
+        left = unfinished.part(self.label.url, self.attributes(), self.name)
+        listed = self.listed()
+        if self.name not in listed and left is None:
+            known = printable(", ".join(listed), 200) or "none"
+            raise SelectionError(
+                f"{_shown(self.image)}: there is no label image {printable(self.name, 80)!r}; "
+                f"there are: {known}"
+            )
+        others = self._others()
+        self._put(
+            lambda paths: [p for p in paths if not isinstance(p, str) or p.strip("/") != self.name],
+            note=[],
+            replaces=False,
+        )
+        self._put_consolidated([""])
+        if self._attributes(self.label):
+            store.put_group(self.label, {}, self.zarr_format)  # what is left is no image
+        store.remove(self.label, others)
+        self._prune(self.label, self.group)
+        self._put(ends=True)
+
+    # ---- the list --------------------------------------------------------------------------
+
+    def _put(
+        self,
+        change: Callable[[list[Any]], list[Any]] = lambda paths: paths,
+        *,
+        note: Sequence[str] | None = None,
+        replaces: bool = False,
+        ends: bool = False,
+    ) -> None:
+        """Write the labels group, as it is now, with another list or note; or delete it.
+
+        Nothing of it is kept from one write to the next: others may change it as well.
+        """
+        found = self.attributes()
+        attributes = self._with_list(found, change(self._list(found)))
+        if note is not None:
+            attributes = unfinished.part_begun(attributes, self.name, note, replaces=replaces)
+        if ends:
+            attributes = unfinished.part_ended(attributes, self.name)
+        if ends and not attributes and store.is_empty(self.group):
+            store.remove_group(self.group, self.zarr_format)
+        elif attributes != found:
+            store.put_group(self.group, attributes, self.zarr_format)
+
+    def _with_list(self, attributes: Document, paths: list[Any]) -> Document:
+        """Return the attributes of the labels group with a list; without one if it is empty."""
+        others = {key: value for key, value in attributes.items() if key != "labels"}
+        if self.zarr_format == 2:
+            return {**others, **({"labels": paths} if paths else {})}
+        said = others.pop("ome", None)
+        known = {k: v for k, v in said.items() if k != "labels"} if isinstance(said, dict) else {}
+        if not paths:
+            return {**others, **({"ome": known} if set(known) > {"version"} else {})}
+        return {**others, "ome": {"version": self.version, **known, "labels": paths}}
+
+    # ---- consolidated metadata -------------------------------------------------------------
+
+    def _put_consolidated(self, paths: Sequence[str]) -> None:
+        """Let consolidated metadata repeat what is at paths below the labels group."""
+        name = "zarr.json" if self.zarr_format == 3 else ".zmetadata"
+        documents: dict[str, Document] | None = None
+        others = self._others()
+        for above in self._above():
+            try:
+                whole = store.run(store.fetch_json(above, name)) or {}
+            except NgffError:  # which nobody else can read either
+                continue
+            holder = whole.get("consolidated_metadata") if self.zarr_format == 3 else whole
+            known = holder.get("metadata") if isinstance(holder, dict) else None
+            if not isinstance(known, dict):
+                continue
+            if documents is None:
+                documents = self._documents(paths)
+            prefix = self.group.path.removeprefix(above.path).strip("/")
+            own = f"{prefix}/{self.name}".strip("/")
+            groups = {_join(prefix, file) for file in ("", *_FILES[2])}
+            kept = [path.removeprefix(above.path).strip("/") for path in others]
+            for key in [key for key in known if key in groups or _is_below(key, own)]:
+                if not any(_is_below(key, other) for other in kept):
+                    del known[key]
+            known |= {_join(prefix, path): document for path, document in documents.items()}
+            known.pop("", None)
+            store.put_json(above, name, whole)
+
+    def _above(self) -> Iterator[Source]:
+        """Yield the groups that may hold consolidated metadata of the labels, inner ones first."""
+        yield self.group
+        path = self.image.path
+        yield self.image
+        while path:
+            path = path.rpartition("/")[0]
+            yield replace(self.image, path=path)
+
+    def _documents(self, paths: Sequence[str]) -> dict[str, Document]:
+        """Return the documents at paths below the labels group as consolidated metadata do."""
+        if not self._list(self.attributes()):  # the group itself is about to go
+            return {}
+        found = {}
+        for path in paths:
+            for file in _FILES[self.zarr_format]:
+                document = store.run(store.fetch_json(self.group.child(path), file))
+                if document is None:
+                    continue
+                key = path if self.zarr_format == 3 else _join(path, file)
+                found[key] = self._consolidated(document)
+        return found
+
+    def _consolidated(self, document: Document) -> Document:
+        if self.zarr_format == 2:
+            return unfinished.without(document)
+        kept = {key: value for key, value in document.items() if key != "consolidated_metadata"}
+        if kept.get("node_type") == "group":
+            attributes = kept.get("attributes")
+            kept["attributes"] = unfinished.without(attributes or {})
+            kept["consolidated_metadata"] = {
+                "kind": "inline",
+                "must_understand": False,
+                "metadata": {},
+            }
+        return kept
+
+
+_OME = frozenset({"ome", "multiscales", "omero", "image-label"})
+
+
+def _new_paths(count: int, old: Sequence[str]) -> list[str]:
+    """Return paths for levels that are none of the old ones, nor were those of ones before."""
+    if not old:
+        return [str(number) for number in range(count)]
+    matches = (_LEVEL.fullmatch(path) for path in old)
+    last = max((int(match[1]) for match in matches if match), default=0)
+    return [f"{number}-r{last + 1}" for number in range(count)]
+
+
+def _is_below(key: str, path: str) -> bool:
+    return key == path or key.startswith(f"{path}/")
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _shown(place: Source) -> str:
+    return printable(place.url, store.MAX_SHOWN)
