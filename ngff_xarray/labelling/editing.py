@@ -67,7 +67,11 @@ class LabelEdit:
 
     def listed(self) -> list[str]:
         """Return the paths of all label images."""
-        return [path.strip("/") for path in self._list(self.attributes()) if isinstance(path, str)]
+        return self._named(self._list(self.attributes()))
+
+    @staticmethod
+    def _named(paths: list[Any]) -> list[str]:
+        return [path.strip("/") for path in paths if isinstance(path, str)]
 
     def _list(self, attributes: Document) -> list[Any]:
         said = attributes.get("ome")
@@ -137,17 +141,21 @@ class LabelEdit:
                 f"{_shown(self.label)}: there is something that is no label image: give another "
                 "name"
             )
-        new = _new_paths(count, old)
-        attributes = describe(new)
         stale = [path for path in (left.paths if left else ()) if path not in old]
-        self._put(note=[*old, *stale, *new], replaces=bool(is_listed or old))
+        new = _new_paths(count, [] if is_debris else [*old, *stale])
+        attributes = describe(new)
+        is_second = is_listed or bool(old)  # not after an addition that was all but done
+        is_second = is_second and (left is None or left.replaces)
+        self._put(note=[*old, *stale, *new], replaces=is_second)
+        if left is not None:  # consolidated metadata may still name what is debris
+            self._put_consolidated([] if is_debris else old)
         if is_debris:
             store.remove(self.label, self._others())
         self._remove_levels(stale)
         write(self.label, new)
         self._put_own(attributes)
-        self._put(lambda paths: [*paths, *([] if self.name in paths else [self.name])])
-        self._put_consolidated(["", self.name, *(f"{self.name}/{path}" for path in new)])
+        self._put(lambda paths: [*paths, *([] if self.name in self._named(paths) else [self.name])])
+        self._put_consolidated(new)
         self._remove_levels(old)
         self._put(ends=True)
 
@@ -195,11 +203,11 @@ class LabelEdit:
             )
         others = self._others()
         self._put(
-            lambda paths: [p for p in paths if not isinstance(p, str) or p.strip("/") != self.name],
+            lambda paths: [path for path in paths if self._named([path]) != [self.name]],
             note=[],
             replaces=False,
         )
-        self._put_consolidated([""])
+        self._put_consolidated([])
         if self._attributes(self.label):
             store.put_group(self.label, {}, self.zarr_format)  # what is left is no image
         store.remove(self.label, others)
@@ -244,8 +252,8 @@ class LabelEdit:
 
     # ---- consolidated metadata -------------------------------------------------------------
 
-    def _put_consolidated(self, paths: Sequence[str]) -> None:
-        """Let consolidated metadata repeat what is at paths below the labels group."""
+    def _put_consolidated(self, levels: Sequence[str]) -> None:
+        """Let consolidated metadata repeat what is there of the label image, with these levels."""
         name = "zarr.json" if self.zarr_format == 3 else ".zmetadata"
         documents: dict[str, Document] | None = None
         others = self._others()
@@ -259,7 +267,7 @@ class LabelEdit:
             if not isinstance(known, dict):
                 continue
             if documents is None:
-                documents = self._documents(paths)
+                documents = self._documents(levels)
             prefix = self.group.path.removeprefix(above.path).strip("/")
             own = f"{prefix}/{self.name}".strip("/")
             groups = {_join(prefix, file) for file in ("", *_FILES[2])}
@@ -280,10 +288,12 @@ class LabelEdit:
             path = path.rpartition("/")[0]
             yield replace(self.image, path=path)
 
-    def _documents(self, paths: Sequence[str]) -> dict[str, Document]:
-        """Return the documents at paths below the labels group as consolidated metadata do."""
-        if not self._list(self.attributes()):  # the group itself is about to go
+    def _documents(self, levels: Sequence[str]) -> dict[str, Document]:
+        """Return documents by their path below the labels group, as consolidated metadata do."""
+        if not self._list(self.attributes()):  # the group itself is about to go, or to come
             return {}
+        own = [self.name] if self.name in self.listed() else []
+        paths = ["", *own, *(f"{name}/{level}" for name in own for level in levels)]
         found = {}
         for path in paths:
             for file in _FILES[self.zarr_format]:

@@ -159,8 +159,8 @@ def _coordinate(
 ) -> tuple[xr.Variable, bool]:
     """Return where the labels lie along an axis of the image, and whether backwards."""
     theirs = stored.coords[dim]
-    own = array.coords.get(dim)
-    if own is None:
+    own = array.coords[dim]  # numbers, where it has none
+    if dim not in array.coords:
         if dim not in given.coords or array.sizes[dim] != given.sizes[dim]:
             raise SelectionError(
                 f"{dim}: the labels have {array.sizes[dim]} pixels and no coordinates, the image "

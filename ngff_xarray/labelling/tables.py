@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ngff_xarray.errors import SelectionError, UnsupportedError
+from ngff_xarray.render import label_colors
 from ngff_xarray.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VALUE = "label-value"
 _VALUES = (VALUE, "label")  # what a column of label values is called; the first one wins
@@ -69,7 +73,7 @@ def _rows(properties: Any) -> Iterable[Mapping[Any, Any]]:
     if isinstance(properties, pd.DataFrame):
         frame = properties
         if not any(name in frame.columns for name in _VALUES):
-            if frame.index.name is None and isinstance(frame.index, pd.RangeIndex):
+            if isinstance(frame.index, pd.MultiIndex) or _is_numbered(frame):
                 raise SelectionError(
                     "properties: expected the label values in a column 'label' or in the index; "
                     "found rows without them, and the columns "
@@ -88,6 +92,11 @@ def _rows(properties: Any) -> Iterable[Mapping[Any, Any]]:
     return rows
 
 
+def _is_numbered(frame: pd.DataFrame) -> bool:
+    """Tell whether the rows have numbers only because rows must have some."""
+    return frame.index.name is None and frame.index.tolist() == list(range(len(frame)))
+
+
 def label_value(value: Any, where: str) -> int:
     """Return a label value, of whatever type of number it is.
 
@@ -97,7 +106,7 @@ def label_value(value: Any, where: str) -> int:
         If it is no integer.
     """
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value != int(value):
+    if not is_number or not -(2**63) <= value < 2**64 or value != int(value):
         raise SelectionError(f"{where}: expected an integer as label, found {printable(value, 80)}")
     return int(value)
 
@@ -154,6 +163,37 @@ def color_entries(colors: Mapping[Any, Any]) -> list[dict[str, Any]]:
         {VALUE: label_value(value, "colors"), "rgba": _rgba(color)}
         for value, color in colors.items()
     ]
+
+
+def completed(
+    colors: list[dict[str, Any]], properties: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return colours and properties so that both have the same labels, as validators demand.
+
+    Colours that are added are those that the labels are shown in without; properties that are added
+    say nothing but the label.
+
+    Examples
+    --------
+    >>> colors = [{"label-value": 1, "rgba": [255, 0, 0, 255]}]
+    >>> colors, properties = completed(colors, [{"label-value": 2, "area": 3}])
+    >>> colors[1]
+    {'label-value': 2, 'rgba': [105, 140, 55, 255]}
+    >>> properties
+    [{'label-value': 2, 'area': 3}, {'label-value': 1}]
+    """
+    if not colors or not properties:
+        return colors, properties
+    chosen = [
+        {VALUE: value, "rgba": label_colors(np.array([value]))[0].tolist()}
+        for value in _missing(colors, properties)
+    ]
+    return [*colors, *chosen], [*properties, *({VALUE: v} for v in _missing(properties, colors))]
+
+
+def _missing(entries: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[int]:
+    known = {entry[VALUE] for entry in entries}
+    return [entry[VALUE] for entry in others if entry[VALUE] not in known]
 
 
 def _rgba(color: Any) -> list[int]:

@@ -56,9 +56,12 @@ def colors_of(found: Mapping[int, Json], values: Iterable[int]) -> dict[int, RGB
 
 
 def properties(image_label: Json | None) -> list[dict[str, Any]]:
-    """Return the stored properties, one record a label value under the key ``label-value``."""
+    """Return the stored properties, one record a label value under the key ``label-value``.
+
+    Entries that say nothing but their label value are no record.
+    """
     found = entries(image_label, "properties")
-    return [{**entry, "label-value": value} for value, entry in found.items()]
+    return [{**entry, "label-value": value} for value, entry in found.items() if len(entry) > 1]
 
 
 def check(value: Any, version: str | None, report: Report) -> Json | None:
