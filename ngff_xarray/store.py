@@ -348,11 +348,18 @@ def remove(place: Source, keep: Collection[str] = ()) -> None:
 def is_empty(place: Source) -> bool:
     """Tell whether there is nothing at a place but what a group there says."""
 
-    async def names() -> set[str]:
-        return {name async for name in place.store.list_dir(place.path)}
+    async def found() -> bool:
+        names = {name async for name in place.store.list_dir(place.path)}
+        if names <= _GROUP_KEYS:
+            return True
+        prefix = f"{place.path}/"  # the names may be those of directories, with nothing in them
+        async for key in place.store.list_prefix(prefix):
+            if key.removeprefix(prefix) not in _GROUP_KEYS:
+                return False
+        return True
 
     with _changing(place):
-        return run(names()) <= _GROUP_KEYS
+        return run(found())
 
 
 def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> None:

@@ -18,8 +18,8 @@ import pytest
 import xarray as xr
 import zarr
 from servers import CountingServer
-from stores import document, edit_attributes, write_group, write_image, write_plate
-from test_mending import snapshot
+from stores import document, edit_attributes, write_array, write_group, write_image, write_plate
+from test_mending import in_memory, snapshot
 from test_support import check_elsewhere, read_elsewhere
 
 import ngff_xarray
@@ -289,6 +289,24 @@ def test_a_killed_replacement_is_told_from_an_added_one(tmp_path: Path) -> None:
     assert "ngff_xarray" not in json.loads(keys["labels/zarr.json"].to_bytes())["attributes"]
 
 
+def test_notes_lead_nowhere_else(tmp_path: Path) -> None:
+    path = image(tmp_path, labels={"cells": {}, "nuclei": {}, "nuclei/deep": {}})
+    file = path / "labels" / "zarr.json"
+    said = json.loads(file.read_text())
+    paths = ["../cells", "../../0", "", "/", ".", "deep", "deep/0", "1", 5]
+    note = {"paths": paths, "replaces": True, "process": "x"}
+    said["attributes"]["ngff_xarray"] = {"parts": {"nuclei": note, "gone": 5, "cells": []}}
+    file.write_text(json.dumps(said))
+    before = snapshot(path)
+    tree = opened(path).ngff.add_labels("nuclei", NUCLEI, replace=True)
+    np.testing.assert_array_equal(tree.ngff.labels["nuclei"].ngff.level(0), NUCLEI)
+    after = snapshot(path)
+    own = [key for key in before if re.match(r"labels/(zarr.json|nuclei/(zarr.json|\d/))", key)]
+    assert {key: after.get(key) for key in before if key not in own} == {
+        key: content for key, content in before.items() if key not in own
+    }
+
+
 def test_another_process_is_writing_it(tmp_path: Path) -> None:
     path = image(tmp_path, labels={"cells": {}})
     code = (
@@ -506,6 +524,8 @@ def test_the_last_coarse_pixel_may_reach_beyond(tmp_path: Path, size: int) -> No
 def test_dtypes(tmp_path: Path, dtype: str, version: Any) -> None:
     tree = opened(image(tmp_path, version=version, axes="yx", levels=2))
     labels = (NUCLEI > 0).astype(dtype)
+    if dtype.startswith("i"):  # negative labels are labels, too
+        labels[:5] = -2
     found = tree.ngff.add_labels("new", labels).ngff.labels["new"].ngff.level(0)
     wanted = np.dtype("u1" if dtype == "?" else dtype)
     assert found.dtype == (wanted if version == "0.4" else wanted.newbyteorder("="))
@@ -687,10 +707,11 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     (path / "labels" / "notes").mkdir()
     (path / "labels" / "notes" / "a.txt").write_text("mine")
     write_group(path / "labels" / "plain", version="0.5", attributes={"a": 1})
+    write_array(path / "labels" / "array", np.zeros(3), version="0.5")
     before = snapshot(path)
     with pytest.raises(StoreError, match=r"cells: there is a label image .* give replace=True"):
         tree.ngff.add_labels("cells", NUCLEI)
-    for name in ("sub", "notes", "plain"):
+    for name in ("sub", "notes", "plain", "array"):
         for replace in (False, True):
             with pytest.raises(StoreError, match="something that is no label image"):
                 tree.ngff.add_labels(name, NUCLEI, replace=replace)
@@ -830,6 +851,14 @@ def test_places(tmp_path: Path) -> None:
     with pytest.raises(NgffError, match="no such file"):
         tree.ngff.add_labels("new", NUCLEI, target=tmp_path / "nothing")
     assert snapshot(path) == before
+
+
+def test_a_store_of_fsspec(tmp_path: Path) -> None:
+    tree = opened(in_memory(image(tmp_path), "labelled.ome.zarr"))
+    tree = tree.ngff.add_labels("new", NUCLEI)
+    tree = tree.ngff.add_labels("new", NUCLEI + 1, replace=True)
+    np.testing.assert_array_equal(tree.ngff.labels["new"].ngff.level(0), NUCLEI + 1)
+    assert tree.ngff.remove_labels("new").ngff.labels == {}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

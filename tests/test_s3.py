@@ -136,6 +136,68 @@ def test_write_then_read(s3: weed.S3, bucket: str, image: Path) -> None:
     assert list(tree.ngff.labels) == ["cells"]
 
 
+def keys(s3: weed.S3, bucket: str) -> dict[str, str]:
+    """Every key in a bucket, and the ETag of what stands there."""
+    found = s3.client().list_objects_v2(Bucket=bucket)
+    assert not found["IsTruncated"]
+    return {each["Key"]: each["ETag"] for each in found.get("Contents", [])}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_are_added_replaced_and_removed(
+    s3: weed.S3, bucket: str, tmp_path: Path, version: Any
+) -> None:
+    folder = write_image(
+        tmp_path / "a.ome.zarr",
+        version=version,
+        axes="yx",
+        data=NOISE,
+        levels=2,
+        chunks=(64, 64),
+        labels={"cells": {}},
+    )
+    url = s3.put(bucket, folder)
+    before = keys(s3, bucket)
+    labels = NOISE // 100
+    tree = opened(url, **s3.options)
+    tree = tree.ngff.add_labels("nuclei", labels, properties={"label": [1], "area": [2.5]})
+    np.testing.assert_array_equal(tree.ngff.labels["nuclei"].ngff.level(0), labels)
+    tree = tree.ngff.add_labels("nuclei", labels[::-1], replace=True)
+    again = opened(url, **s3.options)
+    np.testing.assert_array_equal(again.ngff.labels["nuclei"].ngff.level(0), labels[::-1])
+    now = keys(s3, bucket)
+    assert {key.split("/")[3] for key in now if "/nuclei/" in key} <= {
+        *("zarr.json", ".zgroup", ".zattrs", "0-r1", "1-r1")
+    }
+    lists = {"a.ome.zarr/labels/zarr.json", "a.ome.zarr/labels/.zattrs"}
+    assert {key: now[key] for key in before if key not in lists} == {
+        key: etag for key, etag in before.items() if key not in lists
+    }
+    tree = again.ngff.remove_labels("nuclei")
+    assert list(tree.ngff.labels) == ["cells"]
+    assert keys(s3, bucket).keys() == before.keys()
+    assert opened(url, **s3.options).ngff.remove_labels("cells").ngff.labels == {}
+    assert not [key for key in keys(s3, bucket) if "/labels/" in key]
+
+
+def test_labels_where_it_may_only_be_read(s3: weed.S3, bucket: str, image: Path) -> None:
+    public = s3.bucket(f"{bucket}-r", may=("GetObject", "ListBucket"))
+    url = s3.put(public, image)
+    before = keys(s3, public)
+    tree = opened(url, endpoint_url=s3.url, anon=True)
+    with pytest.raises(NgffError, match="cannot be written"):
+        tree.ngff.add_labels("nuclei", NOISE)
+    with pytest.raises(NgffError, match="cannot be written"):
+        tree.ngff.remove_labels("cells")
+    assert keys(s3, public) == before
+    tree = tree.ngff.add_labels("nuclei", NOISE, storage_options=s3.options)
+    np.testing.assert_array_equal(tree.ngff.labels["nuclei"].ngff.level(0), NOISE)
+    tree = opened(url, endpoint_url=s3.url, anon=True)
+    np.testing.assert_array_equal(tree.ngff.labels["nuclei"].ngff.level(0), NOISE)
+    target = {"target": url, "storage_options": s3.options}
+    assert list(tree.ngff.remove_labels("cells", **target).ngff.labels) == ["nuclei"]
+
+
 def test_a_zip_file_in_a_bucket(s3: weed.S3, bucket: str, image: Path, tmp_path: Path) -> None:
     url = s3.put(bucket, zipped(image, tmp_path / "a.ozx"))
     np.testing.assert_array_equal(opened(url, **s3.options)["0/image"].values, NOISE)

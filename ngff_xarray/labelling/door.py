@@ -198,17 +198,19 @@ class _Place:
 def _found(tree: xr.DataTree, target: Any, storage_options: Mapping[str, Any] | None) -> _Place:
     """Return where an image is, and the image as it is stored now."""
     access = Access(storage_options) if storage_options is not None else None
+    version = None
     if target is not None:
         source = store.open_source(target, access=access)
     elif "place" in tree.encoding:
         source, _ = groups.place(tree)
+        version = image.version(tree)
     else:
         raise StoreError(
             "this image was not opened from a store: write it with .ngff.to_zarr(path) and open "
             "that, or give its path as target"
         )
     group = store.require_group(source, store.look(source))
-    found = read.open_image(source, group, version=image.version(tree))
+    found = read.open_image(source, group, version=version)
     if image.group_kind(found) is not None or image.kind(found) != "image":
         raise NotOmeError(
             f"{printable(source.url, store.MAX_SHOWN)}: is no image but a "

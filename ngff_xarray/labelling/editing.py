@@ -97,6 +97,13 @@ class LabelEdit:
         """Return the paths in the store of all other label images."""
         return [self.group.child(path).path for path in self.listed() if path != self.name]
 
+    def _is_taken(self) -> bool:
+        """Tell whether there is something of somebody else's where the label image goes."""
+        if self._attributes(self.label) or not store.is_empty(self.label):
+            return True
+        labels = store.Group(self.zarr_format, {})
+        return store.run(store.fetch_array(self.group, labels, self.name)) is not None
+
     # ---- adding and replacing --------------------------------------------------------------
 
     def add(
@@ -136,12 +143,13 @@ class LabelEdit:
                     f"{_shown(self.label)}: there is a label image of this name: give "
                     "replace=True, or another name"
                 )
-        elif self._attributes(self.label) or not store.is_empty(self.label):
+        elif self._is_taken():
             raise StoreError(
                 f"{_shown(self.label)}: there is something that is no label image: give another "
                 "name"
             )
-        stale = [path for path in (left.paths if left else ()) if path not in old]
+        noted = left.paths if left is not None else ()
+        stale = [path for path in noted if path not in old and is_relative(path)]
         new = _new_paths(count, [] if is_debris else [*old, *stale])
         attributes = describe(new)
         is_second = is_listed or bool(old)  # not after an addition that was all but done
@@ -168,10 +176,13 @@ class LabelEdit:
         store.put_group(self.label, {**others, **attributes}, self.zarr_format)
 
     def _remove_levels(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            level = self.label.child(path)
-            store.remove(level, self._others())
-            self._prune(level, self.label)
+        """Delete levels that the label image's metadata do not name."""
+        others = self._others()
+        keep = [*others, *(self.label.child(path).path for path in self.levels())]
+        for level in map(self.label.child, paths):
+            if not any(_is_below(level.path, other) for other in others):
+                store.remove(level, keep)
+                self._prune(level, self.label)
 
     def _prune(self, below: Source, top: Source) -> None:
         """Delete the groups between two places that hold nothing any more."""
