@@ -44,8 +44,8 @@ def add_labels(
     """Write a label image into the store of an image; return the image, opened again.
 
     Nothing else in the store is changed. What there was before stays until the new one is whole;
-    whoever is killed calls again. A tree that was opened before shows what there was then, and
-    cannot read the pixels of labels that were replaced.
+    whoever is killed calls again. Trees that were opened before know nothing of it: of labels that
+    were replaced they read zeros, so go on with the tree that comes back.
 
     Parameters
     ----------
@@ -79,6 +79,11 @@ def add_labels(
         or group. By default where the tree was opened.
     storage_options
         For fsspec, where that is a URL; by default those that the tree was opened with.
+
+    Returns
+    -------
+    DataTree
+        The image as it is stored now, with all its labels.
 
     Raises
     ------

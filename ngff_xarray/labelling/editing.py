@@ -177,6 +177,8 @@ class LabelEdit:
 
     def _remove_levels(self, paths: Sequence[str]) -> None:
         """Delete levels that the label image's metadata do not name."""
+        if not paths:
+            return
         others = self._others()
         keep = [*others, *(self.label.child(path).path for path in self.levels())]
         for level in map(self.label.child, paths):
