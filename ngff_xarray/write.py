@@ -525,14 +525,23 @@ def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def attributes_at(tree: xr.DataTree, paths: Sequence[str], version: str) -> dict[str, Any]:
-    """Return the attributes that describe an image whose levels stand at other paths."""
+def attributes_at(
+    tree: xr.DataTree, paths: Sequence[str], version: str, layout: Layout
+) -> dict[str, Any]:
+    """Return the attributes that describe an image whose levels stand at other paths.
+
+    That these and the levels can be written so is checked.
+    """
+    writing = _Writing(version, lossy=False, layout=layout)
+    layout.check(writing.zarr_format)
+    for array in image.levels(tree):
+        _storage(array, (), writing)
     content = described(tree)
     assert isinstance(content, Image)
     levels = zip(content.multiscale.levels, paths, strict=True)
     moved = tuple(replace(level, path=path) for level, path in levels)
     content = replace(content, multiscale=replace(content.multiscale, levels=moved))
-    attributes = _Writing(version, lossy=False).attributes(content)
+    attributes = writing.attributes(content)
     _check_json(attributes)
     return attributes
 

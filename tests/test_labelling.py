@@ -565,6 +565,18 @@ def test_blocks_of_dask_are_computed_once_and_never_all_together(tmp_path: Path)
     assert (tree.ngff.labels["new"].ngff.level(1) == 1).all()
 
 
+def test_how_pixels_are_stored(tmp_path: Path) -> None:
+    path = image(tmp_path, axes="yx")
+    tree = opened(path)
+    with pytest.raises(SelectionError, match="no whole chunks"):
+        tree.ngff.add_labels("new", NUCLEI, chunks=(16, 16), shards=(24, 24))
+    assert not (path / "labels").exists()
+    tree = tree.ngff.add_labels("new", NUCLEI, chunks=(16, 16), shards={"y": 32}, compressor="zstd")
+    found = zarr.open_array(path / "labels" / "new" / "0", mode="r")
+    assert (found.chunks, found.shards) == ((16, 16), (32, 16))
+    np.testing.assert_array_equal(tree.ngff.labels["new"].ngff.level(0), NUCLEI)
+
+
 def test_a_label_image_of_another_store(tmp_path: Path) -> None:
     colors = [{"label-value": 1, "rgba": [1, 2, 3, 4]}]
     other = opened(image(tmp_path, labels={"cells": {"colors": colors}})).ngff.labels["cells"]

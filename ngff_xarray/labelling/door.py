@@ -15,6 +15,7 @@ from ngff_xarray.image import Obj
 from ngff_xarray.labelling import placing
 from ngff_xarray.labelling.editing import LabelEdit
 from ngff_xarray.labelling.tables import color_entries, completed, property_entries
+from ngff_xarray.layout import Compressor, Layout, Sizes
 from ngff_xarray.multiscale import Factors, multiscale
 from ngff_xarray.spec import image_label
 from ngff_xarray.spec.values import is_relative
@@ -37,6 +38,9 @@ def add_labels(
     scale_factors: Sequence[Factors] | None = None,
     smallest: int | None = None,
     method: str | None = None,
+    chunks: Sizes = None,
+    shards: Sizes = None,
+    compressor: Compressor | None = None,
     progress: bool | None = None,
     target: Any = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -72,6 +76,8 @@ def add_labels(
     levels, scale_factors, smallest, method
         The levels to make, as `multiscale` does. By default as many as the image has, with the same
         scale factors, by the mode.
+    chunks, shards, compressor
+        How the pixels are stored, as `to_zarr` takes them.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     target
@@ -124,11 +130,12 @@ def add_labels(
         smallest=smallest,
         method=method or "mode",
     )
+    layout = Layout.of(pyramid, chunks, shards, compressor)
     edit.add(
         len(image.levels(pyramid)),
-        lambda paths: write.attributes_at(pyramid, paths, place.version),
+        lambda paths: write.attributes_at(pyramid, paths, place.version, layout),
         lambda below, paths: write.write_levels_at(
-            below, pyramid, paths, place.version, progress=progress
+            below, pyramid, paths, place.version, layout, progress=progress
         ),
         replaces=replace,
     )
