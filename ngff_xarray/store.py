@@ -35,6 +35,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.progress import Bar
 from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, swapping, why_missing
 from ngff_xarray.storage.bounded import bound
+from ngff_xarray.storage.cached import Cached
 from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
@@ -240,6 +241,11 @@ def writable(place: Source, access: Access | None = None) -> Source:
     inner = place.store.store if isinstance(place.store, Guarded) else place.store
     if "http" in getattr(getattr(inner, "fs", None), "protocol", ()):
         raise StoreError(f"{shown}: cannot be written: it is read from a web server")
+    if isinstance(place.store, Cached):
+        raise StoreError(
+            f"{shown}: cannot be written: it is read through a cache, which would not notice: give "
+            "the URL without that"
+        )
     if not inner.read_only:
         return replace(place, store=inner)
     if isinstance(inner, Readable):

@@ -873,6 +873,16 @@ def test_a_store_of_fsspec(tmp_path: Path) -> None:
     assert tree.ngff.remove_labels("new").ngff.labels == {}
 
 
+def test_a_cache_is_not_written_through(tmp_path: Path) -> None:
+    url = in_memory(image(tmp_path), "cached.ome.zarr")
+    tree = opened(f"simplecache::{url}")
+    with pytest.raises(StoreError, match="read through a cache"):
+        tree.ngff.add_labels("new", NUCLEI)
+    assert opened(url).ngff.labels == {}
+    tree = tree.ngff.add_labels("new", NUCLEI, target=url)
+    np.testing.assert_array_equal(tree.ngff.labels["new"].ngff.level(0), NUCLEI)
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     path = image(tmp_path, labels={"cells": {}})
     store = Watched(keys_of(path), 0)
