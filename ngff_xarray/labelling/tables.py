@@ -54,9 +54,15 @@ def property_entries(properties: Any) -> list[dict[str, Any]]:
             raise SelectionError(f"properties: the label {value} is there twice: keep one row")
         plain = {str(key): _plain(item) for key, item in row.items() if key != named}
         kept = {key: item for key, item in plain.items() if item is not None}
-        _check(kept, value)
         entries[value] = {VALUE: value, **kept}
-    return list(entries.values())
+    found = list(entries.values())
+    if not _is_json(found):
+        wrong = next(entry for entry in found if not _is_json(entry))
+        raise UnsupportedError(
+            f"properties: those of label {wrong[VALUE]} hold something that JSON does not have: "
+            f"convert or drop it: {printable(wrong, 200)}"
+        )
+    return found
 
 
 def _rows(properties: Any) -> Iterable[Mapping[Any, Any]]:
@@ -126,14 +132,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _check(entry: Mapping[str, Any], value: int) -> None:
+def _is_json(value: Any) -> bool:
     try:
-        json.dumps(entry, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UnsupportedError(
-            f"properties: those of label {value} hold something that JSON does not have "
-            f"({printable(error, 200)}): convert or drop it"
-        ) from error
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def color_entries(colors: Mapping[Any, Any]) -> list[dict[str, Any]]:
@@ -184,11 +188,18 @@ def completed(
     """
     if not colors or not properties:
         return colors, properties
-    chosen = [
-        {VALUE: value, "rgba": label_colors(np.array([value]))[0].tolist()}
-        for value in _missing(colors, properties)
-    ]
+    missing = _missing(colors, properties)
+    chosen = [{VALUE: value, "rgba": rgba} for value, rgba in _shown(missing).items()]
     return [*colors, *chosen], [*properties, *({VALUE: v} for v in _missing(properties, colors))]
+
+
+def _shown(values: list[int]) -> dict[int, list[int]]:
+    """Return the colours that labels are shown in if none is stored."""
+    found: dict[int, list[int]] = {}
+    for is_large, dtype in ((False, np.int64), (True, np.uint64)):
+        some = [value for value in values if (value >= 2**63) == is_large]
+        found |= dict(zip(some, label_colors(np.array(some, dtype)).tolist(), strict=True))
+    return found
 
 
 def _missing(entries: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[int]:
