@@ -7,7 +7,6 @@ and not the image, however large that is; threads take branches of it.
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ngff_xarray.boxes import Box, cut
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.reductions import Reduction, State
-
-Box = tuple[slice, ...]
 
 _BRANCHES = 4  # a thread has at least so many, so that none waits for long
 
@@ -158,7 +156,7 @@ class _Builder:
             slice(b.start * f, min(b.stop * f, n))
             for b, f, n in zip(box, step, before, strict=True)
         ]
-        return _cut(inside, self._units[number - 1])
+        return cut(inside, self._units[number - 1])
 
     # ---- all branches ----------------------------------------------------------------------
 
@@ -195,7 +193,7 @@ class _Builder:
 
             return finish
 
-        for found in [make(self._top, box) for box in _cut(whole, self._units[self._top])]:
+        for found in [make(self._top, box) for box in cut(whole, self._units[self._top])]:
             found()
 
 
@@ -231,11 +229,3 @@ class _Branches:
             return found
 
         return result
-
-
-def _cut(box: Sequence[slice], unit: Sequence[int]) -> Iterator[Box]:
-    sides = [
-        [slice(start, min(start + n, b.stop)) for start in range(b.start, b.stop, n)]
-        for b, n in zip(box, unit, strict=True)
-    ]
-    return itertools.product(*sides)

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from ngff_xarray.boxes import Box, within
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.reductions import reduction
-
-Box = tuple[slice, ...]
 
 _BYTES = 2**26  # of the finest level that are read at a time
 
@@ -113,7 +112,7 @@ class ReducedArray(BackendArray):
         box = [_covering(each) for each in ranges]
         found = np.empty([b.stop - b.start for b in box], self.dtype)
         for part in self._parts(box):
-            found[_relative(part, box)] = self._part(part)
+            found[within(part, box)] = self._part(part)
         steps = tuple(
             slice(r.start - b.start, None, r.step) if isinstance(k, slice) else 0
             for k, r, b in zip(key, ranges, box, strict=True)
@@ -152,7 +151,3 @@ class ReducedArray(BackendArray):
 def _covering(numbers: range) -> slice:
     """Return the slice, forwards, that holds some numbers; they only ever rise."""
     return slice(numbers.start, numbers[-1] + 1) if numbers else slice(0, 0)
-
-
-def _relative(part: Box, box: Sequence[slice]) -> Box:
-    return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))

@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-Box = tuple[slice, ...]
+from ngff_xarray.boxes import Box, within
+
 Read = Callable[[Box], NDArray[Any]]
 
 _KEPT = 2**26  # bytes of blocks that are kept, if there are more than a few
@@ -114,7 +115,7 @@ class _Blocks:
                 for a, b in zip(block, box, strict=True)
             ]
             pixels = self._block(place, tuple(block))
-            found[_within(both, box)] = pixels[_within(both, block)]
+            found[within(both, box)] = pixels[within(both, block)]
         return found
 
     @staticmethod
@@ -140,10 +141,3 @@ class _Blocks:
             mine.set_exception(error)
             raise
         return mine.result()
-
-
-def _within(box: Sequence[slice], other: Sequence[slice]) -> Box:
-    """Return a box as it lies in another one."""
-    return tuple(
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, other, strict=True)
-    )

@@ -20,10 +20,9 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec
 from zarr.core.metadata import ArrayV2Metadata
 from zarr.storage import LocalStore
 
+from ngff_xarray.boxes import Box, cut, within
 from ngff_xarray.storage.bounded import limit_of, said_size
 from ngff_xarray.storage.chunks import is_usual, text
-
-Box = tuple[slice, ...]
 
 _MUCH = 4  # chunks: below, zarrs is not faster
 _CHUNKS, _LOCAL = 8, 2**22  # of shards on this machine, and their bytes: one part at the least
@@ -69,13 +68,13 @@ class BulkReader:
         fast = None if _is_forked else self._fast
         if fast is not None and not fast.is_sane(box):
             fast = None
-        parts = list(_parts(box, *self._unit)) if self._array.shards else [box]
+        parts = list(cut(box, *self._unit)) if self._array.shards else [box]
         if len(parts) == 1:
             found = self._part(box, fast)
         else:
             found = np.empty([part.stop - part.start for part in box], self._array.dtype)
             for part in parts:
-                found[_relative(part, box)] = self._part(part, fast)
+                found[within(part, box)] = self._part(part, fast)
         return found[tuple(slice(None) if isinstance(k, slice) else 0 for k in key)]
 
     def _box(self, key: tuple[int | slice, ...]) -> Box | None:
@@ -114,11 +113,11 @@ class BulkReader:
             if inner == box:
                 return np.asarray(fast.array[box])
             found = np.empty([b.stop - b.start for b in box], self._array.dtype)
-            found[_relative(inner, box)] = fast.array[inner]
+            found[within(inner, box)] = fast.array[inner]
         except Exception:  # whatever it raises: zarr says what is wrong, or reads it
             return np.asarray(self._array[box])
         for side in _around(inner, box):
-            found[_relative(side, box)] = self._array[side]
+            found[within(side, box)] = self._array[side]
         return found
 
     @cached_property
@@ -262,26 +261,6 @@ _COMPRESSORS = {
 }
 
 
-def _parts(box: Box, unit: Sequence[int], together: int) -> Iterator[Box]:
-    """Cut a box into boxes of so many units, along their edges."""
-    counts = [-(-b.stop // n) - b.start // n for b, n in zip(box, unit, strict=True)]
-    if math.prod(counts) <= together:
-        yield box
-        return
-    steps = []
-    left = together
-    for count in reversed(counts):  # as many as fit along the last axis, then the one before
-        steps.append(min(count, max(left, 1)))
-        left //= steps[-1]
-    sides = [_cuts(b, n * step) for b, n, step in zip(box, unit, reversed(steps), strict=True)]
-    yield from itertools.product(*sides)
-
-
-def _cuts(side: slice, step: int) -> list[slice]:
-    edges = [side.start, *range((side.start // step + 1) * step, side.stop, step), side.stop]
-    return [slice(a, b) for a, b in itertools.pairwise(edges)]
-
-
 def _whole_chunks(box: Box, chunks: Sequence[int]) -> Box:
     """Return the whole chunks in a box: of others zarrs reads a part, and no checksum."""
     edges = [(-(-b.start // n) * n, b.stop // n * n) for b, n in zip(box, chunks, strict=True)]
@@ -296,7 +275,3 @@ def _around(inner: Box, box: Box) -> Iterator[Box]:
         for side in (slice(b.start, a.start), slice(a.stop, b.stop)):
             if side.start < side.stop:
                 yield (*inner[:axis], side, *box[axis + 1 :])
-
-
-def _relative(part: Box, box: Box) -> Box:
-    return tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))
