@@ -150,6 +150,31 @@ class Accessor(Generic[ObjT]):
 class ImageAccessor(Accessor[ObjT]):
     """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
 
+    def write_region(
+        self,
+        target: Any,
+        *,
+        region: Mapping[str, slice] | None = None,
+        progress: bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        **where: Any,
+    ) -> None:
+        """Write its pixels into an image that is there; see `ngff_xarray.regions.write_region`.
+
+        Coordinates say where (or ``region``, in pixels), ``x=slice("10 µm", "60 µm")`` which part.
+        All levels follow; only the chunks that are touched are written.
+        """
+        from ngff_xarray.regions import write_region
+
+        write_region(
+            self._obj,
+            target,
+            region=region,
+            progress=progress,
+            storage_options=storage_options,
+            **where,
+        )
+
     def pyramid(
         self,
         *,

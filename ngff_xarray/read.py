@@ -389,6 +389,7 @@ async def open_nodes(
     NgffError
         If the group cannot be read.
     """
+    unfinished.check_read(source.url, group.attributes)
     report = report or Report(source.url)
     report.issues += source.oddities
     number = _number(group, opening.multiscale, source)

@@ -274,7 +274,7 @@ def is_taken(place: Source) -> bool:
         group = await fetch_group(place)
         if group is not None and unfinished.is_marked(group.attributes):
             unfinished.check_written(place.url, group.attributes)
-            return False
+            return unfinished.regions(group.attributes) is not None
         if group is not None and group.attributes:
             return True
         if not place.store.supports_listing:

@@ -51,10 +51,32 @@ def check_read(url: str, attributes: Mapping[str, Any]) -> None:
     said = _said(attributes)
     if said:
         since = printable(said.get("started", "some time ago"), 40)
+        if "regions" in said:
+            raise IncompleteError(
+                f"{printable(url, 500)}: is incomplete: a region of it is being written (since "
+                f"{since}) or was, when the writer was killed: wait for that, or write it again"
+            )
         raise IncompleteError(
             f"{printable(url, 500)}: is incomplete: writing it was begun ({since}) and has not "
             "ended: wait for that, write it again, or delete it"
         )
+
+
+def region_begun(attributes: Mapping[str, Any], regions: Sequence[Any]) -> dict[str, Any]:
+    """Return the attributes of an image of which parts are being written: all before are whole.
+
+    Examples
+    --------
+    >>> regions(region_begun({}, [[[0, 8], [4, 6]]]))
+    [[[0, 8], [4, 6]]]
+    """
+    return {**without(attributes), KEY: {"writing": {**_writer(), "regions": list(regions)}}}
+
+
+def regions(attributes: Mapping[str, Any]) -> list[Any] | None:
+    """Return which parts of an image were begun to be written; None if it was not whole before."""
+    found = _said(attributes).get("regions")
+    return found if isinstance(found, list) else None
 
 
 def check_written(url: str, attributes: Mapping[str, Any]) -> None:

@@ -1,134 +1,363 @@
-"""Buckets in another region than the one that is asked: they are found, at the cost of a question.
-
-AWS's own names are asked for, through a proxy that leads to loopback.
-"""
+"""Pixels written into a part of an image that is there."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from stores import write_image
-
-if "NGFF_CI" not in os.environ:  # of .ci/run, which has everything
-    for name in ("trustme", "obstore", "s3fs"):
-        pytest.importorskip(name)
-
-from aws import Aws, proxy
-
-HOME = "eu-central-1"
-PIXELS = np.arange(64 * 64, dtype="u2").reshape(64, 64)
-SIGNED = {"key": "a-key", "secret": "a-secret"}
-CODE = """
-import json, pickle, sys
 import xarray as xr
-from ngff_xarray.storage import s3
-library, url, options, times = json.loads(sys.argv[1])
-if library == "s3fs":
-    s3.is_for_obstore = lambda access: False
-for _ in range(times):
-    tree = xr.open_datatree(url, engine="ngff", storage_options=options)
-    tree = pickle.loads(pickle.dumps(tree))
-    print(tree["0/image"].values.sum())
-"""
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stores import write_image, write_plate
+
+import ngff_xarray
+from ngff_xarray import unfinished
+from ngff_xarray.errors import (
+    IncompleteError,
+    NotOmeError,
+    SelectionError,
+    StoreError,
+    StoreNotFoundError,
+    UnsupportedError,
+)
+
+RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(params=["obstore", "s3fs"])
-def library(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+class Counting(zarr.storage.MemoryStore):
+    """Counts which keys are set, and fails after some."""
+
+    def __init__(self, keys: dict[str, Any] | None = None, left: int = 10**9) -> None:
+        super().__init__({} if keys is None else keys)
+        self.left = left
+        self.written: list[str] = []
+
+    def _count(self, key: str) -> None:
+        if self.left <= 0:
+            raise OSError(28, "No space left on device")
+        self.left -= 1
+        self.written.append(key)
+
+    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+        self._count(key)
+        await super().set(key, value, byte_range)
+
+    def set_sync(self, key: str, value: Any) -> None:
+        self._count(key)
+        asyncio.run(super().set(key, value))
 
 
-@pytest.fixture
-def aws(tmp_path: Path) -> Iterator[Aws]:
-    import trustme
-
-    write_image(tmp_path / "bucket" / "a.ome.zarr", axes="yx", data=PIXELS, levels=1)
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-    with Aws(tmp_path, HOME, authority) as running:
-        yield running
+def axis(size: int, step: float, start: float = 0.0) -> Any:
+    return start + step * np.arange(size), {"units": "micrometer"}
 
 
-def opened(
-    aws: Aws, library: str, options: dict[str, Any], times: int = 1, **environment: str
-) -> list[tuple[str, int, str]]:
-    """Method, status and host of what is asked for to read an image in a fresh Python."""
-    file = str(aws.root / "authority.pem")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    with proxy(aws) as way:
-        found = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                CODE,
-                json.dumps([library, "s3://bucket/a.ome.zarr", options, times]),
-            ],
-            env={
-                **kept,
-                "HTTPS_PROXY": way,
-                "SSL_CERT_FILE": file,
-                "AWS_CA_BUNDLE": file,
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-        )
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == [str(PIXELS.sum())] * times
-    return [
-        (request.method, request.status, host)
-        for request, host in zip(aws.requests, aws.hosts, strict=True)
-    ]
+def image(shape: tuple[int, ...] = (2, 8, 60, 71), seed: int = 0) -> xr.DataArray:
+    steps = {"z": (2.0, 5.0), "y": (0.5, -3.0), "x": (0.5, 100.0)}
+    coords: dict[str, Any] = {
+        dim: (dim, *axis(size, *steps[dim])) for dim, size in zip("zyx", shape[1:], strict=True)
+    }
+    coords["c"] = ["DAPI", "GFP"][: shape[0]]
+    pixels = np.random.default_rng(seed).integers(1, 4000, shape).astype("u2")
+    return xr.DataArray(pixels, coords, ("c", "z", "y", "x"))
 
 
-@pytest.mark.parametrize("options", [{"anon": True}, SIGNED], ids=["anonymous", "signed"])
-@pytest.mark.parametrize("named", [{}, {"client_kwargs": {"region_name": "us-west-2"}}], ids=str)
-def test_a_bucket_of_another_region(
-    aws: Aws, library: str, options: dict[str, Any], named: dict[str, Any]
+LEVELS: dict[str, Any] = {"scale_factors": [{"y": 2, "x": 2}, 2, 2]}
+CHUNKS = {"z": 4, "y": 16, "x": 16}
+
+
+def written(target: Any, array: xr.DataArray, **options: Any) -> None:
+    array.ngff.to_zarr(target, chunks=CHUNKS, **{**LEVELS, **options})
+
+
+def check(target: Any, array: xr.DataArray, **options: Any) -> None:
+    """Check that all levels are those that the whole image would have been written with."""
+    found = xr.open_datatree(target, engine="ngff").ngff.levels
+    wanted = array.ngff.pyramid(**{**LEVELS, **options}).ngff.levels
+    assert len(found) == len(wanted)
+    for level, expected in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(level.values, expected.values)
+
+
+PARTS: dict[str, dict[str, slice]] = {
+    "one pixel": {"c": slice(1, 2), "z": slice(3, 4), "y": slice(17, 18), "x": slice(70, 71)},
+    "a chunk": {"z": slice(4, 8), "y": slice(16, 32), "x": slice(32, 48)},
+    "odd ends": {"z": slice(1, 7), "y": slice(5, 41), "x": slice(33, 71)},
+    "a plane": {"z": slice(2, 3)},
+    "all": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "method"),
+    [
+        *(("0.5", name, "mean") for name in PARTS),
+        *(("0.5", "odd ends", method) for method in ("mode", "max", "nearest", "median")),
+        ("0.4", "odd ends", "mean"),
+        ("0.6", "odd ends", "mean"),
+    ],
+)
+def test_all_levels_follow(version: str, name: str, method: str) -> None:
+    store, array = Counting(), image()
+    written(store, array, version=version, method=method)
+    new = image(seed=1)
+    new[PARTS[name]].ngff.write_region(store)  # its coordinates say where
+    array[PARTS[name]] = new[PARTS[name]]
+    check(store, array, method=method)
+    again = image(seed=2)
+    plain = xr.DataArray(again[PARTS[name]].values, dims=array.dims)
+    plain.ngff.write_region(store, region=PARTS[name])
+    array[PARTS[name]] = again[PARTS[name]]
+    check(store, array, method=method)
+    assert ngff_xarray.validate(store).valid
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_any_part_and_any_shards(data: st.DataObject) -> None:
+    shape = (1, *(data.draw(st.integers(1, 20)) for _ in range(3)))
+    array, store = image(shape), Counting()
+    chunks = {dim: data.draw(st.integers(1, 9)) for dim in "zyx"}
+    shards = {dim: n * data.draw(st.integers(1, 3)) for dim, n in chunks.items()}
+    factors = [{dim: data.draw(st.integers(1, 3)) for dim in "zyx"} for _ in range(2)]
+    factors = [step if max(step.values()) > 1 else {"x": 2} for step in factors]
+    options: dict[str, Any] = {"scale_factors": factors}
+    array.ngff.to_zarr(store, chunks=chunks, shards=shards, **options)
+    part = {}
+    for dim, size in array.sizes.items():
+        a, b = sorted((data.draw(st.integers(0, size)), data.draw(st.integers(0, size))))
+        part[str(dim)] = slice(a, b)
+    new = image(shape, seed=1)
+    new[part].ngff.write_region(store, region=part)
+    array[part] = new[part]
+    check(store, array, **options)
+
+
+def test_only_what_is_touched_is_written() -> None:
+    store, array = Counting(), image()
+    written(store, array)
+    store.written.clear()
+    array[1:, 4:8, 16:32, 32:48].ngff.write_region(store)
+    found = sorted(key for key in store.written if "/c/" in key)
+    assert found == ["0/c/1/1/1/2", "1/c/1/1/0/1", "2/c/1/0/0/0", "3/c/1/0/0/0"]
+    assert store.written[0] == store.written[-1] == "zarr.json"
+    assert len(store.written) == 6
+
+
+def test_shards_are_written_once() -> None:
+    store, array = Counting(), image()
+    written(store, array, shards={"z": 8, "y": 32, "x": 32})
+    store.written.clear()
+    array[:1, :, 20:40, 20:40].ngff.write_region(store)
+    found = [key for key in store.written if key.startswith("0/c")]
+    assert sorted(found) == [f"0/c/0/0/{y}/{x}" for y in (0, 1) for x in (0, 1)]
+
+
+def test_physical_units_and_positions() -> None:
+    store, array = Counting(), image()
+    written(store, array)
+    new = image(seed=1)
+    new.ngff.write_region(store, x=slice("104.9 µm", "110.1 µm"), z=slice("9 µm", "10 µm"))
+    part = new.ngff.crop(x=slice("104.9 µm", "110.1 µm"), z=slice("9 µm", "10 µm"))
+    assert 0 < part.sizes["x"] < 20
+    array.loc[{dim: part[dim].values for dim in part.dims}] = part
+    check(store, array)
+    frame = image(seed=2).isel(c=1, z=3)  # whose position is a scalar coordinate
+    frame.ngff.write_region(store)
+    array[1, 3] = frame
+    check(store, array)
+    far = frame.assign_coords(x=("x", frame.x.values * 1000, {"units": "nanometer"}))
+    (far * 0 + 7).astype("u2").transpose("x", "y").ngff.write_region(store)
+    array[1, 3] = 7
+    check(store, array)
+
+
+def test_a_label_image(tmp_path: Path) -> None:
+    path = write_image(
+        tmp_path / "a.ome.zarr", axes="yx", shape=(64, 64), levels=2, labels={"cells": {}}
+    )
+    before = xr.open_datatree(path)
+    labels = before.ngff.labels["cells"].ngff.level(0).copy()
+    labels[8:24, 8:24] = 77
+    labels[8:24, 8:24].astype("int64").ngff.write_region(path / "labels" / "cells")
+    after = xr.open_datatree(path)
+    np.testing.assert_array_equal(after.ngff.labels["cells"].ngff.level(0), labels)
+    wanted = labels.ngff.pyramid(scale_factors=[2]).ngff.level(1)
+    found = after.ngff.labels["cells"].ngff.levels[1]
+    np.testing.assert_array_equal(found[4:12, 4:12], wanted[4:12, 4:12])
+    np.testing.assert_array_equal(after.ngff.level(0), before.ngff.level(0))
+
+
+def test_dask_is_written_a_part_at_a_time(tmp_path: Path) -> None:
+    array = image((1, 8, 300, 300))
+    written(tmp_path / "a.ome.zarr", array)
+    new = image((1, 8, 300, 300), seed=1)
+    new.chunk(y=50, x=70)[:, 1:7, 20:220, 30:290].ngff.write_region(tmp_path / "a.ome.zarr")
+    array[:, 1:7, 20:220, 30:290] = new[:, 1:7, 20:220, 30:290]
+    check(tmp_path / "a.ome.zarr", array)
+
+
+def test_levels_that_were_cut_short(tmp_path: Path) -> None:
+    """Others leave out half a block at the end."""
+    array = image((1, 8, 61, 71))
+    array.ngff.to_zarr(tmp_path / "a.ome.zarr", scale_factors=[{"y": 2, "x": 2}])
+    level = zarr.open_array(tmp_path / "a.ome.zarr" / "1")
+    level.resize((1, 8, 30, 35))
+    new = image((1, 8, 61, 71), seed=1)
+    new[:, :, 50:, 60:].ngff.write_region(tmp_path / "a.ome.zarr")
+    array[:, :, 50:, 60:] = new[:, :, 50:, 60:]
+    wanted = array.ngff.pyramid(scale_factors=[{"y": 2, "x": 2}]).ngff.level(1)
+    found = xr.open_datatree(tmp_path / "a.ome.zarr").ngff.level(1)
+    np.testing.assert_array_equal(found, wanted[:, :, :30, :35])
+
+
+def test_consolidated_metadata_stay(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", shape=(64, 64), consolidated=True)
+    before = (path / "zarr.json").read_text()
+    xr.DataArray(np.ones((4, 4), "u2"), dims=("y", "x")).ngff.write_region(
+        path, region={"y": slice(0, 4), "x": slice(0, 4)}
+    )
+    import json
+
+    assert json.loads((path / "zarr.json").read_text()) == json.loads(before)
+
+
+# ---- whoever is killed -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_killed_writer_leaves_the_old_or_a_mark(version: str) -> None:
+    array, whole = image(), Counting()
+    written(whole, array, version=version)
+    new = image(seed=1)
+    part = new[:, 1:6, 10:40, 20:60]
+    result = array.copy()
+    result[:, 1:6, 10:40, 20:60] = part
+    other = new[:1, :2, :5, :5]
+    both = result.copy()
+    both[:1, :2, :5, :5] = other
+    tried = 0
+    for tried in range(10**4):
+        keys = dict(whole._store_dict)
+        try:
+            part.ngff.write_region(Counting(keys, tried))
+        except StoreError as error:
+            assert "No space left" in str(error)
+        else:
+            break
+        if tried:
+            with pytest.raises(IncompleteError, match="or write it again"):
+                xr.open_datatree(Counting(keys), engine="ngff")
+            with pytest.raises(StoreError, match="there is something already"):
+                written(Counting(keys), array)
+        else:
+            check(Counting(keys), array)
+        if tried % 2:
+            part.ngff.write_region(Counting(keys))
+            check(Counting(keys), result)
+        else:  # another region: the levels above the first one follow as well
+            other.ngff.write_region(Counting(keys))
+            found = xr.open_datatree(Counting(keys), engine="ngff")
+            for level, wanted in zip(
+                found.ngff.levels,
+                found.ngff.level(0).load().ngff.pyramid(**LEVELS).ngff.levels,
+                strict=True,
+            ):
+                np.testing.assert_array_equal(level.values, wanted.values)
+            part.ngff.write_region(Counting(keys))
+            other.ngff.write_region(Counting(keys))
+            check(Counting(keys), both)
+        assert keys.keys() == whole._store_dict.keys(), "no debris"
+    assert tried > 20
+
+
+def test_labels_that_are_being_written_are_told_of(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="yx", shape=(64, 64), labels={"cells": {}})
+    group = zarr.open_group(path / "labels" / "cells")
+    group.attrs.put(unfinished.region_begun(group.attrs.asdict(), [[[0, 4], [0, 4]]]))
+    tree = xr.open_datatree(path)
+    assert list(tree.ngff.labels) == []
+    assert any("incomplete" in issue.message for issue in tree.ngff.issues)
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(path, group="labels/cells")
+
+
+def test_marks_that_make_no_sense(tmp_path: Path) -> None:
+    array = image()
+    written(tmp_path / "a.ome.zarr", array)
+    group = zarr.open_group(tmp_path / "a.ome.zarr")
+    said = group.attrs.asdict()
+    for regions in ([], [1], [[]], [[["a", 2]] * 4], [[[-5, 10**30]] * 4], [[[3, 1]] * 4], {}):
+        group.attrs.put(unfinished.region_begun(said, list(regions)))
+        array[:1].ngff.write_region(tmp_path / "a.ome.zarr")
+        check(tmp_path / "a.ome.zarr", array)
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+def unchanged(path: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "message"),
+    [
+        (image().assign_coords(x=image().x + 0.2), {}, "x: the pixels lie between"),
+        (image().assign_coords(x=image().x + 0.5), {}, "x: the pixels belong to 1 to 71, outside"),
+        (image()[..., ::2], {}, "x: the pixels are not one beside the other"),
+        (image()[..., ::-1], {}, "x: the pixels are not one beside the other"),
+        (image().assign_coords(c=["DAPI", "Cy5"]), {}, "c: there is no 'Cy5' in the image"),
+        (image().isel(c=[1, 0]), {}, "c: the pixels are not one beside the other"),
+        (image().drop_vars("x")[..., :9], {}, "x: the pixels have no coordinates"),
+        (image().expand_dims("t"), {}, "the pixels have the axis 't'"),
+        (image().astype("f4"), {}, "the pixels are float32, those of the image uint16"),
+        (image().astype("i8") - 9999, {}, "which uint16, the type of the image, does not hold"),
+        (image()[:, :2], {"region": {"z": slice(0, 3)}}, "the pixels are 2 x 2 x 60 x 71"),
+        (image(), {"region": {"q": slice(0, 3)}}, "region: there is no axis 'q'"),
+        (image(), {"region": {"z": slice(0, 9)}}, "expected a slice of pixels within 0 and 8"),
+        (image(), {"region": {"z": slice(-2, 8)}}, "expected a slice of pixels"),
+        (image(), {"region": {"z": slice(0, 8, 2)}}, "expected a slice of pixels"),
+        (image(), {"region": {"z": 3}}, "expected a slice of pixels"),
+        (image(), {"x": slice("900 µm", "910 µm")}, "x"),
+    ],
+)
+def test_pixels_that_do_not_fit(
+    tmp_path: Path, pixels: xr.DataArray, options: dict[str, Any], message: str
 ) -> None:
-    asked = opened(aws, library, {**options, **named})
-    elsewhere = [host for _, _, host in asked if HOME not in host]
-    assert [status for _, status, host in asked if host in elsewhere] == [301] * len(elsewhere)
-    # botocore finds out for itself, once pickled again, for each of the chunks under way
-    assert 1 <= len(elsewhere) <= (2 if library == "obstore" else 1 + 4)
-    assert HOME not in asked[0][2]
+    written(tmp_path / "a.ome.zarr", image())
+    before = unchanged(tmp_path)
+    with pytest.raises(SelectionError, match=message):
+        pixels.ngff.write_region(tmp_path / "a.ome.zarr", **options)
+    assert unchanged(tmp_path) == before
 
 
-def test_a_region_is_found_out_once(aws: Aws) -> None:
-    asked = opened(aws, "obstore", {"anon": True}, times=2)
-    assert [method for method, _, host in asked if HOME not in host] == ["GET", "HEAD"]
+def test_places_where_there_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFoundError):
+        image().ngff.write_region(tmp_path / "none.ome.zarr")
+    assert list(tmp_path.iterdir()) == []
+    zarr.open_group(tmp_path / "group", mode="w")
+    with pytest.raises(NotOmeError):
+        image().ngff.write_region(tmp_path / "group")
+    plate = write_plate(tmp_path / "p.ome.zarr", image={"axes": "yx", "shape": (8, 8)})
+    with pytest.raises(SelectionError, match="regions are written into an image"):
+        image().ngff.write_region(plate)
+    written(tmp_path / "a.ome.zarr", image())
+    read_only = zarr.storage.LocalStore(tmp_path / "a.ome.zarr", read_only=True)
+    with pytest.raises(StoreError, match="read-only"):
+        image().ngff.write_region(read_only)
 
 
-def test_a_request_that_is_signed_for_another_region(aws: Aws, library: str) -> None:
-    options = {**SIGNED, "endpoint_url": f"https://s3.{HOME}.amazonaws.com"}
-    asked = opened(aws, library, options)
-    assert asked[0][1] == 400
-    assert [status for _, status, _ in asked].count(400) <= (1 if library == "obstore" else 1 + 4)
-    assert {host.removeprefix("bucket.") for _, _, host in asked} == {f"s3.{HOME}.amazonaws.com"}
-
-
-def test_credentials_of_the_environment_go_along(aws: Aws, library: str) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
-    opened(aws, library, {}, **keys)
-    assert all(aws.signed)
-
-
-def test_the_right_region_costs_nothing(aws: Aws, library: str) -> None:
-    asked = opened(aws, library, {"anon": True, "client_kwargs": {"region_name": HOME}})
-    assert {host.removeprefix("bucket.") for _, _, host in asked} == {f"s3.{HOME}.amazonaws.com"}
-    assert not [method for method, status, _ in asked if status in (301, 400)]
-
-
-def test_a_server_that_does_not_say_where(aws: Aws) -> None:
-    aws.tells = False
-    with pytest.raises(AssertionError, match=r"another region, .*'region_name'"):
-        opened(aws, "obstore", {"anon": True})
+def test_levels_of_another_kind(tmp_path: Path) -> None:
+    image().ngff.to_zarr(tmp_path / "a.ome.zarr", scale_factors=[{"x": 2}, {"x": 2}])
+    odd = tmp_path / "odd.ome.zarr"
+    shutil.copytree(tmp_path / "a.ome.zarr", odd)
+    zarr.open_array(odd / "1").resize((2, 8, 60, 30))
+    before = unchanged(odd)
+    with pytest.raises(UnsupportedError, match="write the image anew"):
+        image().ngff.write_region(odd)
+    assert unchanged(odd) == before
