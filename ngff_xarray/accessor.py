@@ -175,6 +175,22 @@ class ImageAccessor(Accessor[ObjT]):
             **where,
         )
 
+    def append(
+        self,
+        target: Any,
+        *,
+        dim: str = "t",
+        progress: bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write its pixels behind the last ones of an image; see `ngff_xarray.regions.append`.
+
+        All levels grow along ``dim``, once all chunks are there.
+        """
+        from ngff_xarray.regions import append
+
+        append(self._obj, target, dim=dim, progress=progress, storage_options=storage_options)
+
     def pyramid(
         self,
         *,

@@ -23,6 +23,7 @@ from ngff_xarray.errors import (
     UnsupportedError,
 )
 from ngff_xarray.image import Obj
+from ngff_xarray.lazy import lazy
 from ngff_xarray.progress import Bar
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.pyramid import PlannedLevel
@@ -99,6 +100,89 @@ def write_region(
     written.write(pixels, box, progress)
 
 
+def append(
+    obj: Obj,
+    target: Any,
+    *,
+    dim: str = "t",
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write pixels behind the last ones of an image along an axis; all levels grow.
+
+    Chunks are written first and the lengths last, so that whoever reads meanwhile, or after the
+    writer was killed, sees the image as it was, or an `IncompleteError` while the lengths change.
+    Appending the same again completes it.
+
+    Parameters
+    ----------
+    obj
+        The pixels: an array, or an image, whose finest level is taken. Along the axis, coordinates
+        must go on from those of the image, if there are any; along the others they say where the
+        pixels belong, which must be the whole image.
+    target
+        The image or label image: a path, a URL, or a zarr store or group.
+    dim
+        The axis: any but that of the channels.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    storage_options
+        For fsspec, where the target is a URL.
+
+    Raises
+    ------
+    SelectionError
+        If the pixels do not fit.
+    UnsupportedError
+        If ``dim`` is the axis of the channels.
+    StoreError
+        If it cannot be written, or another process is writing it.
+
+    Examples
+    --------
+    >>> import tempfile, ngff_xarray
+    >>> film = xr.DataArray(np.zeros((2, 8, 8), "u1"), dims=("t", "y", "x"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     film.ngff.to_zarr(f"{folder}/a.ome.zarr", scale_factors=[2])
+    ...     append(film[:1] + 1, f"{folder}/a.ome.zarr")
+    ...     [level.shape for level in xr.open_datatree(f"{folder}/a.ome.zarr").ngff.levels]
+    [(3, 8, 8), (3, 4, 4)]
+    """
+    pixels = image.levels(obj)[0]
+    written = _Written.at(store.open_target(target, access=Access(storage_options or {})))
+    finest = written.arrays[0]
+    if dim not in finest.dims:
+        names = ", ".join(map(str, finest.dims))
+        raise SelectionError(f"there is no axis {printable(dim, 40)!r}; the axes are {names}")
+    if dim == image.channel_dim(finest):
+        raise UnsupportedError(
+            f"channels are not appended (along {dim}): write the image anew, with all of them"
+        )
+    size = pixels.sizes.get(dim, 1)
+    start, stop = finest.sizes[dim], finest.sizes[dim] + size
+    was = written.appended
+    if was is not None and was[0] == dim and was[2] - was[1] == size:
+        start, stop = was[1:]  # all but done by a writer that was killed
+    _check_continues(pixels, finest, dim, start)
+    box = tuple(
+        slice(start, stop) if each == dim else _side(pixels, finest, str(each))
+        for each in finest.dims
+    )
+    others = [(b, n) for d, b, n in zip(finest.dims, box, finest.shape, strict=True) if d != dim]
+    if any(side != slice(0, n) for side, n in others):
+        raise SelectionError(
+            f"the pixels are a part of the image only: append what is whole but along {dim}, and "
+            "write the rest with write_region"
+        )
+    pixels = _fitting(pixels, finest, box)
+    if not count(box):
+        return
+    if stop == finest.sizes[dim]:
+        written.write(pixels, box, progress)
+    else:
+        written.append(pixels, box, finest.dims.index(dim), progress)
+
+
 @dataclass(frozen=True)
 class _Written:
     """An image that is written into.
@@ -111,24 +195,28 @@ class _Written:
         What that says, without a mark.
     zarr_format
         That of the store.
-    arrays, levels
-        Its levels, as they are read, and how they are made of the finest.
+    paths, arrays, levels
+        Its levels: where they are, as they are read, and how they are made of the finest.
     stored
         The same as arrays of zarr, for writing.
     method
         How pixels of other levels are made.
     begun
         Parts of the finest level that were begun to be written, and not ended.
+    appended
+        The axis, the start and the stop of what was being appended, and is there now.
     """
 
     place: store.Source
     attributes: dict[str, Any]
     zarr_format: store.ZarrFormat
+    paths: tuple[str, ...]
     arrays: tuple[xr.DataArray, ...]
     levels: tuple[PlannedLevel, ...]
     stored: tuple[zarr.Array[Any], ...]
     method: str
     begun: tuple[Box, ...]
+    appended: tuple[str, int, int] | None = None
 
     @classmethod
     def at(cls, place: store.Source) -> _Written:
@@ -143,13 +231,16 @@ class _Written:
         if isinstance(root, Path) and not (root / place.path).exists():
             raise StoreNotFoundError(f"no such file or directory: {place.url}")
         group = store.look(place)
-        regions = None
+        regions = grown = None
         if group is not None:
             unfinished.check_written(place.url, group.attributes)
             regions = unfinished.regions(group.attributes)
             if regions is not None:
+                grown = unfinished.grown(group.attributes)
                 group = replace(group, attributes=unfinished.without(group.attributes))
         group = store.require_group(place, group)
+        if grown is not None:
+            _grow(place, group.zarr_format, grown.shapes)
         tree = read.open_image(place, group, version=None)
         if image.group_kind(tree) is not None:
             raise SelectionError(
@@ -173,11 +264,13 @@ class _Written:
             place,
             group.attributes,
             group.zarr_format,
+            paths,
             arrays,
             _planned(arrays),
             stored,
             said if said in pyramid.METHODS else default,
             _clipped(regions or (), arrays[0].shape),
+            None if grown is None else grown.what,
         )
 
     def write(self, pixels: xr.DataArray, box: Box, progress: bool | None) -> None:
@@ -197,6 +290,48 @@ class _Written:
             above = pyramid.variables(self.arrays[0].variable, self.levels, self.method)
             for number, part in touched:
                 self._put(number, part, above[number - 1], part, bar)
+
+    def append(self, pixels: xr.DataArray, box: Box, axis: int, progress: bool | None) -> None:
+        """Write pixels that begin where an axis of the finest level ends."""
+        whole = self._longer(axis, box[axis].stop)
+        parts = [(0, box), *((n, whole._above(n, box)) for n in range(1, len(self.levels)))]
+        size = self.arrays[0].dtype.itemsize
+        total = size * sum(count(part) for _, part in parts)
+        largest = max(level.factors[axis] for level in self.levels)
+        first = box[axis].start // largest * largest
+        if self.begun or first < box[axis].start:
+            # other levels have pixels that are made of old and of new ones, and change at once
+            side = slice(first, box[axis].start)
+            old = tuple(side if i == axis else each for i, each in enumerate(box))
+            self._say(unfinished.region_begun(self.attributes, _corners([*self.begun, old])))
+        with shown_progress("writing", "B", progress, total) as bar:
+            whole._put(0, box, pixels.variable, within(box, box), bar)
+            above = pyramid.variables(whole.arrays[0].variable, whole.levels, self.method)
+            for number, part in parts[1:]:
+                if count(part):
+                    whole._put(number, part, above[number - 1], part, bar)
+        shapes = {
+            path: list(level.shape) for path, level in zip(self.paths, whole.levels, strict=True)
+        }
+        what = (str(self.arrays[0].dims[axis]), box[axis].start, box[axis].stop)
+        self._say(unfinished.region_grows(self.attributes, _corners(self.begun), shapes, what))
+        _grow(self.place, self.zarr_format, shapes)
+        self._say(self.attributes)
+
+    def _longer(self, axis: int, size: int) -> _Written:
+        """Return the image as it is to be, of which the store knows nothing yet."""
+        levels, stored = [], []
+        before = self.levels[0].shape[axis]
+        for level, array in zip(self.levels, self.stored, strict=True):
+            factor = level.factors[axis]
+            is_cut = level.shape[axis] != -(-before // factor)
+            length = size // factor if is_cut else -(-size // factor)
+            shape = tuple(length if i == axis else n for i, n in enumerate(level.shape))
+            levels.append(replace(level, shape=shape))
+            metadata: Any = array.metadata.update_shape(shape)
+            stored.append(zarr.Array(zarr.AsyncArray(metadata, array.store_path)))
+        finest = xr.DataArray(xr.Variable(self.arrays[0].dims, lazy(stored[0])))
+        return replace(self, arrays=(finest,), levels=tuple(levels), stored=tuple(stored))
 
     def _put(self, number: int, box: Box, source: xr.Variable, where: Box, bar: Bar) -> None:
         """Write a box of a level out of one of a variable, a few chunks at a time."""
@@ -230,8 +365,7 @@ class _Written:
     @contextmanager
     def _marked(self, boxes: Sequence[Box]) -> Iterator[None]:
         """Say in the store which parts are being written, until they are."""
-        corners = [[[side.start, side.stop] for side in box] for box in boxes]
-        self._say(unfinished.region_begun(self.attributes, corners))
+        self._say(unfinished.region_begun(self.attributes, _corners(boxes)))
         yield
         self._say(self.attributes)
 
@@ -241,6 +375,30 @@ class _Written:
             return
         document = store.run(store.fetch_json(self.place, "zarr.json")) or {}
         store.put_json(self.place, "zarr.json", {**document, "attributes": attributes})
+
+
+def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[str, Any]) -> None:
+    """Give arrays other lengths, in the documents that say them."""
+    name = "zarr.json" if zarr_format == 3 else ".zarray"
+    for path, shape in shapes.items():
+        below = place.child(path)
+        document = store.run(store.fetch_json(below, name))
+        if document is not None and document.get("shape") != shape:
+            store.put_json(below, name, {**document, "shape": shape})
+    holder = "zarr.json" if zarr_format == 3 else ".zmetadata"
+    whole = store.run(store.fetch_json(place, holder)) or {}
+    inner = whole.get("consolidated_metadata") if zarr_format == 3 else whole
+    documents = inner.get("metadata") if isinstance(inner, dict) else None
+    if isinstance(documents, dict):  # which repeat them
+        for path, shape in shapes.items():
+            key = path if zarr_format == 3 else f"{path}/.zarray"
+            if isinstance(documents.get(key), dict):
+                documents[key]["shape"] = shape
+        store.put_json(place, holder, whole)
+
+
+def _corners(boxes: Sequence[Box]) -> list[list[list[int]]]:
+    return [[[side.start, side.stop] for side in box] for box in boxes]
 
 
 # ---- where pixels belong -----------------------------------------------------------------------
@@ -307,6 +465,24 @@ def _side(pixels: xr.DataArray, finest: xr.DataArray, dim: str) -> slice:
             f"has {size}"
         )
     return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _check_continues(pixels: xr.DataArray, finest: xr.DataArray, dim: str, start: int) -> None:
+    """Check that coordinates go on from those of the image, where there are some."""
+    if dim not in pixels.coords:
+        return
+    own, theirs = pixels.coords[dim], finest.coords[dim]
+    if not own.size or not theirs.size:
+        return
+    if not (geometry.is_numeric(own) and geometry.is_numeric(theirs)):
+        raise SelectionError(f"{dim}: the pixels have coordinates of {own.dtype}: drop them")
+    places = _places(own, theirs, dim)
+    if places[0] != start or (np.diff(places) != 1).any():
+        raise SelectionError(
+            f"{dim}: the pixels say that they are number {places[0]} to {places[-1]}, appended "
+            f"they would be {start} to {start + places.size - 1}: drop their coordinate, or write "
+            "the region"
+        )
 
 
 def _places(own: xr.DataArray, theirs: xr.DataArray, dim: str) -> Any:

@@ -79,6 +79,52 @@ def regions(attributes: Mapping[str, Any]) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What the mark of an image says that is being appended to: its pixels are all there.
+
+    Parameters
+    ----------
+    shapes
+        Of its levels, by path, as they are to be.
+    what
+        The axis, the start and the stop of what was appended.
+    """
+
+    shapes: dict[str, list[int]]
+    what: tuple[str, int, int]
+
+
+def region_grows(
+    attributes: Mapping[str, Any],
+    parts: Sequence[Any],
+    shapes: Mapping[str, Sequence[int]],
+    what: tuple[str, int, int],
+) -> dict[str, Any]:
+    """Return the attributes of an image whose levels get other lengths.
+
+    Examples
+    --------
+    >>> grown(region_grows({}, [], {"0": [3, 8]}, ("t", 2, 3)))
+    Grown(shapes={'0': [3, 8]}, what=('t', 2, 3))
+    """
+    found = region_begun(attributes, parts)
+    found[KEY]["writing"] |= {"shapes": dict(shapes), "appended": list(what)}
+    return found
+
+
+def grown(attributes: Mapping[str, Any]) -> Grown | None:
+    """Return which lengths an image was to get when its writer was killed, or None."""
+    said = _said(attributes)
+    shapes, what = said.get("shapes"), said.get("appended")
+    if not (isinstance(shapes, dict) and isinstance(what, list) and len(what) == 3):
+        return None
+    sizes = [n for shape in shapes.values() for n in (shape if isinstance(shape, list) else [""])]
+    if not all(isinstance(n, int) and n >= 0 for n in (*sizes, *what[1:])):
+        return None
+    return Grown(shapes, (str(what[0]), what[1], what[2]))
+
+
 def check_written(url: str, attributes: Mapping[str, Any]) -> None:
     """Check that no other process of this machine is writing a store.
 

@@ -107,7 +107,7 @@ def test_parts_of_shards(opened: Open, server: CountingServer, shards: Any) -> N
 
 
 def test_a_server_that_hangs_is_given_up(opened: Open, server: CountingServer) -> None:
-    tree = opened(timeout=1)
+    tree = opened(timeout=4)
     server.faults["/bucket/a.ome.zarr/0/c/0/1"] = ["hang"] * 20
     with pytest.raises(StoreError, match=r"0/c/0/1: there was no answer in time"):
         pixels(tree)
@@ -119,7 +119,7 @@ def test_waiting_for_ones_turn_is_no_fault(tmp_path: Path, server: CountingServe
     data = np.ones((80, 80), "u1")
     write_image(tmp_path / "b.ome.zarr", axes="yx", data=data, levels=1, chunks=(10, 10))
     url = f"{server.url}/b.ome.zarr"
-    tree = xr.open_datatree(url, engine="ngff", connections=2, timeout=1, chunks={})
+    tree = xr.open_datatree(url, engine="ngff", connections=2, timeout=2, chunks={})
     server.latency = 0.1  # 64 chunks, two at a time: three seconds
     with dask.config.set(scheduler="threads", num_workers=32):
         assert (pixels(tree) == 1).all()

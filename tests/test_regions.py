@@ -361,3 +361,133 @@ def test_levels_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="write the image anew"):
         image().ngff.write_region(odd)
     assert unchanged(odd) == before
+
+
+# ---- appending ---------------------------------------------------------------------------------
+
+
+def film(count: int, start: int = 0, **sizes: int) -> xr.DataArray:
+    """Frames, each of other pixels, from a time on."""
+    shape = {"z": 5, "y": 40, "x": 35, **sizes}
+    frames = np.stack(
+        [
+            np.random.default_rng(start + i).integers(1, 4000, tuple(shape.values())).astype("u2")
+            for i in range(count)
+        ]
+    )
+    t = start * 0.5 + 0.5 * np.arange(count)
+    coords = {"t": ("t", t, {"units": "second", "pixel_size": 0.5})}
+    return xr.DataArray(frames, coords, ("t", *shape))
+
+
+FILM: dict[str, Any] = {"scale_factors": [{"y": 2, "x": 2}, 2]}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_frames_are_appended(version: str, chunk: int) -> None:
+    store = Counting()
+    film(2).ngff.to_zarr(store, version=version, chunks={"t": chunk, "y": 16, "x": 16}, **FILM)
+    film(2, 2).ngff.append(store)
+    check(store, film(4), **FILM)
+    film(1, 4).drop_vars("t").ngff.append(store)  # without saying when
+    film(1, 5).isel(t=0).ngff.append(store)  # one frame, whose time is a scalar
+    check(store, film(6), **FILM)
+    found = xr.open_datatree(store, engine="ngff").ngff.level(0)
+    np.testing.assert_allclose(found.t, 0.5 * np.arange(6))
+    assert ngff_xarray.validate(store).valid
+
+
+@pytest.mark.parametrize("depth", [4, 5, 6, 7])
+@pytest.mark.parametrize("shards", [None, {"z": 4, "y": 32, "x": 32}])
+def test_planes_are_appended(depth: int, shards: Any) -> None:
+    whole, store = film(1, z=11), Counting()
+    options: dict[str, Any] = {"scale_factors": [2, {"z": 2, "x": 3}]}
+    whole[:, :depth].ngff.to_zarr(
+        store, chunks={"z": 2, "y": 16, "x": 16}, shards=shards, **options
+    )
+    whole[:, depth:9].ngff.append(store, dim="z")
+    whole[:, 9:].ngff.append(store, dim="z")
+    check(store, whole, **options)
+
+
+def test_only_new_chunks_are_written() -> None:
+    store = Counting()
+    film(2).ngff.to_zarr(store, chunks={"t": 1, "y": 64, "x": 64}, **FILM)
+    store.written.clear()
+    film(1, 2).ngff.append(store)
+    assert store.written[:3] == ["0/c/2/0/0/0", "1/c/2/0/0/0", "2/c/2/0/0/0"]
+    assert {key.rpartition("/")[2] for key in store.written[3:]} == {"zarr.json"}
+
+
+def test_consolidated_metadata_grow(tmp_path: Path) -> None:
+    for version in ("0.4", "0.5"):
+        path = write_image(
+            tmp_path / version,
+            version=version,  # type: ignore[arg-type]
+            axes="tyx",
+            shape=(2, 32, 32),
+            levels=2,
+            consolidated=True,
+        )
+        xr.DataArray(np.ones((3, 32, 32), "u2"), dims=("t", "y", "x")).ngff.append(path)
+        assert [level.shape[0] for level in xr.open_datatree(path).ngff.levels] == [5, 5]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("dim", ["t", "z"])
+def test_a_killed_append_leaves_the_old_length_or_a_mark(version: str, dim: str) -> None:
+    first, whole = Counting(), film(3, z=7)
+    old = {"t": slice(0, 2), "z": slice(0, 5)}[dim]
+    new = {"t": slice(2, 3), "z": slice(5, 7)}[dim]
+    chunks = {"t": 1, "z": 2, "y": 32, "x": 32}
+    whole[{dim: old}].ngff.to_zarr(first, version=version, chunks=chunks, **FILM)
+    seen = set()
+    for tried in range(10**4):
+        keys = dict(first._store_dict)
+        try:
+            whole[{dim: new}].ngff.append(Counting(keys, tried), dim=dim)
+        except StoreError as error:
+            assert "No space left" in str(error)
+        else:
+            break
+        try:
+            check(Counting(keys), whole[{dim: old}], **FILM)
+            seen.add("old")
+        except IncompleteError:
+            seen.add("incomplete")
+        whole[{dim: new}].ngff.append(Counting(keys), dim=dim)
+        check(Counting(keys), whole, **FILM)
+    assert seen == {"old", "incomplete"}
+    assert tried > 8
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "error", "message"),
+    [
+        (film(1, 7), {}, SelectionError, "t: the pixels say that they are number 7 to 7, appended"),
+        (film(1, 2), {"dim": "q"}, SelectionError, "there is no axis 'q'"),
+        (
+            film(1, 2)[:, :3],
+            {},
+            SelectionError,
+            "z: the pixels have no coordinates, and are 3 of 5",
+        ),
+        (film(1, 2).astype("f4"), {}, SelectionError, "the pixels are float32"),
+        (film(1, 2).expand_dims("c"), {}, SelectionError, "the pixels have the axis 'c'"),
+    ],
+)
+def test_pixels_that_cannot_be_appended(
+    tmp_path: Path, pixels: Any, options: Any, error: Any, message: str
+) -> None:
+    film(2).ngff.to_zarr(tmp_path / "a.ome.zarr", **FILM)
+    before = unchanged(tmp_path)
+    with pytest.raises(error, match=message):
+        pixels.ngff.append(tmp_path / "a.ome.zarr", **options)
+    assert unchanged(tmp_path) == before
+
+
+def test_channels_are_not_appended(tmp_path: Path) -> None:
+    image().ngff.to_zarr(tmp_path / "a.ome.zarr")
+    with pytest.raises(UnsupportedError, match="write the image anew, with all of them"):
+        image()[:1].ngff.append(tmp_path / "a.ome.zarr", dim="c")

@@ -112,7 +112,7 @@ FAULTS = (
     Fault("503 for ever", "the server answered 503", status=503),
     Fault("resets for ever", "the connection was lost", ["reset"] * FOREVER),
     Fault("half of the body, for ever", "the connection was lost", ["short"] * FOREVER),
-    Fault("no answer, ever", "no answer in time", ["hang"] * FOREVER, options={"timeout": 1}),
+    Fault("no answer, ever", "no answer in time", ["hang"] * FOREVER, options={"timeout": 4}),
     Fault("401", "the server answered 401|refused|denied", status=401),
     Fault("403", "the server answered 403|denied", status=403),
     Fault("404", "filled", status=404),
