@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ngff_xarray.errors import IncompleteError, StoreError
+from ngff_xarray.spec.values import is_relative
 from ngff_xarray.text import printable
 
 KEY = "ngff_xarray"
@@ -97,7 +98,6 @@ class Grown:
 
 def region_grows(
     attributes: Mapping[str, Any],
-    parts: Sequence[Any],
     shapes: Mapping[str, Sequence[int]],
     what: tuple[str, int, int],
 ) -> dict[str, Any]:
@@ -105,10 +105,10 @@ def region_grows(
 
     Examples
     --------
-    >>> grown(region_grows({}, [], {"0": [3, 8]}, ("t", 2, 3)))
+    >>> grown(region_grows({}, {"0": [3, 8]}, ("t", 2, 3)))
     Grown(shapes={'0': [3, 8]}, what=('t', 2, 3))
     """
-    found = region_begun(attributes, parts)
+    found = region_begun(attributes, [])
     found[KEY]["writing"] |= {"shapes": dict(shapes), "appended": list(what)}
     return found
 
@@ -118,6 +118,8 @@ def grown(attributes: Mapping[str, Any]) -> Grown | None:
     said = _said(attributes)
     shapes, what = said.get("shapes"), said.get("appended")
     if not (isinstance(shapes, dict) and isinstance(what, list) and len(what) == 3):
+        return None
+    if not all(map(is_relative, shapes)):
         return None
     sizes = [n for shape in shapes.values() for n in (shape if isinstance(shape, list) else [""])]
     if not all(isinstance(n, int) and n >= 0 for n in (*sizes, *what[1:])):

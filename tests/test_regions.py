@@ -462,6 +462,48 @@ def test_a_killed_append_leaves_the_old_length_or_a_mark(version: str, dim: str)
     assert tried > 8
 
 
+@pytest.mark.parametrize("dim", ["t", "z"])
+def test_what_was_begun_before_is_ended_by_an_append(dim: str) -> None:
+    whole = film(3, z=8)
+    old = {"t": slice(0, 2), "z": slice(0, 5)}[dim]
+    new = {"t": slice(2, 3), "z": slice(5, 8)}[dim]
+    keys: dict[str, Any] = {}
+    whole[{dim: old}].ngff.to_zarr(Counting(keys), chunks={"z": 2, "y": 16, "x": 16}, **FILM)
+    changed = whole.copy()
+    where = {"t": slice(0, 2), "z": slice(1, 3), "y": slice(3, 20), "x": slice(3, 20)}
+    changed[where] = 7
+    part = changed[where]
+    with pytest.raises(StoreError, match="No space left"):
+        part.ngff.write_region(Counting(keys, 12), region=where)  # some chunks of the finest level are there
+    changed[{dim: new}].ngff.append(Counting(keys), dim=dim)
+    found = xr.open_datatree(Counting(keys), engine="ngff").ngff.levels
+    wanted = found[0].load().ngff.pyramid(**FILM).ngff.levels
+    for level, expected in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(level.values, expected.values)
+    part.ngff.write_region(Counting(keys), region=where)
+    check(Counting(keys), changed, **FILM)
+
+
+def test_marks_of_appending_that_lead_elsewhere(tmp_path: Path) -> None:
+    film(2).ngff.to_zarr(tmp_path / "a.ome.zarr", **FILM)
+    film(2).ngff.to_zarr(tmp_path / "b.ome.zarr", **FILM)
+    group = zarr.open_group(tmp_path / "a.ome.zarr")
+    said = group.attrs.asdict()
+    before = unchanged(tmp_path / "b.ome.zarr")
+    for shapes in (
+        {"../b.ome.zarr/0": [9, 5, 40, 35]},
+        {"/0": [9, 5, 40, 35]},
+        {"0": [1, 5, 40, 35]},
+        {"0": [9, 9]},
+        {"0": "many"},
+        {"7": [9, 5, 40, 35]},
+    ):
+        group.attrs.put(unfinished.region_grows(said, shapes, ("t", 2, 9)))  # type: ignore[arg-type]
+        film(1).ngff.write_region(tmp_path / "a.ome.zarr", region={"t": slice(0, 1)})
+        check(tmp_path / "a.ome.zarr", film(2), **FILM)
+    assert unchanged(tmp_path / "b.ome.zarr") == before
+
+
 @pytest.mark.parametrize(
     ("pixels", "options", "error", "message"),
     [

@@ -1,0 +1,164 @@
+"""Writing a region, and appending: what is asked for is checked before the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ngff_xarray import image, selection, store
+from ngff_xarray.boxes import count
+from ngff_xarray.errors import SelectionError, UnsupportedError
+from ngff_xarray.image import Obj
+from ngff_xarray.regions.placing import by_coordinates, by_region, check_continues, fitting, side
+from ngff_xarray.regions.writing import Written
+from ngff_xarray.storage import Access
+from ngff_xarray.text import printable
+
+
+def write_region(
+    obj: Obj,
+    target: Any,
+    *,
+    region: Mapping[str, slice] | None = None,
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **where: Any,
+) -> None:
+    """Write pixels into a part of an image that is there, and what they change in other levels.
+
+    At every level only the chunks, or shards, that the part touches are written. Meanwhile the
+    image is marked: opening it raises `IncompleteError`, also after its writer was killed, until
+    a region was written again.
+
+    Parameters
+    ----------
+    obj
+        The pixels: an array, or an image, whose finest level is taken. Its coordinates say where
+        they belong: on the pixels of the image.
+    target
+        The image or label image (``"scan.ome.zarr/labels/nuclei"``): a path, a URL, or a zarr
+        store or group.
+    region
+        Instead of coordinates: where the pixels belong, by axis, as slices of the finest level.
+        Axes that are left out are whole.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    storage_options
+        For fsspec, where the target is a URL.
+    **where
+        The part of the pixels to write, in physical units, as `crop` takes it.
+
+    Raises
+    ------
+    SelectionError
+        If the pixels do not fit: other axes or types, outside of the image, between its pixels.
+    UnsupportedError
+        If the levels of the image are not made of whole pixels of the finest.
+    StoreError
+        If it cannot be written, or another process is writing it.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, xarray as xr, ngff_xarray
+    >>> image = xr.DataArray(np.zeros((8, 8), "u1"), dims=("y", "x"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     image.ngff.to_zarr(f"{folder}/a.ome.zarr", scale_factors=[2])
+    ...     spot = xr.DataArray(np.full((2, 2), 9, "u1"), dims=("y", "x"))
+    ...     write_region(spot, f"{folder}/a.ome.zarr", region={"y": slice(2, 4), "x": slice(4, 6)})
+    ...     xr.open_datatree(f"{folder}/a.ome.zarr").ngff.level(1).values[1]
+    array([0, 0, 9, 0], dtype=uint8)
+    """
+    pixels = image.levels(obj)[0]
+    if where:
+        pixels = selection.crop(pixels, where)
+    place = store.open_target(target, access=Access(storage_options or {}))
+    written = Written.at(place)
+    finest = written.arrays[0]
+    box = by_region(finest, region) if region is not None else by_coordinates(pixels, finest)
+    pixels = fitting(pixels, finest, box)
+    if not count(box):
+        return
+    written.write(pixels, box, progress)
+
+
+def append(
+    obj: Obj,
+    target: Any,
+    *,
+    dim: str = "t",
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write pixels behind the last ones of an image along an axis; all levels grow.
+
+    Chunks are written first and the lengths last, so that whoever reads meanwhile, or after the
+    writer was killed, sees the image as it was, or an `IncompleteError` while the lengths change.
+    Appending the same again completes it.
+
+    Parameters
+    ----------
+    obj
+        The pixels: an array, or an image, whose finest level is taken. Along the axis, coordinates
+        must go on from those of the image, if there are any; along the others they say where the
+        pixels belong, which must be the whole image.
+    target
+        The image or label image: a path, a URL, or a zarr store or group.
+    dim
+        The axis: any but that of the channels.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    storage_options
+        For fsspec, where the target is a URL.
+
+    Raises
+    ------
+    SelectionError
+        If the pixels do not fit.
+    UnsupportedError
+        If ``dim`` is the axis of the channels.
+    StoreError
+        If it cannot be written, or another process is writing it.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, xarray as xr, ngff_xarray
+    >>> film = xr.DataArray(np.zeros((2, 8, 8), "u1"), dims=("t", "y", "x"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     film.ngff.to_zarr(f"{folder}/a.ome.zarr", scale_factors=[2])
+    ...     append(film[:1] + 1, f"{folder}/a.ome.zarr")
+    ...     [level.shape for level in xr.open_datatree(f"{folder}/a.ome.zarr").ngff.levels]
+    [(3, 8, 8), (3, 4, 4)]
+    """
+    pixels = image.levels(obj)[0]
+    written = Written.at(store.open_target(target, access=Access(storage_options or {})))
+    finest = written.arrays[0]
+    if dim not in finest.dims:
+        names = ", ".join(map(str, finest.dims))
+        raise SelectionError(f"there is no axis {printable(dim, 40)!r}; the axes are {names}")
+    if dim == image.channel_dim(finest):
+        raise UnsupportedError(
+            f"channels are not appended (along {dim}): write the image anew, with all of them"
+        )
+    size = pixels.sizes.get(dim, 1)
+    start, stop = finest.sizes[dim], finest.sizes[dim] + size
+    was = written.appended
+    if was is not None and was[0] == dim and was[2] - was[1] == size:
+        start, stop = was[1:]  # all but done by a writer that was killed
+    check_continues(pixels, finest, dim, start)
+    box = tuple(
+        slice(start, stop) if each == dim else side(pixels, finest, str(each))
+        for each in finest.dims
+    )
+    others = [(b, n) for d, b, n in zip(finest.dims, box, finest.shape, strict=True) if d != dim]
+    if any(side != slice(0, n) for side, n in others):
+        raise SelectionError(
+            f"the pixels are a part of the image only: append what is whole but along {dim}, and "
+            "write the rest with write_region"
+        )
+    pixels = fitting(pixels, finest, box)
+    if not count(box):
+        return
+    if stop == finest.sizes[dim]:
+        written.write(pixels, box, progress)
+    else:
+        written.append(pixels, box, finest.dims.index(dim), progress)

@@ -1,0 +1,297 @@
+"""An image that is written into: its levels, and the marks that say how far that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from ngff_xarray import geometry, image, pyramid, read, store, unfinished
+from ngff_xarray.boxes import Box, count, cut, within
+from ngff_xarray.errors import (
+    NgffError,
+    SelectionError,
+    StoreError,
+    StoreNotFoundError,
+    UnsupportedError,
+)
+from ngff_xarray.lazy import lazy
+from ngff_xarray.progress import Bar
+from ngff_xarray.progress import progress as shown_progress
+from ngff_xarray.pyramid import PlannedLevel
+from ngff_xarray.regions.placing import exact
+from ngff_xarray.text import printable
+
+_BYTES = 2**26  # that are written at a time
+
+
+@dataclass(frozen=True)
+class Written:
+    """An image that is written into.
+
+    Parameters
+    ----------
+    place
+        Its group, for writing.
+    attributes
+        What that says, without a mark.
+    zarr_format
+        That of the store.
+    paths, arrays, levels
+        Its levels: where they are, as they are read, and how they are made of the finest.
+    stored
+        The same as arrays of zarr, for writing.
+    method
+        How pixels of other levels are made.
+    begun
+        Parts of the finest level that were begun to be written, and not ended.
+    appended
+        The axis, the start and the stop of what was being appended, and is there now.
+    """
+
+    place: store.Source
+    attributes: dict[str, Any]
+    zarr_format: store.ZarrFormat
+    paths: tuple[str, ...]
+    arrays: tuple[xr.DataArray, ...]
+    levels: tuple[PlannedLevel, ...]
+    stored: tuple[zarr.Array[Any], ...]
+    method: str
+    begun: tuple[Box, ...]
+    appended: tuple[str, int, int] | None = None
+
+    @classmethod
+    def at(cls, place: store.Source) -> Written:
+        """Return the image at a place.
+
+        Raises
+        ------
+        NgffError
+            If there is none that can be written into.
+        """
+        root = getattr(place.store, "root", None)
+        if isinstance(root, Path) and not (root / place.path).exists():
+            raise StoreNotFoundError(f"no such file or directory: {place.url}")
+        group = store.look(place)
+        regions = grown = None
+        if group is not None:
+            unfinished.check_written(place.url, group.attributes)
+            regions = unfinished.regions(group.attributes)
+            if regions is not None:
+                grown = unfinished.grown(group.attributes)
+                group = replace(group, attributes=unfinished.without(group.attributes))
+        group = store.require_group(place, group)
+        if grown is not None:
+            _grow(place, group.zarr_format, grown.shapes)
+        tree = read.open_image(place, group, version=None)
+        if image.group_kind(tree) is not None:
+            raise SelectionError(
+                f"{printable(place.url, store.MAX_SHOWN)}: is a {image.kind(tree)}: regions are "
+                "written into an image or a label image"
+            )
+        arrays = image.levels(tree)
+        paths = image.level_paths(tree)
+        said = image.ome(tree).get("type")
+        default = "mode" if image.kind(tree) == "labels" else "mean"
+        stored = tuple(
+            zarr.open_array(
+                place.child(path).store,
+                path=place.child(path).path,
+                mode="r+",
+                zarr_format=group.zarr_format,
+            )
+            for path in paths
+        )
+        return cls(
+            place,
+            group.attributes,
+            group.zarr_format,
+            paths,
+            arrays,
+            _planned(arrays),
+            stored,
+            said if said in pyramid.METHODS else default,
+            _clipped(regions or (), arrays[0].shape),
+            None if grown is None else grown.what,
+        )
+
+    def write(self, pixels: xr.DataArray, box: Box, progress: bool | None) -> None:
+        """Write pixels into a box of the finest level, and what is above it."""
+        boxes = [*self.begun, box]
+        self._say(unfinished.region_begun(self.attributes, _corners(boxes)))
+        self._put_all(pixels, box, boxes, progress)
+        self._say(self.attributes)
+
+    def append(self, pixels: xr.DataArray, box: Box, axis: int, progress: bool | None) -> None:
+        """Write pixels that begin where an axis of the finest level ends."""
+        end = box[axis].start
+        largest = max(level.factors[axis] for level in self.levels)
+        shared = slice(end // largest * largest, end)
+        if self.begun or shared.start < end:
+            # other levels have pixels that are made of old and of new ones, and change at once
+            old = tuple(shared if i == axis else side for i, side in enumerate(box))
+            self._say(unfinished.region_begun(self.attributes, _corners([*self.begun, old])))
+        longer = self._longer(axis, box[axis].stop)
+        longer._put_all(pixels, box, [*self.begun, box], progress)
+        shapes = {
+            path: list(level.shape) for path, level in zip(self.paths, longer.levels, strict=True)
+        }
+        what = (str(self.arrays[0].dims[axis]), end, box[axis].stop)
+        self._say(unfinished.region_grows(self.attributes, shapes, what))
+        _grow(self.place, self.zarr_format, shapes)
+        self._say(self.attributes)
+
+    def _put_all(
+        self, pixels: xr.DataArray, box: Box, boxes: Sequence[Box], progress: bool | None
+    ) -> None:
+        """Write pixels into a box of the finest level, and what is above that and other boxes."""
+        above = pyramid.variables(self.arrays[0].variable, self.levels, self.method)
+        work = [(0, box, pixels.variable, within(box, box))]
+        for number, variable in enumerate(above, 1):
+            for part in (self._above(number, each) for each in boxes):
+                work.append((number, part, variable, part))
+        size = self.arrays[0].dtype.itemsize
+        total = size * sum(count(part) for _, part, _, _ in work)
+        with shown_progress("writing", "B", progress, total) as bar:
+            for number, part, variable, where in work:
+                if count(part):
+                    self._put(number, part, variable, where, bar)
+
+    def _longer(self, axis: int, size: int) -> Written:
+        """Return the image as it is to be, of which the store knows nothing yet."""
+        levels, stored = [], []
+        before = self.levels[0].shape[axis]
+        for level, array in zip(self.levels, self.stored, strict=True):
+            factor = level.factors[axis]
+            is_cut = level.shape[axis] != -(-before // factor)
+            length = size // factor if is_cut else -(-size // factor)
+            shape = tuple(length if i == axis else n for i, n in enumerate(level.shape))
+            levels.append(replace(level, shape=shape))
+            metadata: Any = array.metadata.update_shape(shape)
+            stored.append(zarr.Array(zarr.AsyncArray(metadata, array.store_path)))
+        finest = xr.DataArray(xr.Variable(self.arrays[0].dims, lazy(stored[0])))
+        return replace(self, arrays=(finest,), levels=tuple(levels), stored=tuple(stored))
+
+    def _put(self, number: int, box: Box, source: xr.Variable, where: Box, bar: Bar) -> None:
+        """Write a box of a level out of one of a variable, a few chunks at a time."""
+        array = self.stored[number]
+        unit = array.shards or array.chunks
+        together = max(1, _BYTES // max(1, math.prod(unit) * array.dtype.itemsize))
+        for part in cut(box, unit, together):
+            inside = tuple(
+                slice(w.start + p.start, w.start + p.stop)
+                for w, p in zip(where, within(part, box), strict=True)
+            )
+            values = np.asarray(source[inside].values)
+            try:
+                array[part] = exact(values, array.dtype)
+            except NgffError:
+                raise
+            except Exception as error:
+                shown = printable(self.place.url, store.MAX_SHOWN)
+                raise StoreError(f"{shown}: cannot be written: {store.reason(error)}") from error
+            bar.did(count(part) * array.dtype.itemsize)
+            bar.show()
+
+    def _above(self, number: int, box: Box) -> Box:
+        """Return what of a level is made of a box of the finest one."""
+        level = self.levels[number]
+        return tuple(
+            slice(min(b.start // f, n), min(-(-b.stop // f), n))
+            for b, f, n in zip(box, level.factors, level.shape, strict=True)
+        )
+
+    def _say(self, attributes: dict[str, Any]) -> None:
+        if self.zarr_format == 2:
+            store.put_json(self.place, ".zattrs", attributes)
+            return
+        document = store.run(store.fetch_json(self.place, "zarr.json")) or {}
+        store.put_json(self.place, "zarr.json", {**document, "attributes": attributes})
+
+
+def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[str, Any]) -> None:
+    """Give arrays other lengths, in the documents that say them."""
+    name = "zarr.json" if zarr_format == 3 else ".zarray"
+    for path, shape in shapes.items():
+        below = place.child(path)
+        document = store.run(store.fetch_json(below, name))
+        if document is not None and _is_longer(shape, document.get("shape")):
+            store.put_json(below, name, {**document, "shape": shape})
+    holder = "zarr.json" if zarr_format == 3 else ".zmetadata"
+    whole = store.run(store.fetch_json(place, holder)) or {}
+    inner = whole.get("consolidated_metadata") if zarr_format == 3 else whole
+    documents = inner.get("metadata") if isinstance(inner, dict) else None
+    if isinstance(documents, dict):  # which repeat them
+        for path, shape in shapes.items():
+            key = path if zarr_format == 3 else f"{path}/.zarray"
+            known = documents.get(key)
+            if isinstance(known, dict) and _is_longer(shape, known.get("shape")):
+                known["shape"] = shape
+        store.put_json(place, holder, whole)
+
+
+def _is_longer(shape: Any, before: Any) -> bool:
+    """Tell whether a shape is another one, longer along some axis."""
+    alike = isinstance(before, list) and len(before) == len(shape)
+    return alike and shape != before and all(n >= m for n, m in zip(shape, before, strict=True))
+
+
+def _corners(boxes: Sequence[Box]) -> list[list[list[int]]]:
+    return [[[side.start, side.stop] for side in box] for box in boxes]
+
+
+# ---- how levels are made -----------------------------------------------------------------------
+
+
+def _planned(arrays: Sequence[xr.DataArray]) -> tuple[PlannedLevel, ...]:
+    """Return how levels are made of the finest."""
+    found: list[PlannedLevel] = []
+    for array in arrays:
+        factors = tuple(_factor(arrays[0], array, str(dim)) for dim in arrays[0].dims)
+        before = found[-1].factors if found else (1,) * len(factors)
+        step = [n // m if n % m == 0 else 0 for n, m in zip(factors, before, strict=True)]
+        if not all(step):
+            raise UnsupportedError(
+                "the levels of this image are not made of whole pixels of the level before: write "
+                "it anew"
+            )
+        found.append(PlannedLevel(array.shape, factors, tuple(step)))
+    return tuple(found)
+
+
+def _factor(finest: xr.DataArray, level: xr.DataArray, dim: str) -> int:
+    """Return how many pixels of the finest level one of a level is made of along an axis."""
+    whole, size = finest.sizes[dim], level.sizes[dim]
+    if whole == size:
+        return 1
+    steps = [geometry.pixel_size(array.coords[dim]) for array in (finest, level)]
+    exact = steps[1] / steps[0] if steps[0] and steps[1] else whole / max(size, 1)
+    factor = round(exact)
+    if factor < 1 or size not in (whole // factor, -(-whole // factor)):
+        raise UnsupportedError(
+            f"{dim}: a level has {size} pixels for the {whole} of the finest, which is no whole "
+            "number of these for each: write the image anew"
+        )
+    return factor
+
+
+def _clipped(regions: Any, shape: Sequence[int]) -> tuple[Box, ...]:
+    """Return boxes that a mark names, those that make sense."""
+    found = []
+    for region in regions:
+        try:
+            box = tuple(
+                slice(min(max(int(a), 0), n), min(max(int(b), 0), n))
+                for (a, b), n in zip(region, shape, strict=True)
+            )
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if all(side.start < side.stop for side in box):
+            found.append(box)
+    return tuple(found)
