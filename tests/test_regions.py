@@ -474,7 +474,8 @@ def test_what_was_begun_before_is_ended_by_an_append(dim: str) -> None:
     changed[where] = 7
     part = changed[where]
     with pytest.raises(StoreError, match="No space left"):
-        part.ngff.write_region(Counting(keys, 12), region=where)  # some chunks of the finest level are there
+        # some chunks of the finest level are there
+        part.ngff.write_region(Counting(keys, 12), region=where)
     changed[{dim: new}].ngff.append(Counting(keys), dim=dim)
     found = xr.open_datatree(Counting(keys), engine="ngff").ngff.levels
     wanted = found[0].load().ngff.pyramid(**FILM).ngff.levels
