@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import xarray as xr
 import zarr
 from stores import write_image, write_plate
+from watched import Watched
 
 import ngff_xarray
 from ngff_xarray.errors import (
@@ -29,37 +29,6 @@ from ngff_xarray.errors import (
 
 WRITTEN = ("0.4", "0.5", "0.6")
 RNG = np.random.default_rng(0)
-
-
-class Failing(zarr.storage.MemoryStore):
-    """Fails at the N-th operation that changes it, and at all after it: the process is gone."""
-
-    def __init__(self, keys: dict[str, Any], left: int) -> None:
-        super().__init__(keys)
-        self.left = left
-
-    def _count(self) -> None:
-        if self.left <= 0:
-            raise OSError(28, "No space left on device")
-        self.left -= 1
-
-    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
-        self._count()
-        await super().set(key, value, byte_range)
-
-    def set_sync(self, key: str, value: Any) -> None:
-        self._count()
-        asyncio.run(super().set(key, value))
-
-    async def delete(self, key: str) -> None:
-        self._count()
-        await super().delete(key)
-
-    async def delete_dir(self, prefix: str) -> None:
-        found = [key async for key in self.list_prefix(prefix)]
-        for key in found:  # one after another, as object stores do
-            self._count()
-            await super().delete(key)
 
 
 def image(path: Path) -> Any:
@@ -92,11 +61,11 @@ def test_whoever_is_killed_leaves_nothing_that_looks_whole(
 ) -> None:
     obj = made(tmp_path / "a.ome.zarr")
     whole: dict[str, Any] = {}
-    obj.ngff.to_zarr(Failing(whole, 10**9), version=version)
+    obj.ngff.to_zarr(Watched(whole, 10**9), version=version)
     for count in range(10**4):
         keys: dict[str, Any] = {}
         try:
-            obj.ngff.to_zarr(Failing(keys, count), version=version)
+            obj.ngff.to_zarr(Watched(keys, count), version=version)
         except StoreError as error:
             assert "No space left" in str(error)
         else:
@@ -108,7 +77,7 @@ def test_whoever_is_killed_leaves_nothing_that_looks_whole(
         # killed again while it clears up, for some
         if count % 7 == 3:
             with pytest.raises(StoreError):
-                obj.ngff.to_zarr(Failing(keys, count // 2), version=version)
+                obj.ngff.to_zarr(Watched(keys, count // 2), version=version)
         obj.ngff.to_zarr(zarr.storage.MemoryStore(keys), version=version)
         assert keys.keys() == whole.keys(), "no debris"
         assert same(zarr.storage.MemoryStore(keys), obj)

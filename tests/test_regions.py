@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import write_image, write_plate
+from watched import Watched
 
 import ngff_xarray
 from ngff_xarray import unfinished
@@ -27,29 +27,6 @@ from ngff_xarray.errors import (
 )
 
 RNG = np.random.default_rng(0)
-
-
-class Counting(zarr.storage.MemoryStore):
-    """Counts which keys are set, and fails after some."""
-
-    def __init__(self, keys: dict[str, Any] | None = None, left: int = 10**9) -> None:
-        super().__init__({} if keys is None else keys)
-        self.left = left
-        self.written: list[str] = []
-
-    def _count(self, key: str) -> None:
-        if self.left <= 0:
-            raise OSError(28, "No space left on device")
-        self.left -= 1
-        self.written.append(key)
-
-    async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
-        self._count(key)
-        await super().set(key, value, byte_range)
-
-    def set_sync(self, key: str, value: Any) -> None:
-        self._count(key)
-        asyncio.run(super().set(key, value))
 
 
 def axis(size: int, step: float, start: float = 0.0) -> Any:
@@ -102,7 +79,7 @@ PARTS: dict[str, dict[str, slice]] = {
     ],
 )
 def test_all_levels_follow(version: str, name: str, method: str) -> None:
-    store, array = Counting(), image()
+    store, array = Watched(), image()
     written(store, array, version=version, method=method)
     new = image(seed=1)
     new[PARTS[name]].ngff.write_region(store)  # its coordinates say where
@@ -120,7 +97,7 @@ def test_all_levels_follow(version: str, name: str, method: str) -> None:
 @given(st.data())
 def test_any_part_and_any_shards(data: st.DataObject) -> None:
     shape = (1, *(data.draw(st.integers(1, 20)) for _ in range(3)))
-    array, store = image(shape), Counting()
+    array, store = image(shape), Watched()
     chunks = {dim: data.draw(st.integers(1, 9)) for dim in "zyx"}
     shards = {dim: n * data.draw(st.integers(1, 3)) for dim, n in chunks.items()}
     factors = [{dim: data.draw(st.integers(1, 3)) for dim in "zyx"} for _ in range(2)]
@@ -138,27 +115,27 @@ def test_any_part_and_any_shards(data: st.DataObject) -> None:
 
 
 def test_only_what_is_touched_is_written() -> None:
-    store, array = Counting(), image()
+    store, array = Watched(), image()
     written(store, array)
-    store.written.clear()
+    store.changed.clear()
     array[1:, 4:8, 16:32, 32:48].ngff.write_region(store)
-    found = sorted(key for key in store.written if "/c/" in key)
+    found = sorted(key for key in store.changed if "/c/" in key)
     assert found == ["0/c/1/1/1/2", "1/c/1/1/0/1", "2/c/1/0/0/0", "3/c/1/0/0/0"]
-    assert store.written[0] == store.written[-1] == "zarr.json"
-    assert len(store.written) == 6
+    assert store.changed[0] == store.changed[-1] == "zarr.json"
+    assert len(store.changed) == 6
 
 
 def test_shards_are_written_once() -> None:
-    store, array = Counting(), image()
+    store, array = Watched(), image()
     written(store, array, shards={"z": 8, "y": 32, "x": 32})
-    store.written.clear()
+    store.changed.clear()
     array[:1, :, 20:40, 20:40].ngff.write_region(store)
-    found = [key for key in store.written if key.startswith("0/c")]
+    found = [key for key in store.changed if key.startswith("0/c")]
     assert sorted(found) == [f"0/c/0/0/{y}/{x}" for y in (0, 1) for x in (0, 1)]
 
 
 def test_physical_units_and_positions() -> None:
-    store, array = Counting(), image()
+    store, array = Watched(), image()
     written(store, array)
     new = image(seed=1)
     new.ngff.write_region(store, x=slice("104.9 µm", "110.1 µm"), z=slice("9 µm", "10 µm"))
@@ -231,7 +208,7 @@ def test_consolidated_metadata_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_killed_writer_leaves_the_old_or_a_mark(version: str) -> None:
-    array, whole = image(), Counting()
+    array, whole = image(), Watched()
     written(whole, array, version=version)
     new = image(seed=1)
     part = new[:, 1:6, 10:40, 20:60]
@@ -244,33 +221,33 @@ def test_a_killed_writer_leaves_the_old_or_a_mark(version: str) -> None:
     for tried in range(10**4):
         keys = dict(whole._store_dict)
         try:
-            part.ngff.write_region(Counting(keys, tried))
+            part.ngff.write_region(Watched(keys, tried))
         except StoreError as error:
             assert "No space left" in str(error)
         else:
             break
         if tried:
             with pytest.raises(IncompleteError, match="or write it again"):
-                xr.open_datatree(Counting(keys), engine="ngff")
+                xr.open_datatree(Watched(keys), engine="ngff")
             with pytest.raises(StoreError, match="there is something already"):
-                written(Counting(keys), array)
+                written(Watched(keys), array)
         else:
-            check(Counting(keys), array)
+            check(Watched(keys), array)
         if tried % 2:
-            part.ngff.write_region(Counting(keys))
-            check(Counting(keys), result)
+            part.ngff.write_region(Watched(keys))
+            check(Watched(keys), result)
         else:  # another region: the levels above the first one follow as well
-            other.ngff.write_region(Counting(keys))
-            found = xr.open_datatree(Counting(keys), engine="ngff")
+            other.ngff.write_region(Watched(keys))
+            found = xr.open_datatree(Watched(keys), engine="ngff")
             for level, wanted in zip(
                 found.ngff.levels,
                 found.ngff.level(0).load().ngff.pyramid(**LEVELS).ngff.levels,
                 strict=True,
             ):
                 np.testing.assert_array_equal(level.values, wanted.values)
-            part.ngff.write_region(Counting(keys))
-            other.ngff.write_region(Counting(keys))
-            check(Counting(keys), both)
+            part.ngff.write_region(Watched(keys))
+            other.ngff.write_region(Watched(keys))
+            check(Watched(keys), both)
         assert keys.keys() == whole._store_dict.keys(), "no debris"
     assert tried > 20
 
@@ -386,7 +363,7 @@ FILM: dict[str, Any] = {"scale_factors": [{"y": 2, "x": 2}, 2]}
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_frames_are_appended(version: str, chunk: int) -> None:
-    store = Counting()
+    store = Watched()
     film(2).ngff.to_zarr(store, version=version, chunks={"t": chunk, "y": 16, "x": 16}, **FILM)
     film(2, 2).ngff.append(store)
     check(store, film(4), **FILM)
@@ -401,7 +378,7 @@ def test_frames_are_appended(version: str, chunk: int) -> None:
 @pytest.mark.parametrize("depth", [4, 5, 6, 7])
 @pytest.mark.parametrize("shards", [None, {"z": 4, "y": 32, "x": 32}])
 def test_planes_are_appended(depth: int, shards: Any) -> None:
-    whole, store = film(1, z=11), Counting()
+    whole, store = film(1, z=11), Watched()
     options: dict[str, Any] = {"scale_factors": [2, {"z": 2, "x": 3}]}
     whole[:, :depth].ngff.to_zarr(
         store, chunks={"z": 2, "y": 16, "x": 16}, shards=shards, **options
@@ -412,12 +389,12 @@ def test_planes_are_appended(depth: int, shards: Any) -> None:
 
 
 def test_only_new_chunks_are_written() -> None:
-    store = Counting()
+    store = Watched()
     film(2).ngff.to_zarr(store, chunks={"t": 1, "y": 64, "x": 64}, **FILM)
-    store.written.clear()
+    store.changed.clear()
     film(1, 2).ngff.append(store)
-    assert store.written[:3] == ["0/c/2/0/0/0", "1/c/2/0/0/0", "2/c/2/0/0/0"]
-    assert {key.rpartition("/")[2] for key in store.written[3:]} == {"zarr.json"}
+    assert store.changed[:3] == ["0/c/2/0/0/0", "1/c/2/0/0/0", "2/c/2/0/0/0"]
+    assert {key.rpartition("/")[2] for key in store.changed[3:]} == {"zarr.json"}
 
 
 def test_consolidated_metadata_grow(tmp_path: Path) -> None:
@@ -437,7 +414,7 @@ def test_consolidated_metadata_grow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("dim", ["t", "z"])
 def test_a_killed_append_leaves_the_old_length_or_a_mark(version: str, dim: str) -> None:
-    first, whole = Counting(), film(3, z=7)
+    first, whole = Watched(), film(3, z=7)
     old = {"t": slice(0, 2), "z": slice(0, 5)}[dim]
     new = {"t": slice(2, 3), "z": slice(5, 7)}[dim]
     chunks = {"t": 1, "z": 2, "y": 32, "x": 32}
@@ -446,18 +423,18 @@ def test_a_killed_append_leaves_the_old_length_or_a_mark(version: str, dim: str)
     for tried in range(10**4):
         keys = dict(first._store_dict)
         try:
-            whole[{dim: new}].ngff.append(Counting(keys, tried), dim=dim)
+            whole[{dim: new}].ngff.append(Watched(keys, tried), dim=dim)
         except StoreError as error:
             assert "No space left" in str(error)
         else:
             break
         try:
-            check(Counting(keys), whole[{dim: old}], **FILM)
+            check(Watched(keys), whole[{dim: old}], **FILM)
             seen.add("old")
         except IncompleteError:
             seen.add("incomplete")
-        whole[{dim: new}].ngff.append(Counting(keys), dim=dim)
-        check(Counting(keys), whole, **FILM)
+        whole[{dim: new}].ngff.append(Watched(keys), dim=dim)
+        check(Watched(keys), whole, **FILM)
     assert seen == {"old", "incomplete"}
     assert tried > 8
 
@@ -468,21 +445,21 @@ def test_what_was_begun_before_is_ended_by_an_append(dim: str) -> None:
     old = {"t": slice(0, 2), "z": slice(0, 5)}[dim]
     new = {"t": slice(2, 3), "z": slice(5, 8)}[dim]
     keys: dict[str, Any] = {}
-    whole[{dim: old}].ngff.to_zarr(Counting(keys), chunks={"z": 2, "y": 16, "x": 16}, **FILM)
+    whole[{dim: old}].ngff.to_zarr(Watched(keys), chunks={"z": 2, "y": 16, "x": 16}, **FILM)
     changed = whole.copy()
     where = {"t": slice(0, 2), "z": slice(1, 3), "y": slice(3, 20), "x": slice(3, 20)}
     changed[where] = 7
     part = changed[where]
     with pytest.raises(StoreError, match="No space left"):
         # some chunks of the finest level are there
-        part.ngff.write_region(Counting(keys, 12), region=where)
-    changed[{dim: new}].ngff.append(Counting(keys), dim=dim)
-    found = xr.open_datatree(Counting(keys), engine="ngff").ngff.levels
+        part.ngff.write_region(Watched(keys, 12), region=where)
+    changed[{dim: new}].ngff.append(Watched(keys), dim=dim)
+    found = xr.open_datatree(Watched(keys), engine="ngff").ngff.levels
     wanted = found[0].load().ngff.pyramid(**FILM).ngff.levels
     for level, expected in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(level.values, expected.values)
-    part.ngff.write_region(Counting(keys), region=where)
-    check(Counting(keys), changed, **FILM)
+    part.ngff.write_region(Watched(keys), region=where)
+    check(Watched(keys), changed, **FILM)
 
 
 def test_marks_of_appending_that_lead_elsewhere(tmp_path: Path) -> None:
