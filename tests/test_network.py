@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,18 @@ def test_a_server_that_hangs_is_given_up(opened: Open, server: CountingServer) -
         pixels(tree)
     server.faults.clear()
     np.testing.assert_array_equal(pixels(tree), PIXELS)
+
+
+def test_retries_leave_the_random_numbers_of_a_program_alone(
+    opened: Open, server: CountingServer
+) -> None:
+    tree = opened()
+    server.faults["/bucket/a.ome.zarr/0/c/0/1"] = [503, 503]
+    random.seed(1)
+    wanted = random.random()
+    random.seed(1)
+    np.testing.assert_array_equal(pixels(tree), PIXELS)
+    assert random.random() == wanted
 
 
 def test_waiting_for_ones_turn_is_no_fault(tmp_path: Path, server: CountingServer) -> None:

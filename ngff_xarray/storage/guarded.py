@@ -23,6 +23,7 @@ _MOST_TRIES = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata", "METADATA.ome.xml")
 _PAGE = (b"<!doctype html", b"<html")
+_random = random.Random()  # of its own: threads must not disturb the numbers of a program
 
 
 class Guarded(Readable):
@@ -109,7 +110,7 @@ class Guarded(Readable):
             except Exception as error:  # whatever the libraries below raise
                 fault = fault_of(error)
                 pause = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
-                pause *= random.uniform(0.5, 1.0)  # not all at once again
+                pause *= _random.uniform(0.5, 1.0)  # not all at once again
                 is_last = tries >= _MOST_TRIES or time.monotonic() + pause >= end
                 if is_last or not fault.is_passing:
                     if before not in ("", fault.text):
