@@ -17,6 +17,7 @@ from typing import Any
 
 KEY, SECRET = "an-access-key", "a-secret-of-tests"
 _PARTS = ("master", "volume", "filer", "admin")
+_ATTEMPTS, _PATIENCE = 4, 30  # seconds
 
 
 def binary() -> str | None:
@@ -87,6 +88,31 @@ def running(folder: Path) -> Iterator[S3]:
     if given:
         yield S3(given, os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
         return
+    process, found = _started(folder)
+    try:
+        yield found
+    finally:
+        _end(process)
+
+
+def _started(folder: Path) -> tuple[subprocess.Popen[bytes], S3]:
+    """A server that is up; another one if a port was taken meanwhile."""
+    log = folder / "weed.log"
+    for attempt in range(_ATTEMPTS):
+        data = folder / str(attempt)
+        data.mkdir()
+        process, found = _start(data, log)
+        try:
+            if _is_up(found, process):
+                return process, found
+        except BaseException:
+            _end(process)
+            raise
+        _end(process)
+    raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}")
+
+
+def _start(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], S3]:
     weed = binary()
     assert weed is not None
     port = _free_port()
@@ -95,7 +121,6 @@ def running(folder: Path) -> Iterator[S3]:
     command += ["-ip.bind=127.0.0.1", f"-s3.port={port}", f"-s3.port.grpc={_free_port()}"]
     command += ["-s3.port.iceberg=0", "-webdav=false", "-admin.ui=false", *ports]
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    log = folder / "weed.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command,
@@ -104,31 +129,29 @@ def running(folder: Path) -> Iterator[S3]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    found = S3(f"http://127.0.0.1:{port}", KEY, SECRET)
-    try:
-        _wait(found, log)
-        yield found
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+    return process, S3(f"http://127.0.0.1:{port}", KEY, SECRET)
 
 
-def _wait(s3: S3, log: Path) -> None:
-    end = time.monotonic() + 60
-    while True:
+def _is_up(s3: S3, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a server takes a key; tell whether it does."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end and process.poll() is None:
         try:
             client = s3.client()
             client.create_bucket(Bucket="probe")
             client.put_object(Bucket="probe", Key="x", Body=b"x")
-        except Exception as error:  # whatever a server that is not up makes of it
-            if time.monotonic() > end:
-                raise RuntimeError(
-                    f"SeaweedFS did not start:\n{log.read_text()[-2000:]}"
-                ) from error
+        except Exception:  # whatever a server that is not up makes of it
             time.sleep(0.1)
         else:
-            return
+            return True
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
