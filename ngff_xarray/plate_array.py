@@ -430,7 +430,8 @@ def _labelled(tree: xr.DataTree, pixels: _PlateArray, layout: _Layout, name: str
         "source": pixels.fields.plate.source.url,
         "ome_version": one.version,
     }
-    # as xarray's own opening does it: what is read is kept, and may be changed
+    # as xarray's own opening does it: what is read is kept, and may be changed; its adapters are
+    # not annotated, or too narrowly for one another
     lazily: Any = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(pixels))  # type: ignore[arg-type]
     data = indexing.MemoryCachedArray(lazily)  # type: ignore[no-untyped-call]
     coords = {
@@ -460,7 +461,7 @@ def _chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
         ],
         chunks,
     )
-    sizes = normalize_chunks(  # type: ignore[no-untyped-call]
+    sizes = normalize_chunks(  # type: ignore[no-untyped-call]  # dask is not annotated
         tuple(wanted.values()), array.shape, dtype=array.dtype
     )
     _check_tasks([len(found) for found in sizes], chunks)

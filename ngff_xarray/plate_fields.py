@@ -60,7 +60,7 @@ async def all_of(
     found = await asyncio.gather(*map(one, items))
     if problems:
         raise problems[0]
-    return found  # type: ignore[return-value]
+    return found  # type: ignore[return-value]  # None comes with a problem
 
 
 @dataclass(frozen=True)

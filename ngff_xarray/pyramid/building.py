@@ -197,7 +197,7 @@ class _Builder:
             found()
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):  # noqa: N818  # no error: the reason is another's
     """Another thread failed."""
 
 

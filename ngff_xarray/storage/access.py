@@ -28,7 +28,8 @@ class Access:
     connections
         How many requests are under way at a time.
     trust
-        Whether a server may send elsewhere, to another host.
+        Whether a server may send elsewhere, to another host: over HTTP, those of S3 and stores of
+        obstore always may. Also whether references may lead out of their directory.
     progress
         Whether opening shows a bar; by default after a second, in a notebook or a terminal.
 

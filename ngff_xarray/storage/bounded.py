@@ -40,6 +40,7 @@ def bound(array: zarr.AsyncArray[Any]) -> None:
     except NotImplementedError:  # chunks of several sizes, which only Zarr v3 has
         count = 0
     item = _item_size(array.dtype)
+    # a pipeline is iterable, but not by its abstract class
     codecs = [_bounded(codec, count, item) for codec in pipeline]  # type: ignore[attr-defined]
     object.__setattr__(array, "codec_pipeline", type(pipeline).from_codecs(codecs))
 
@@ -54,6 +55,7 @@ def _bounded(codec: Codec, count: int, item: int) -> Codec:
         if getattr(codec.compressor, "codec_id", "") not in _UNPACKERS or not count * item:
             return codec
         limited = _Limited(codec.compressor, limit_of(count * max(item, _widest(codec))))
+        # which does what zarr asks of a codec of numcodecs, and is none
         return replace(codec, compressor=limited)  # type: ignore[arg-type]
     if isinstance(codec, ShardingCodec):
         sharding = copy.copy(codec)
@@ -111,7 +113,7 @@ class _WithLimit:
             found = _UNPACKERS[self._name](chunk_bytes.to_bytes(), limit_of(whole))
             if found is not None:
                 return chunk_spec.prototype.buffer.from_bytes(found)
-        return super()._decode_sync(chunk_bytes, chunk_spec)  # type: ignore[misc]
+        return super()._decode_sync(chunk_bytes, chunk_spec)  # type: ignore[misc]  # of the codec
 
 
 def _inflate(wbits: int) -> Unpacker:
