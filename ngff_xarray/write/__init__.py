@@ -1,0 +1,6 @@
+"""Writing: images, plates and collections, with all that their store said."""
+
+from ngff_xarray.write.door import to_zarr
+from ngff_xarray.write.elsewhere import attributes_at, write_levels_at
+
+__all__ = ["attributes_at", "to_zarr", "write_levels_at"]

@@ -1,0 +1,130 @@
+"""xarray objects -> a store. Arrays first, metadata last: they are the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import xarray as xr
+
+from ngff_xarray import image, spec, store, unfinished, world
+from ngff_xarray.errors import SelectionError, StoreError
+from ngff_xarray.image import Obj
+from ngff_xarray.layout import Compressor, Layout, Sizes
+from ngff_xarray.multiscale import Factors, multiscale
+from ngff_xarray.storage import Access
+from ngff_xarray.text import printable
+from ngff_xarray.write.levels import lacks_omero
+from ngff_xarray.write.nodes import check, write_node
+from ngff_xarray.write.writing import Writing, commit, said_so
+
+
+def to_zarr(
+    obj: Obj,
+    target: Any,
+    *,
+    mode: Literal["w-", "w"] = "w-",
+    version: str | None = None,
+    levels: int | None = None,
+    scale_factors: Sequence[Factors] | None = None,
+    smallest: int | None = None,
+    method: str | None = None,
+    chunks: Sizes = None,
+    shards: Sizes = None,
+    compressor: Compressor | None = None,
+    lossy: bool = False,
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an image, plate, well, collection or scene, with all that its store said.
+
+    Parameters
+    ----------
+    obj
+        A tree as it was opened, cropped or computed; a level or an array gets a pyramid.
+    target
+        A path, a URL, or a zarr store or group.
+    mode
+        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, and stays until all
+        of the new is written; only on local disks, and only what is Zarr.
+    version
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
+        from, or 0.5 where that is not written any more.
+    levels, scale_factors, smallest, method
+        Make these levels of the finest one, as `multiscale` does; by default those that a tree has,
+        and of a single level as many as it takes until one fits into a chunk. The finest is read
+        once, a part at a time, and all levels are written together.
+    chunks, shards
+        Their size along each axis, by name or in the order of the axes; ``"auto"`` for chunks of
+        about a megabyte, and for shards of about 100 MB where there would be more than 10,000
+        objects. By default as they were stored, or without shards. Zarr v2, of 0.4, has none.
+    compressor
+        ``"zstd"`` or ``"blosc"``; by default that of the store, or else Blosc. Chunks of Zarr v3
+        get a checksum (crc32c).
+    lossy
+        Leave out what the version cannot say (transformations beyond a scale and a
+        translation), instead of raising.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    storage_options
+        For fsspec, where the target is a URL.
+
+    Raises
+    ------
+    StoreError
+        If there is something at the target, or it cannot be written.
+    SelectionError
+        If there are no such levels, chunks or shards.
+    UnsupportedError
+        If the version cannot say all of it; nothing is written then.
+
+    Examples
+    --------
+    >>> import tempfile, xarray as xr, ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_zarr(tree.ngff.crop(x=slice("5 µm", "20 µm")), f"{folder}/part.ome.zarr")
+    ...     xr.open_datatree(f"{folder}/part.ome.zarr").ngff.level(0).shape
+    (1, 660, 141)
+    """
+    if version is None:
+        opened_from = image.version(obj)
+        module = spec.VERSIONS.get(opened_from or "")
+        version = module.VERSION if module is not None and module.write else "0.5"
+    if mode not in ("w-", "w"):
+        raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
+    spec.writer(version)
+    obj = world.restored(obj)
+    given = (levels, scale_factors, smallest, method)
+    if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
+        obj = multiscale(
+            obj, levels=levels, scale_factors=scale_factors, smallest=smallest, method=method
+        )
+    layout = Layout.of(obj, chunks, shards, compressor)
+    unknown = image.version(obj) is None and lacks_omero(obj)
+    writing = Writing(version, lossy, progress, layout, contrast=unknown)
+    check(obj, writing)
+    layout.check(writing.zarr_format)
+    place = store.open_target(target, access=Access(storage_options or {}))
+    new = store.replacing(place) if mode == "w" else None
+    if new is None and store.is_taken(place):
+        raise StoreError(
+            f"{place.url}: there is something already: give another path, or mode='w' to replace it"
+        )
+    with said_so(place):
+        written = new or place
+        _begin(written, writing)
+        write_node(obj, written.store, written.path, writing)
+        if new is not None:
+            store.replace_by(place, new)
+
+
+def _begin(place: store.Source, writing: Writing) -> None:
+    """Mark the place as being written, until its metadata take the place of the mark.
+
+    What a run that was killed has left is deleted first.
+    """
+    group = store.look(place)
+    if group is not None and unfinished.is_marked(group.attributes):
+        store.clear(place)
+    commit(place.store, place.path, unfinished.mark(), writing)

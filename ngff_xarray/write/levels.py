@@ -1,0 +1,191 @@
+"""Arrays -> a store: the levels of an image, all in one go, and whatever else is an array."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import Store
+
+from ngff_xarray import image, pyramid
+from ngff_xarray.contrast import Contrast
+from ngff_xarray.describe import other_attributes
+from ngff_xarray.errors import StoreError
+from ngff_xarray.image import Obj
+from ngff_xarray.layout import Layout
+from ngff_xarray.model import Image
+from ngff_xarray.progress import progress as shown_progress
+from ngff_xarray.spec import omero
+from ngff_xarray.storage import ChunkWriter
+from ngff_xarray.text import printable
+from ngff_xarray.write.writing import Writing
+
+_REPEATED = ("compressors", "filters", "serializer", "fill_value")
+_BLOCK_BYTES = 2**26  # written at once
+
+
+def lacks_omero(obj: Obj) -> bool:
+    """Tell whether nothing is said of how the channels of an image are shown."""
+    is_image = image.group_kind(obj) is None and image.kind(obj) == "image"
+    return is_image and "omero" not in image.ome(obj)
+
+
+def write_array(
+    target: Store,
+    path: str,
+    array: xr.DataArray,
+    names: Sequence[str] | None,
+    writing: Writing,
+) -> None:
+    """Write an array, with all of its pixels."""
+    _Target(_created(target, path, array, names, writing)).fill(array)
+
+
+def _created(
+    target: Store,
+    path: str,
+    array: xr.DataArray,
+    names: Sequence[str] | None,
+    writing: Writing,
+) -> zarr.Array[Any]:
+    options = storage(array, names, writing)
+    with _named(path):
+        return zarr.create_array(
+            target,
+            name=path,
+            shape=array.shape,
+            dtype=array.dtype,
+            attributes=other_attributes(array),
+            overwrite=True,  # what a run that was killed has left
+            **options,
+        )
+
+
+def contrast_of(obj: Obj, writing: Writing) -> Contrast | None:
+    """Return what is to find out how the channels are best shown, if nothing says so."""
+    finest = image.levels(obj)[0]
+    if not (writing.contrast and lacks_omero(obj) and finest.dtype.kind in "biuf"):
+        return None
+    dim = image.channel_dim(finest)
+    return Contrast(None, 1) if dim is None else Contrast(finest.dims.index(dim), finest.sizes[dim])
+
+
+def with_contrast(content: Image, finest: xr.DataArray, windows: Sequence[Any]) -> Image:
+    """Return an image that says how its channels are best shown."""
+    numbers = [str(i) for i in range(len(windows))]
+    names = numbers if len(windows) > 1 else [content.multiscale.name or "0"]
+    shown = content.omero or omero.made(names, finest.dtype)
+    return replace(content, omero=omero.with_windows(shown, windows))
+
+
+def write_levels(
+    target: Store,
+    paths: Sequence[str],
+    arrays: Sequence[xr.DataArray],
+    names: Sequence[str],
+    writing: Writing,
+    contrast: Contrast | None,
+) -> None:
+    """Write the levels of an image; a pyramid that is still to be computed, while it is."""
+    created = [
+        _created(target, path, array, names, writing)
+        for path, array in zip(paths, arrays, strict=True)
+    ]
+    targets = [_Target(each) for each in created]
+    targets[0].contrast = contrast
+    variables = [array.variable for array in arrays]
+    found = pyramid.derived(variables)
+    if found is None:
+        for each, array in zip(targets, arrays, strict=True):
+            each.fill(array)
+        return
+    levels, method = found
+    threads = pyramid.processors()
+    with shown_progress("writing", "B", writing.progress, arrays[0].nbytes) as bar:
+        pyramid.build(
+            pyramid.reader(variables[0], threads),
+            levels,
+            pyramid.reduction(method, variables[0].dtype),
+            targets,
+            threads=threads,
+            done=bar.did,
+            show=bar.show,
+        )
+
+
+class _Target:
+    """Where a level is written, whose name is in the errors."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self._array, self._writer = array, ChunkWriter(array)
+        self.chunks = self._writer.chunks
+        self.contrast: Contrast | None = None
+
+    def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
+        with _named(self._array.path):
+            self._writer.write(start, pixels)
+        if self.contrast is not None:
+            self.contrast.add(start, pixels)
+
+    def fill(self, array: xr.DataArray) -> None:
+        """Write all pixels, in large blocks."""
+        unit = self._array.shards or self._array.chunks
+        for block in _blocks(array.shape, unit, array.dtype.itemsize):
+            pixels = np.asarray(array[block].values)
+            with _named(self._array.path):
+                self._array[block] = pixels
+            if self.contrast is not None:
+                self.contrast.add([part.start for part in block], pixels)
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the array in whatever zarr and its codecs raise; they take any options of a store."""
+    try:
+        yield
+    except (OSError, zarr.errors.BaseZarrError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {printable(error, 500)}"
+        raise StoreError(f"{printable(path, 200)}: cannot be written: {found}") from error
+
+
+def storage(array: xr.DataArray, names: Sequence[str] | None, writing: Writing) -> dict[str, Any]:
+    """Return how an array is stored: as it was where the Zarr format is the same, or as told."""
+    said = array.encoding
+    told = writing.layout if names is not None else Layout()
+    chunks = told.chunks_of(array, said.get("chunks"))
+    same = ("serializer" in said) == (writing.zarr_format == 3) and said.get("dtype") == array.dtype
+    options: dict[str, Any] = {"zarr_format": writing.zarr_format, "chunks": chunks}
+    if same:
+        options |= {key: said[key] for key in _REPEATED if key in said}
+    if told.compressor is not None or not same:
+        options |= {"compressors": told.compressors(writing.zarr_format)}
+    if writing.zarr_format == 2:
+        return options | {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    shards = told.shards_of(array, chunks, said.get("shards"))
+    if shards is not None:
+        options["shards"] = shards
+    return options | {"dimension_names": names}
+
+
+def _blocks(
+    shape: Sequence[int], chunks: Sequence[int], itemsize: int
+) -> Iterator[tuple[slice, ...]]:
+    """Yield regions of whole chunks that cover an array, each as large as is written at once."""
+    sizes = [min(chunk, max(size, 1)) for chunk, size in zip(chunks, shape, strict=True)]
+    for axis in reversed(range(len(shape))):
+        room = _BLOCK_BYTES // max(1, math.prod(sizes) * itemsize)
+        times = max(1, min(room, -(-shape[axis] // sizes[axis])))
+        sizes[axis] *= times
+    starts = (range(0, size, step) for size, step in zip(shape, sizes, strict=True))
+    for corner in itertools.product(*starts):
+        yield tuple(slice(at, at + step) for at, step in zip(corner, sizes, strict=True))

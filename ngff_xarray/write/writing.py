@@ -1,0 +1,76 @@
+"""How a store is written, and what every step of that uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import zarr
+from zarr.abc.store import Store
+
+from ngff_xarray import spec, store
+from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
+from ngff_xarray.layout import Layout
+from ngff_xarray.spec.documents import Content
+from ngff_xarray.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a store is written."""
+
+    version: str
+    lossy: bool
+    progress: bool | None = None
+    layout: Layout = field(default_factory=Layout)
+    contrast: bool = False
+    """Whether to find out in which ranges the channels are best shown."""
+
+    @property
+    def zarr_format(self) -> store.ZarrFormat:
+        """That of the version."""
+        return spec.VERSIONS[self.version].ZARR_FORMAT
+
+    def attributes(self, content: Content) -> dict[str, Any]:
+        """Return what the attributes of a group say, in words of the version."""
+        return spec.writer(self.version)(content, lossy=self.lossy)
+
+
+def check_json(attributes: Mapping[str, Any]) -> None:
+    """Check that attributes can stand in a store, before any pixel does."""
+    for key, value in attributes.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            found = printable(error, 200)
+            raise UnsupportedError(
+                f"the attribute {key!r} is nothing that JSON has ({found}): change or drop it"
+            ) from error
+
+
+def commit(target: Store, path: str, attributes: dict[str, Any], writing: Writing) -> None:
+    """Write the metadata in one piece; the group itself may be there, empty, from its arrays."""
+    group = zarr.open_group(
+        target, path=path, mode="a", zarr_format=writing.zarr_format, attributes=attributes
+    )
+    if group.attrs.asdict() != attributes:  # it was there
+        group.attrs.put(attributes)
+
+
+def join(*parts: str) -> str:
+    """Return the path of a part below others, of which some may be empty."""
+    return "/".join(part for part in parts if part)
+
+
+@contextmanager
+def said_so(place: store.Source) -> Iterator[None]:
+    """Name the place that cannot be written."""
+    try:
+        yield
+    except NgffError:
+        raise
+    except (OSError, zarr.errors.BaseZarrError) as error:
+        raise StoreError(f"{place.url}: cannot be written: {printable(error, 500)}") from error
