@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
@@ -33,7 +32,7 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
 )
 from ngff_xarray.progress import Bar
-from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, swapping, why_missing
+from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, why_missing
 from ngff_xarray.storage.bounded import bound
 from ngff_xarray.storage.cached import Cached
 from ngff_xarray.storage.readable import Readable
@@ -45,7 +44,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 ZarrFormat = Literal[2, 3]
 
-_GROUP_KEYS = {"zarr.json", ".zgroup", ".zattrs"}
+GROUP_KEYS = {"zarr.json", ".zgroup", ".zattrs"}
 MAX_METADATA_BYTES = 64 * 2**20
 _IN_ZIP = re.compile(r"zip(?:://([^:]*))?::(.+)", re.DOTALL)  # as fsspec chains URLs
 MAX_SHOWN = 500  # characters of a URL, a path or another library's message in an error
@@ -280,45 +279,10 @@ def is_taken(place: Source) -> bool:
         if not place.store.supports_listing:
             return group is not None
         names = {name async for name in place.store.list_dir(place.path)}
-        empty = names <= _GROUP_KEYS
+        empty = names <= GROUP_KEYS
         return not empty or (group is None and "zarr.json" in names)  # that of an array
 
     return run(has_metadata())
-
-
-def replacing(place: Source) -> Source | None:
-    """Return where to write what is to replace what is at a place; None if nothing is.
-
-    What killed writers have left there is deleted.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be replaced: it is not on a local disk, or no Zarr, or being written.
-    """
-    if not is_taken(place):
-        return None
-    root = getattr(place.store, "root", None)
-    if type(place.store) is not LocalStore or not isinstance(root, Path):
-        raise StoreError(
-            f"{place.url}: only what is on a local disk can be replaced: delete it first"
-        )
-    target = root / place.path
-    if not any((target / name).is_file() for name in _GROUP_KEYS):
-        raise StoreError(f"{place.url}: is no Zarr group, and is not replaced: delete it first")
-    for left in swapping.leftovers(target):
-        group = look(Source(LocalStore(left, read_only=True), "", str(left)))
-        if group is not None:
-            unfinished.check_written(place.url, group.attributes)
-        shutil.rmtree(left)
-    made = swapping.beside(target)
-    return Source(LocalStore(made), "", str(made))
-
-
-def replace_by(place: Source, new: Source) -> None:
-    """Put what was written in the place of what is there."""
-    root: Any = place.store
-    swapping.swap(Path(new.url), root.root / place.path)
 
 
 def clear(place: Source) -> None:
@@ -326,7 +290,7 @@ def clear(place: Source) -> None:
 
     async def delete() -> None:
         async for name in place.store.list_dir(place.path):
-            if name not in _GROUP_KEYS:
+            if name not in GROUP_KEYS:
                 key = _join(place.path, name)
                 await place.store.delete_dir(key)
                 await place.store.delete(key)
@@ -344,10 +308,10 @@ def remove(place: Source, keep: Collection[str] = ()) -> None:
             await place.store.delete_dir(path)
             return
         for name in [name async for name in place.store.list_dir(path)]:
-            if name not in _GROUP_KEYS:
+            if name not in GROUP_KEYS:
                 await delete(f"{path}/{name}")
 
-    with _changing(place):
+    with changing(place):
         run(delete(place.path))
 
 
@@ -356,15 +320,15 @@ def is_empty(place: Source) -> bool:
 
     async def found() -> bool:
         names = {name async for name in place.store.list_dir(place.path)}
-        if names <= _GROUP_KEYS:
+        if names <= GROUP_KEYS:
             return True
         prefix = f"{place.path}/"  # the names may be those of directories, with nothing in them
         async for key in place.store.list_prefix(prefix):
-            if key.removeprefix(prefix) not in _GROUP_KEYS:
+            if key.removeprefix(prefix) not in GROUP_KEYS:
                 return False
         return True
 
-    with _changing(place):
+    with changing(place):
         return run(found())
 
 
@@ -374,7 +338,7 @@ def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> N
     Consolidated metadata beside it, which repeat what is below, are left out.
     """
     known = None if zarr_format == 2 else run(fetch_json(place, "zarr.json"))
-    with _changing(place):
+    with changing(place):
         if zarr_format == 2:
             if not run(place.store.exists(_join(place.path, ".zgroup"))):
                 put_json(place, ".zgroup", {"zarr_format": 2})
@@ -387,7 +351,7 @@ def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> N
 
 def remove_group(place: Source, zarr_format: ZarrFormat) -> None:
     """Delete what a group says, its attributes last; what is below it stays."""
-    with _changing(place):
+    with changing(place):
         for name in (".zgroup", ".zattrs") if zarr_format == 2 else ("zarr.json",):
             run(place.store.delete(_join(place.path, name)))
         if is_empty(place):
@@ -396,19 +360,19 @@ def remove_group(place: Source, zarr_format: ZarrFormat) -> None:
 
 def remove_key(place: Source, name: str) -> None:
     """Delete a key, if it is there."""
-    with _changing(place):
+    with changing(place):
         run(place.store.delete(_join(place.path, name)))
 
 
 def put_json(place: Source, name: str, document: Document) -> None:
     """Write a document."""
-    with _changing(place):
+    with changing(place):
         content = json.dumps(document, indent=2).encode()
         put_bytes(place.store, _join(place.path, name), content)
 
 
 @contextmanager
-def _changing(place: Source) -> Iterator[None]:
+def changing(place: Source) -> Iterator[None]:
     """Name the place in whatever the libraries below a store raise."""
     try:
         yield

@@ -22,10 +22,11 @@ KEY = "ngff_xarray"
 
 def mark() -> dict[str, Any]:
     """Return the attributes of a store that this process begins to write."""
-    return {KEY: {"writing": _writer()}}
+    return {KEY: {"writing": writer()}}
 
 
-def _writer() -> dict[str, Any]:
+def writer() -> dict[str, Any]:
+    """Return who writes: what marks, notes and journals say."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return {"started": started, "host": platform.node(), "process": os.getpid()}
 
@@ -71,7 +72,7 @@ def region_begun(attributes: Mapping[str, Any], regions: Sequence[Any]) -> dict[
     >>> regions(region_begun({}, [[[0, 8], [4, 6]]]))
     [[[0, 8], [4, 6]]]
     """
-    return {**without(attributes), KEY: {"writing": {**_writer(), "regions": list(regions)}}}
+    return {**without(attributes), KEY: {"writing": {**writer(), "regions": list(regions)}}}
 
 
 def regions(attributes: Mapping[str, Any]) -> list[Any] | None:
@@ -135,10 +136,17 @@ def check_written(url: str, attributes: Mapping[str, Any]) -> None:
     StoreError
         If one is.
     """
-    _check_process(url, _said(attributes))
+    check_writer(url, _said(attributes))
 
 
-def _check_process(url: str, said: Mapping[str, Any]) -> None:
+def check_writer(url: str, said: Mapping[str, Any]) -> None:
+    """Check that what a writer has left is not of another process of this machine that runs.
+
+    Raises
+    ------
+    StoreError
+        If it is.
+    """
     process = said.get("process")
     if said.get("host") == platform.node() and process != os.getpid() and _runs(process):
         raise StoreError(
@@ -179,7 +187,7 @@ def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
     said = _parts(attributes).get(name)
     if not isinstance(said, dict):
         return None
-    _check_process(url, said)
+    check_writer(url, said)
     paths = said.get("paths")
     kept = tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
     return Part(kept, said.get("replaces") is True)
@@ -189,7 +197,7 @@ def part_begun(
     attributes: Mapping[str, Any], name: str, paths: Sequence[str], *, replaces: bool
 ) -> dict[str, Any]:
     """Return the attributes of a group with the note that a part of it is being written."""
-    said = {**_writer(), "paths": list(paths), "replaces": replaces}
+    said = {**writer(), "paths": list(paths), "replaces": replaces}
     return {**attributes, KEY: {"parts": {**_parts(attributes), name: said}}}
 
 

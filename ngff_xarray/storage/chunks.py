@@ -73,7 +73,7 @@ class ChunkWriter:
         key = f"{self._array.path}/{name}" if self._array.path else name
         buffer = default_buffer_prototype().buffer.from_bytes(packed)
         put = getattr(self._store, "set_sync", None)  # newer zarr's: without its event loop
-        if put is None:
+        if put is None or not getattr(self._store, "_supports_sync_io", True):
             sync(self._store.set(key, buffer))
         else:
             put(key, buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import xarray as xr
@@ -16,6 +17,7 @@ from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 from ngff_xarray.write.levels import lacks_omero
 from ngff_xarray.write.nodes import check, write_node
+from ngff_xarray.write.replacing import replacing, resume
 from ngff_xarray.write.writing import Writing, commit, said_so
 
 
@@ -45,8 +47,8 @@ def to_zarr(
     target
         A path, a URL, or a zarr store or group.
     mode
-        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, and stays until all
-        of the new is written; only on local disks, and only what is Zarr.
+        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, if it is Zarr, and
+        stays until all of the new is written. In buckets, levels get other paths for that.
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
         from, or 0.5 where that is not written any more.
@@ -106,17 +108,24 @@ def to_zarr(
     check(obj, writing)
     layout.check(writing.zarr_format)
     place = store.open_target(target, access=Access(storage_options or {}))
-    new = store.replacing(place) if mode == "w" else None
-    if new is None and store.is_taken(place):
+    if mode == "w":
+        resume(place)
+    is_taken = store.is_taken(place)
+    if is_taken and mode == "w-":
         raise StoreError(
             f"{place.url}: there is something already: give another path, or mode='w' to replace it"
         )
     with said_so(place):
-        written = new or place
-        _begin(written, writing)
-        write_node(obj, written.store, written.path, writing)
-        if new is not None:
-            store.replace_by(place, new)
+        if not is_taken:
+            _write(obj, place, writing)
+            return
+        with replacing(place, writing.zarr_format) as (new, suffix):
+            _write(obj, new, replace(writing, suffix=suffix))
+
+
+def _write(obj: Obj, place: store.Source, writing: Writing) -> None:
+    _begin(place, writing)
+    write_node(obj, place.store, place.path, writing)
 
 
 def _begin(place: store.Source, writing: Writing) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -13,7 +12,7 @@ from ngff_xarray.describe import described
 from ngff_xarray.layout import Layout
 from ngff_xarray.model import Image
 from ngff_xarray.write.levels import storage, write_levels
-from ngff_xarray.write.writing import Writing, check_json, join, said_so
+from ngff_xarray.write.writing import Writing, check_json, join, moved, said_so
 
 
 def attributes_at(
@@ -29,10 +28,7 @@ def attributes_at(
         storage(array, (), writing)
     content = described(tree)
     assert isinstance(content, Image)
-    levels = zip(content.multiscale.levels, paths, strict=True)
-    moved = tuple(replace(level, path=path) for level, path in levels)
-    content = replace(content, multiscale=replace(content.multiscale, levels=moved))
-    attributes = writing.attributes(content)
+    attributes = writing.attributes(moved(content, paths))
     check_json(attributes)
     return attributes
 

@@ -17,7 +17,7 @@ from ngff_xarray.lazy import PARAMETERS
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.spec.documents import Content
 from ngff_xarray.write.levels import contrast_of, storage, with_contrast, write_array, write_levels
-from ngff_xarray.write.writing import Writing, check_json, commit, join
+from ngff_xarray.write.writing import Writing, check_json, commit, join, moved
 
 
 def check(obj: Obj, writing: Writing) -> None:
@@ -98,7 +98,9 @@ def write_node(obj: Obj, target: Store, path: str, writing: Writing) -> None:
             for below, array in zip(paths, arrays, strict=True)
         ]
         contrast = contrast_of(obj, writing)
-        places = [join(path, below) for below in paths]
+        new = [writing.placed(below) for below in paths]
+        content = moved(content, new)
+        places = [join(path, below) for below in new]
         write_levels(target, places, kept, names, writing, contrast)
         if contrast is not None:
             content = with_contrast(content, arrays[0], contrast.windows())

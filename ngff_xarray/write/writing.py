@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import zarr
@@ -14,8 +15,11 @@ from zarr.abc.store import Store
 from ngff_xarray import spec, store
 from ngff_xarray.errors import NgffError, StoreError, UnsupportedError
 from ngff_xarray.layout import Layout
+from ngff_xarray.model import Image
 from ngff_xarray.spec.documents import Content
 from ngff_xarray.text import printable
+
+_SUFFIX = re.compile(r"-new[0-9a-f]{8}$")  # of a level that took the place of another
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,17 @@ class Writing:
     layout: Layout = field(default_factory=Layout)
     contrast: bool = False
     """Whether to find out in which ranges the channels are best shown."""
+    suffix: str = ""
+    """What is put behind the paths of levels that take the place of others."""
 
     @property
     def zarr_format(self) -> store.ZarrFormat:
         """That of the version."""
         return spec.VERSIONS[self.version].ZARR_FORMAT
+
+    def placed(self, path: str) -> str:
+        """Return where a level goes that was at a path."""
+        return f"{_SUFFIX.sub('', path)}{self.suffix}"
 
     def attributes(self, content: Content) -> dict[str, Any]:
         """Return what the attributes of a group say, in words of the version."""
@@ -58,6 +68,13 @@ def commit(target: Store, path: str, attributes: dict[str, Any], writing: Writin
     )
     if group.attrs.asdict() != attributes:  # it was there
         group.attrs.put(attributes)
+
+
+def moved(content: Image, paths: Sequence[str]) -> Image:
+    """Return what is said of an image whose levels stand at other paths."""
+    levels = zip(content.multiscale.levels, paths, strict=True)
+    placed = tuple(replace(level, path=path) for level, path in levels)
+    return replace(content, multiscale=replace(content.multiscale, levels=placed))
 
 
 def join(*parts: str) -> str:

@@ -1,0 +1,82 @@
+"""What is written to take the place of something, which stays until all of the new is there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from zarr.storage import LocalStore
+
+from ngff_xarray import store, unfinished
+from ngff_xarray.errors import StoreError
+from ngff_xarray.storage import swapping
+from ngff_xarray.store import Source, ZarrFormat
+from ngff_xarray.text import printable
+from ngff_xarray.write import staging
+
+
+@contextmanager
+def replacing(place: Source, zarr_format: ZarrFormat) -> Iterator[tuple[Source, str]]:
+    """Replace what is at a place by what is written meanwhile; it stays where that raises.
+
+    Yields
+    ------
+    Source, str
+        Where to write, and what to put behind the paths of levels.
+
+    Raises
+    ------
+    StoreError
+        If it is no Zarr, is being written, or cannot be replaced in this kind of store.
+    """
+    keys = ["/".join(filter(None, (place.path, name))) for name in store.GROUP_KEYS]
+    if not any(store.run(place.store.exists(key)) for key in keys):
+        shown = printable(place.url, store.MAX_SHOWN)
+        raise StoreError(f"{shown}: is no Zarr group, and is not replaced: delete it first")
+    target = _directory(place)
+    if target is None:
+        found = staging.begun(place)
+        try:
+            yield Source(found.staged, place.path, place.url), found.suffix
+        except Exception:
+            with suppress(StoreError):  # the store may be what fails
+                staging.resume(place)
+            raise
+        found.end(zarr_format)
+        return
+    made = swapping.beside(target)
+    yield Source(LocalStore(made), "", str(made)), ""
+    swapping.swap(made, target)
+
+
+def resume(place: Source) -> bool:
+    """End what writers that were killed have begun at a place, or clear it away.
+
+    Returns
+    -------
+    bool
+        Whether there was anything.
+
+    Raises
+    ------
+    StoreError
+        If another process of this machine is at it.
+    """
+    target = _directory(place)
+    if target is None:
+        return staging.resume(place)
+    found = swapping.leftovers(target)
+    for left in found:
+        group = store.look(Source(LocalStore(left, read_only=True), "", str(left)))
+        if group is not None:
+            unfinished.check_written(place.url, group.attributes)
+        shutil.rmtree(left)
+    return bool(found)
+
+
+def _directory(place: Source) -> Path | None:
+    """Return the directory of a place where one can take that of another in one step."""
+    root = getattr(place.store, "root", None)
+    return root / place.path if type(place.store) is LocalStore and isinstance(root, Path) else None
