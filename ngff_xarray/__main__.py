@@ -52,7 +52,7 @@ def repair(source: str, group: str | None, *, apply: bool) -> int:
 
     found = ngff_xarray.repair(source, group=group)
     print(found)
-    if found.changes and not apply:
+    if (found.changes or found.leftovers) and not apply:
         print("nothing was changed: add --apply to make these changes")
     for backup in found.apply() if apply else ():
         print(f"kept {printable(backup, 200)}")

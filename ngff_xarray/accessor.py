@@ -84,14 +84,15 @@ class Accessor(Generic[ObjT]):
         return verify(self._obj, progress=progress)
 
     def repair(self) -> Repair:
-        """Return what can be mended in the store's metadata; see `ngff_xarray.repair`.
+        """Return what can be mended in the store; see `ngff_xarray.repair`.
 
-        Nothing is changed before ``.apply()``, which keeps a backup of what it changes.
+        Nothing is changed before ``.apply()``, which keeps a backup of the documents it changes.
         """
-        from ngff_xarray import groups
+        from ngff_xarray import groups, store
         from ngff_xarray.mending import repair_group
 
-        return repair_group(*groups.place_now(self._obj))
+        place, _ = groups.place(self._obj)
+        return repair_group(place, store.look(place))
 
     def to_zarr(
         self,

@@ -1,4 +1,4 @@
-"""Mends what is wrong in a store's metadata and leaves no doubt: no pixel is read or changed."""
+"""Mends what is wrong in a store's metadata and leaves no doubt; no pixel is read for that."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from zarr.abc.store import Store
 
-from ngff_xarray import mends, spec, store
+from ngff_xarray import leftovers, mends, spec, store, unfinished
 from ngff_xarray.errors import Issue, MetadataError, NgffError, StoreError
+from ngff_xarray.leftovers import Leftover
 from ngff_xarray.model import Collection, Fields, Image, Plate, Scene
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_relative
@@ -71,18 +72,22 @@ class Repair:
         The documents that are to be written, by their key in the store.
     place
         Where they are written.
+    leftovers
+        What writers that were killed have left.
     """
 
     source: str
     changes: tuple[Change, ...]
     documents: Mapping[str, Rewrite]
     place: Source
+    leftovers: tuple[Leftover, ...] = ()
 
     def apply(self) -> tuple[str, ...]:
         """Write the changed documents, each beside a backup; return the keys of the backups.
 
         Every backup is there before the first document is changed. A document's backup stands
-        beside it, with ``.backup-`` and the time behind its name.
+        beside it, with ``.backup-`` and the time behind its name. What killed writers have left is
+        ended or deleted after that, without a backup.
 
         Raises
         ------
@@ -90,8 +95,12 @@ class Repair:
             If the store cannot be written, or a document has changed since it was read: then
             nothing is written.
         """
-        if not self.documents:
-            return ()
+        backups = self._rewrite() if self.documents else ()
+        for each in self.leftovers:
+            each.end()
+        return backups
+
+    def _rewrite(self) -> tuple[str, ...]:
         target = store.writable(self.place).store
         root = Source(target, "", self.place.url)
         for key, document in self.documents.items():
@@ -113,10 +122,11 @@ class Repair:
 
     def __str__(self) -> str:
         source = printable(self.source, store.MAX_SHOWN)
-        if not self.changes:
+        found = (*self.changes, *self.leftovers)
+        if not found:
             return f"{source}: nothing to mend"
-        lines = [f"{source}: {len(self.changes)} to mend"]
-        return "\n".join([*lines, *(f"  {change}" for change in self.changes)])
+        lines = [f"{source}: {len(found)} to mend"]
+        return "\n".join([*lines, *(f"  {each}" for each in found)])
 
     __repr__ = __str__
 
@@ -138,7 +148,8 @@ def repair(
 
     Versions that the documents contradict, levels that are listed and not there, dimension names
     that arrays lack, units that are empty or abbreviated, and channels whose colour or window is
-    missing or written in another way.
+    missing or written in another way. What writers that were killed have left is ended, so that the
+    store is as it was or as it was to be, or deleted if it was never whole.
 
     Parameters
     ----------
@@ -167,20 +178,24 @@ def repair(
     >>> repair(sample("cell")).changes
     ()
     """
-    place, found = store.open_group(source, group=group, access=Access(storage_options or {}))
-    return repair_group(place, found)
+    place = store.open_source(source, group=group, access=Access(storage_options or {}))
+    return repair_group(place, store.look(place))
 
 
-def repair_group(place: Source, found: Group) -> Repair:
+def repair_group(place: Source, found: Group | None) -> Repair:
     """Return what can be mended in a group and below; see `repair`."""
-    mending = _Mending(place.store, found.zarr_format)
+    mending = _Mending(place.store, 3 if found is None else found.zarr_format)
+    mending.leftovers += leftovers.beside(place)
+    if found is None and mending.leftovers:
+        return mending.repair(place)
+    if found is None or not unfinished.is_marked(found.attributes):
+        store.require_group(place, found)
     try:
         _mend_group(place, "", None, mending)
-        documents = mending.finished()
+        return mending.repair(place)
     except RecursionError as error:
         issue = Issue("", "is nested too deeply to be mended", "error")
         raise MetadataError(_name(place), [issue]) from error
-    return Repair(place.url, tuple(mending.changes), documents, place)
 
 
 _NAMES: Mapping[ZarrFormat, tuple[str, str, str]] = {  # of groups, arrays, consolidated metadata
@@ -199,6 +214,7 @@ class _Mending:
         self.zarr_format = zarr_format
         self.names = _NAMES[zarr_format]
         self.changes: list[Change] = []
+        self.leftovers: list[Leftover] = []
         self._root = root
         self._known: dict[str, tuple[bytes, Document]] = {}
 
@@ -230,7 +246,12 @@ class _Mending:
         found = self.document(path, self.names[1])
         return None if found is None or found.get("node_type", "array") != "array" else found
 
-    def finished(self) -> dict[str, Rewrite]:
+    def repair(self, place: Source) -> Repair:
+        """Return what was found."""
+        changes, left = tuple(self.changes), tuple(self.leftovers)
+        return Repair(place.url, changes, self._finished(), place, left)
+
+    def _finished(self) -> dict[str, Rewrite]:
         """Return the documents that changed, and the consolidated metadata that repeat them."""
         for key in self._changed():
             path, _, name = key.rpartition("/")
@@ -288,6 +309,7 @@ def _mend_group(source: Source, path: str, above: str | None, mending: _Mending)
     if attributes is None:
         return
     note = _Note(path, mending)
+    mending.leftovers += leftovers.of_group(source, path, attributes, above, mending.zarr_format)
     if mending.zarr_format == 3:
         kind = mends.mend_place(attributes, above, note)
     else:

@@ -78,6 +78,11 @@ class Source:
         store = self.store.store if isinstance(self.store, Guarded) else self.store
         return () if self.path else getattr(store, "issues", ())
 
+    @property
+    def parent(self) -> Source:
+        """The place above this one."""
+        return replace(self, path=self.path.rpartition("/")[0], url=self.url.rpartition("/")[0])
+
     def child(self, path: str) -> Source:
         """Return a place below this one."""
         return Source(self.store, _join(self.path, path), _join(self.url, path), self.address)
@@ -333,16 +338,16 @@ def is_empty(place: Source) -> bool:
 
 
 def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> None:
-    """Write what a group says in one write; a new group of Zarr v2 takes another one before it.
+    """Write what a group says in one write; a new group of Zarr v2 takes another one after it.
 
     Consolidated metadata beside it, which repeat what is below, are left out.
     """
     known = None if zarr_format == 2 else run(fetch_json(place, "zarr.json"))
     with changing(place):
         if zarr_format == 2:
+            put_json(place, ".zattrs", attributes)
             if not run(place.store.exists(_join(place.path, ".zgroup"))):
                 put_json(place, ".zgroup", {"zarr_format": 2})
-            put_json(place, ".zattrs", attributes)
             return
         kept = {k: v for k, v in (known or {}).items() if k != "consolidated_metadata"}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}

@@ -51,17 +51,23 @@ def check_read(url: str, attributes: Mapping[str, Any]) -> None:
         If writing it was begun and not ended.
     """
     said = _said(attributes)
-    if said:
-        since = printable(said.get("started", "some time ago"), 40)
-        if "regions" in said:
-            raise IncompleteError(
-                f"{printable(url, 500)}: is incomplete: a region of it is being written (since "
-                f"{since}) or was, when the writer was killed: wait for that, or write it again"
-            )
+    if "regions" in said:
         raise IncompleteError(
-            f"{printable(url, 500)}: is incomplete: writing it was begun ({since}) and has not "
-            "ended: wait for that, write it again, or delete it"
+            f"{printable(url, 500)}: is incomplete: a region of it is being written (since "
+            f"{since(attributes)}) or was, when the writer was killed: wait for that, write it "
+            "again, or end it with ngff_xarray.repair(…).apply()"
         )
+    if said:
+        raise IncompleteError(
+            f"{printable(url, 500)}: is incomplete: writing it was begun ({since(attributes)}) and "
+            "has not ended: wait for that, write it again, or delete it with "
+            "ngff_xarray.repair(…).apply()"
+        )
+
+
+def since(attributes: Mapping[str, Any]) -> str:
+    """Return since when a store is marked, fit to print."""
+    return printable(_said(attributes).get("started", "some time ago"), 40)
 
 
 def region_begun(attributes: Mapping[str, Any], regions: Sequence[Any]) -> dict[str, Any]:
@@ -114,6 +120,31 @@ def region_grows(
     return found
 
 
+def append_begun(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an image beyond whose ends chunks are being written.
+
+    Whoever reads it is not told: what it says of itself is whole.
+
+    Examples
+    --------
+    >>> is_appended_to(append_begun({})), is_marked(append_begun({}))
+    (True, False)
+    """
+    own = attributes.get(KEY)
+    return {**attributes, KEY: {**(own if isinstance(own, dict) else {}), "appending": writer()}}
+
+
+def is_appended_to(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether an image may have chunks beyond its ends."""
+    return bool(_appending(attributes))
+
+
+def _appending(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = attributes.get(KEY)
+    found = own.get("appending") if isinstance(own, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def grown(attributes: Mapping[str, Any]) -> Grown | None:
     """Return which lengths an image was to get when its writer was killed, or None."""
     said = _said(attributes)
@@ -137,6 +168,7 @@ def check_written(url: str, attributes: Mapping[str, Any]) -> None:
         If one is.
     """
     check_writer(url, _said(attributes))
+    check_writer(url, _appending(attributes))
 
 
 def check_writer(url: str, said: Mapping[str, Any]) -> None:
@@ -184,7 +216,7 @@ def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
     >>> part("a.zarr", part_begun({}, "cells", ["0", "1"], replaces=False), "cells")
     Part(paths=('0', '1'), replaces=False)
     """
-    said = _parts(attributes).get(name)
+    said = parts(attributes).get(name)
     if not isinstance(said, dict):
         return None
     check_writer(url, said)
@@ -198,12 +230,12 @@ def part_begun(
 ) -> dict[str, Any]:
     """Return the attributes of a group with the note that a part of it is being written."""
     said = {**writer(), "paths": list(paths), "replaces": replaces}
-    return {**attributes, KEY: {"parts": {**_parts(attributes), name: said}}}
+    return {**attributes, KEY: {"parts": {**parts(attributes), name: said}}}
 
 
 def part_ended(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the attributes of a group without the note on a part."""
-    left = {key: said for key, said in _parts(attributes).items() if key != name}
+    left = {key: said for key, said in parts(attributes).items() if key != name}
     return {**without(attributes), **({KEY: {"parts": left}} if left else {})}
 
 
@@ -218,7 +250,8 @@ def without(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if key != KEY}
 
 
-def _parts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def parts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is noted on parts of a store, by their name."""
     own = attributes.get(KEY)
     found = own.get("parts") if isinstance(own, dict) else None
     return found if isinstance(found, dict) else {}

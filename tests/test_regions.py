@@ -227,7 +227,7 @@ def test_a_killed_writer_leaves_the_old_or_a_mark(version: str) -> None:
         else:
             break
         if tried:
-            with pytest.raises(IncompleteError, match="or write it again"):
+            with pytest.raises(IncompleteError, match="write it again, or end it"):
                 xr.open_datatree(Watched(keys), engine="ngff")
             with pytest.raises(StoreError, match="there is something already"):
                 written(Watched(keys), array)
@@ -393,8 +393,8 @@ def test_only_new_chunks_are_written() -> None:
     film(2).ngff.to_zarr(store, chunks={"t": 1, "y": 64, "x": 64}, **FILM)
     store.changed.clear()
     film(1, 2).ngff.append(store)
-    assert store.changed[:3] == ["0/c/2/0/0/0", "1/c/2/0/0/0", "2/c/2/0/0/0"]
-    assert {key.rpartition("/")[2] for key in store.changed[3:]} == {"zarr.json"}
+    assert store.changed[:4] == ["zarr.json", "0/c/2/0/0/0", "1/c/2/0/0/0", "2/c/2/0/0/0"]
+    assert {key.rpartition("/")[2] for key in store.changed[4:]} == {"zarr.json"}
 
 
 def test_consolidated_metadata_grow(tmp_path: Path) -> None:

@@ -227,6 +227,21 @@ class LabelEdit:
         self._prune(self.label, self.group)
         self._put(ends=True)
 
+    # ---- what a writer that was killed has left ----------------------------------------------
+
+    def end(self) -> None:
+        """Clear away what is noted: what is no level of a label image that is listed."""
+        left = unfinished.part(self.label.url, self.attributes(), self.name)
+        if left is None:
+            return
+        if left.replaces or self.name in self.listed():
+            old = self.levels()
+            self._remove_levels([p for p in left.paths if p not in old and is_relative(p)])
+            self._put_consolidated(old)
+            self._put(ends=True)
+        else:
+            self.remove()
+
     # ---- the list --------------------------------------------------------------------------
 
     def _put(

@@ -56,6 +56,7 @@ async def open_nodes(
         version=inherited(group, opening.version),
         number=number,
     )
+    others = unfinished.without(others)
     opened = Opened(source, group, version, content, others, opening, report, open_nodes)
     expected = spec.VERSIONS[version].ZARR_FORMAT
     if group.zarr_format != expected:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import xarray as xr
 
-from ngff_xarray import spec, unfinished
+from ngff_xarray import spec
 from ngff_xarray.model import Collection, Scene
 from ngff_xarray.read.opening import MAX_CHILDREN, Nodes, Opened, with_below, with_extra
 from ngff_xarray.read.parameters import (
@@ -73,7 +72,6 @@ async def open_labels_group(opened: Opened) -> Nodes:
     """Return the nodes of a labels group and the label images that it lists."""
     listed: Collection = opened.content
     paths = listed.paths or ()
-    opened = replace(opened, others=unfinished.without(opened.others))
     children = await opened.children(
         paths, rules.LABEL_MISSING, "labels", labels=False, is_label=True
     )

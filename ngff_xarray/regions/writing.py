@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,24 @@ from ngff_xarray.pyramid import PlannedLevel
 from ngff_xarray.regions.placing import exact
 from ngff_xarray.text import printable
 
+_CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # the key of one
 _BYTES = 2**26  # that are written at a time
+
+
+_Work = tuple[int, Box, xr.Variable, Box]  # a level, a box of it, of which variable, which box
+
+
+def end(place: store.Source) -> None:
+    """End a region that a writer was killed at: levels agree, and the mark is gone.
+
+    The finest level may hold a part of the region only.
+
+    Raises
+    ------
+    NgffError
+        If there is no image that can be written into.
+    """
+    Written.at(place).end()
 
 
 @dataclass(frozen=True)
@@ -80,11 +98,14 @@ class Written:
             raise StoreNotFoundError(f"no such file or directory: {place.url}")
         group = store.look(place)
         regions = grown = None
+        has_more = False
         if group is not None:
             unfinished.check_written(place.url, group.attributes)
             regions = unfinished.regions(group.attributes)
             if regions is not None:
                 grown = unfinished.grown(group.attributes)
+            has_more = unfinished.is_appended_to(group.attributes)
+            if regions is not None or has_more:
                 group = replace(group, attributes=unfinished.without(group.attributes))
         group = store.require_group(place, group)
         if grown is not None:
@@ -108,6 +129,8 @@ class Written:
             )
             for path in paths
         )
+        for array in stored if has_more else ():
+            _clear_beyond(place, array)
         return cls(
             place,
             group.attributes,
@@ -133,10 +156,12 @@ class Written:
         end = box[axis].start
         largest = max(level.factors[axis] for level in self.levels)
         shared = slice(end // largest * largest, end)
+        said = self.attributes
         if self.begun or shared.start < end:
             # other levels have pixels that are made of old and of new ones, and change at once
             old = tuple(shared if i == axis else side for i, side in enumerate(box))
-            self._say(unfinished.region_begun(self.attributes, _corners([*self.begun, old])))
+            said = unfinished.region_begun(said, _corners([*self.begun, old]))
+        self._say(unfinished.append_begun(said))
         longer = self._longer(axis, box[axis].stop)
         longer._put_all(pixels, box, [*self.begun, box], progress)
         shapes = {
@@ -147,21 +172,34 @@ class Written:
         _grow(self.place, self.zarr_format, shapes)
         self._say(self.attributes)
 
+    def end(self, progress: bool | None = None) -> None:
+        """Make what a writer that was killed has begun anew, of the finest level as it is."""
+        self._put_work(self._work_above(self.begun), progress)
+        self._say(self.attributes)
+
     def _put_all(
         self, pixels: xr.DataArray, box: Box, boxes: Sequence[Box], progress: bool | None
     ) -> None:
         """Write pixels into a box of the finest level, and what is above that and other boxes."""
+        own = (0, box, pixels.variable, within(box, box))
+        self._put_work([own, *self._work_above(boxes)], progress)
+
+    def _work_above(self, boxes: Sequence[Box]) -> list[_Work]:
+        """Return what is to be written to the levels above boxes of the finest one."""
         above = pyramid.variables(self.arrays[0].variable, self.levels, self.method)
-        work = [(0, box, pixels.variable, within(box, box))]
-        for number, variable in enumerate(above, 1):
-            for part in (self._above(number, each) for each in boxes):
-                work.append((number, part, variable, part))
+        return [
+            (number, part, variable, part)
+            for number, variable in enumerate(above, 1)
+            for part in (self._above(number, each) for each in boxes)
+            if count(part)
+        ]
+
+    def _put_work(self, work: Sequence[_Work], progress: bool | None) -> None:
         size = self.arrays[0].dtype.itemsize
         total = size * sum(count(part) for _, part, _, _ in work)
         with shown_progress("writing", "B", progress, total) as bar:
             for number, part, variable, where in work:
-                if count(part):
-                    self._put(number, part, variable, where, bar)
+                self._put(number, part, variable, where, bar)
 
     def _longer(self, axis: int, size: int) -> Written:
         """Return the image as it is to be, of which the store knows nothing yet."""
@@ -234,6 +272,23 @@ def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[st
             if isinstance(known, dict) and _is_longer(shape, known.get("shape")):
                 known["shape"] = shape
         store.put_json(place, holder, whole)
+
+
+def _clear_beyond(place: store.Source, array: zarr.Array[Any]) -> None:
+    """Delete the chunks beyond the ends of an array."""
+    unit = array.shards or array.chunks
+    grid = [-(-n // m) for n, m in zip(array.shape, unit, strict=True)]
+    prefix, inner = f"{array.path}/", array.store_path.store
+
+    async def delete() -> None:
+        for key in [key async for key in inner.list_prefix(prefix)]:
+            found = _CHUNK.fullmatch(key.removeprefix(prefix))
+            at = [int(number) for number in re.split("[/.]", found[1])] if found else []
+            if len(at) == len(grid) and any(i >= n for i, n in zip(at, grid, strict=True)):
+                await inner.delete(key)
+
+    with store.changing(place):
+        store.run(delete())
 
 
 def _is_longer(shape: Any, before: Any) -> bool:

@@ -51,6 +51,12 @@ def replacing(place: Source, zarr_format: ZarrFormat) -> Iterator[tuple[Source, 
     swapping.swap(made, target)
 
 
+def is_begun(place: Source) -> bool:
+    """Tell whether writers have begun to replace what is at a place, and not ended."""
+    target = _directory(place)
+    return staging.is_begun(place) if target is None else bool(swapping.leftovers(target))
+
+
 def resume(place: Source) -> bool:
     """End what writers that were killed have begun at a place, or clear it away.
 

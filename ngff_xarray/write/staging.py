@@ -135,6 +135,11 @@ def begun(place: Source) -> Replacement:
     return Replacement(place, Staged(place.store, suffix), suffix)
 
 
+def is_begun(place: Source) -> bool:
+    """Tell whether there is a journal."""
+    return store.run(place.store.exists(_join(place.path, JOURNAL)))
+
+
 def resume(place: Source) -> bool:
     """End what a writer that was killed has begun: to put the new there, or to clear it away.
 
