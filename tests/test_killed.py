@@ -126,6 +126,57 @@ def test_a_killed_process(tmp_path: Path, after: float) -> None:
     assert ngff_xarray.validate(path).valid
 
 
+_ON_A_FULL_DISK = """
+    import sys, numpy as np, xarray as xr, ngff_xarray
+    from pathlib import Path
+    from ngff_xarray.errors import IncompleteError, StoreError
+
+    def noise(n):
+        return xr.DataArray(np.random.default_rng(0).random((n, 512)), dims=("y", "x"))
+
+    def refused(write):
+        try:
+            write()
+        except StoreError as error:
+            assert "No space left" in str(error), error
+        else:
+            raise AssertionError("it was written")
+
+    path = sys.argv[1] + "/a.ome.zarr"
+    chunks = {"y": 64, "x": 64}
+    refused(lambda: noise(1024).ngff.to_zarr(path, chunks=chunks))
+    try:
+        xr.open_datatree(path, engine="ngff")
+    except IncompleteError:
+        pass
+    small = noise(320)
+    small.ngff.to_zarr(path, chunks=chunks)
+    files = sorted(Path(path).rglob("*"))
+    refused(lambda: noise(512).ngff.to_zarr(path, mode="w", chunks=chunks))
+    assert sorted(Path(sys.argv[1]).iterdir()) == [Path(path)]
+    opened = xr.open_datatree(path)
+    np.testing.assert_array_equal(opened.ngff.level(0), small)
+    refused(lambda: opened.ngff.add_labels("cells", (noise(320) * 2**62).astype("i8"),
+                                           chunks={"y": 320, "x": 512}))
+    assert not list(xr.open_datatree(path).ngff.labels)
+    ngff_xarray.repair(path).apply()
+    tree = xr.open_datatree(path)
+    np.testing.assert_array_equal(tree.ngff.level(0), small)
+    assert not ngff_xarray.repair(path).leftovers and tree.ngff.verify().ok
+    assert sorted(Path(path).rglob("*")) == files, "no debris"
+"""
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    space = f"mount -t tmpfs -o size=2m none {tmp_path}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", space], capture_output=True).returncode:
+        pytest.skip("needs a disk of two megabytes (unshare, mount)")
+    python = [sys.executable, "-c", textwrap.dedent(_ON_A_FULL_DISK), str(tmp_path)]
+    command = ["unshare", "-rm", "sh", "-c", f'{space} && exec "$@"', "sh", *python]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupt_leaves_a_mark(tmp_path: Path) -> None:
     import dask.array as da
 

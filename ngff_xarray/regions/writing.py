@@ -30,6 +30,7 @@ from ngff_xarray.regions.placing import exact
 from ngff_xarray.text import printable
 
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # the key of one
+_PART = re.compile(r"\.[0-9a-f]{32}\.partial$")  # zarr's files, before they get their names
 _BYTES = 2**26  # that are written at a time
 
 
@@ -130,7 +131,7 @@ class Written:
             for path in paths
         )
         for array in stored if has_more else ():
-            _clear_beyond(place, array)
+            _clear(place, array)
         return cls(
             place,
             group.attributes,
@@ -174,6 +175,8 @@ class Written:
 
     def end(self, progress: bool | None = None) -> None:
         """Make what a writer that was killed has begun anew, of the finest level as it is."""
+        for array in self.stored:
+            _clear(self.place, array)
         self._put_work(self._work_above(self.begun), progress)
         self._say(self.attributes)
 
@@ -274,8 +277,8 @@ def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[st
         store.put_json(place, holder, whole)
 
 
-def _clear_beyond(place: store.Source, array: zarr.Array[Any]) -> None:
-    """Delete the chunks beyond the ends of an array."""
+def _clear(place: store.Source, array: zarr.Array[Any]) -> None:
+    """Delete chunks beyond the ends of an array, and files of which a part was written."""
     unit = array.shards or array.chunks
     grid = [-(-n // m) for n, m in zip(array.shape, unit, strict=True)]
     prefix, inner = f"{array.path}/", array.store_path.store
@@ -284,7 +287,8 @@ def _clear_beyond(place: store.Source, array: zarr.Array[Any]) -> None:
         for key in [key async for key in inner.list_prefix(prefix)]:
             found = _CHUNK.fullmatch(key.removeprefix(prefix))
             at = [int(number) for number in re.split("[/.]", found[1])] if found else []
-            if len(at) == len(grid) and any(i >= n for i, n in zip(at, grid, strict=True)):
+            is_beyond = len(at) == len(grid) and any(i >= n for i, n in zip(at, grid, strict=True))
+            if is_beyond or _PART.search(key):
                 await inner.delete(key)
 
     with store.changing(place):

@@ -40,14 +40,18 @@ def replacing(place: Source, zarr_format: ZarrFormat) -> Iterator[tuple[Source, 
         found = staging.begun(place)
         try:
             yield Source(found.staged, place.path, place.url), found.suffix
-        except Exception:
+        except BaseException:  # Ctrl-C as well
             with suppress(StoreError):  # the store may be what fails
                 staging.resume(place)
             raise
         found.end(zarr_format)
         return
     made = swapping.beside(target)
-    yield Source(LocalStore(made), "", str(made)), ""
+    try:
+        yield Source(LocalStore(made), "", str(made)), ""
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
     swapping.swap(made, target)
 
 
