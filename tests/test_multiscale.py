@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaozarrs
 import zarr
 from stores import write_image
 from test_support import check_elsewhere
+from watched import Watched
 
 import ngff_xarray
 from ngff_xarray.errors import IncompleteError, SelectionError, UnsupportedError
@@ -169,6 +171,19 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
     assert tree.ngff.level(1).shape == (6, 45, 51)
     with pytest.raises(AssertionError, match="computed"):
         tree.ngff.level(1).load()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_of_a_stored_image_every_chunk_is_read_once(tmp_path: Path, cache: bool) -> None:
+    """Copies of a variable of a store get a cache each, which hides that they are one."""
+    store = Watched()
+    volume((32, 64, 64)).ngff.to_zarr(store, chunks=(16, 16, 16))
+    level = xr.open_datatree(store, engine="ngff", cache=cache).ngff.level(0)
+    store.read.clear()
+    level.ngff.to_zarr(tmp_path / "a.ome.zarr", levels=3)
+    reads = Counter(key for key in store.read if "/c/" in key)
+    assert len(reads) == 2 * 4 * 4
+    assert set(reads.values()) == {1}
 
 
 def test_a_pyramid_that_was_cut_or_computed_on_is_written_as_it_is(tmp_path: Path) -> None:

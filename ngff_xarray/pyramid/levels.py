@@ -62,9 +62,15 @@ def derived(arrays: Sequence[xr.Variable]) -> tuple[tuple[PlannedLevel, ...], st
     for number, each in enumerate(found, 2):
         if each is None or each.levels != last.levels[:number] or each.method != last.method:
             return None
-        if each.source._data is not arrays[0]._data:
+        if _uncached(each.source) is not _uncached(arrays[0]):
             return None
     return last.levels, last.method
+
+
+def _uncached(variable: xr.Variable) -> Any:
+    """Return what holds the pixels of a variable; copies have a cache each, which xarray adds."""
+    data: Any = variable._data
+    return data.array if isinstance(data, indexing.MemoryCachedArray) else data
 
 
 def _reduced(variable: xr.Variable) -> ReducedArray | None:
