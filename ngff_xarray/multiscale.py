@@ -48,9 +48,10 @@ def multiscale(
         The last level is the first that has no more pixels along any axis of space.
     method
         ``"mean"`` (of the pixels of the finest level, rounded half to even), ``"mode"``,
-        ``"nearest"``, ``"max"``, ``"min"`` or ``"median"`` (of the pixels of the level before). By
-        default the mode for label images, which never makes a label that was not there, and the
-        mean for others. Pixels that are NaN do not count.
+        ``"nearest"``, ``"max"``, ``"min"`` or ``"median"`` (of the pixels of the level before), or
+        ``"gaussian"`` (smoothed, which keeps out what a level cannot show; see
+        `ngff_xarray.pyramid.smoothing`). By default the mode for label images, which never makes a
+        label that was not there, and the mean for others. Pixels that are NaN do not count.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def multiscale(
     finest = image.levels(obj)[0]
     is_labels = image.kind(obj) == "labels"
     method = _default(finest, is_labels=is_labels) if method is None else method
-    centred = pyramid.reduction(method, finest.dtype).centred
+    centred = pyramid.is_centred(method, finest.dtype)
     axes = image.axes(finest)
     is_space = [axis.type == "space" for axis in axes]
     chunks = pyramid.chunk_sizes(finest.shape, is_space, finest.dtype.itemsize)

@@ -30,6 +30,7 @@ from ngff_xarray.pyramid import (
 )
 
 UNTIMED = settings(deadline=None)
+BLOCKWISE = [method for method in METHODS if method != "gaussian"]
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"]
 
 
@@ -174,7 +175,7 @@ def comparable(pixels: np.ndarray, method: str) -> bool:
 
 
 @UNTIMED
-@given(pyramids(), st.sampled_from(METHODS), st.integers(1, 3))
+@given(pyramids(), st.sampled_from(BLOCKWISE), st.integers(1, 3))
 def test_levels_are_what_they_should_be(made: Any, method: str, threads: int) -> None:
     pixels, levels, chunks = made
     if not comparable(pixels, method):
@@ -196,7 +197,7 @@ def test_levels_are_what_they_should_be(made: Any, method: str, threads: int) ->
 
 
 @UNTIMED
-@given(pyramids(), st.sampled_from(METHODS), st.data())
+@given(pyramids(), st.sampled_from(BLOCKWISE), st.data())
 def test_lazy_levels_are_the_same(made: Any, method: str, data: Any) -> None:
     pixels, levels, _ = made
     if not comparable(pixels, method):

@@ -1,10 +1,19 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
 from ngff_xarray.pyramid.building import build
+from ngff_xarray.pyramid.cascade import build_by_levels, is_by_levels
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
-from ngff_xarray.pyramid.reductions import DESCRIPTIONS, METHODS, Method, mean, reduction
+from ngff_xarray.pyramid.reductions import (
+    DESCRIPTIONS,
+    METHODS,
+    Method,
+    is_centred,
+    mean,
+    reduction,
+)
+from ngff_xarray.pyramid.smoothing import reached
 from ngff_xarray.pyramid.sources import processors, reader
 
 __all__ = [
@@ -14,11 +23,15 @@ __all__ = [
     "PlannedLevel",
     "below",
     "build",
+    "build_by_levels",
     "chunk_sizes",
     "derived",
+    "is_by_levels",
+    "is_centred",
     "mean",
     "plan",
     "processors",
+    "reached",
     "reader",
     "reduction",
     "shard_sizes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from xarray.core import indexing
 from ngff_xarray.boxes import Box, within
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.reductions import reduction
+from ngff_xarray.pyramid.smoothing import needed, smoothed
 
 _BYTES = 2**26  # of the finest level that are read at a time
 
@@ -141,6 +143,8 @@ class ReducedArray(BackendArray):
             yield from self._parts([*box[:axis], half, *box[axis + 1 :]])
 
     def _part(self, box: Box) -> NDArray[Any]:
+        if self.method == "gaussian":
+            return self._smoothed(box)
         last, finest = self.levels[-1], self.levels[0].shape
         source = tuple(
             slice(b.start * f, min(b.stop * f, n))
@@ -152,6 +156,18 @@ class ReducedArray(BackendArray):
             state = method.reduce(state, level.step, math.prod(level.factors))
         start, stop = [b.start for b in box], [b.stop for b in box]
         return method.pixels(state, last.counts(finest, start, stop))
+
+    def _smoothed(self, box: Box) -> NDArray[Any]:
+        steps = list(itertools.pairwise(self.levels))
+        boxes = [box]
+        for before, level in reversed(steps):
+            boxes.append(needed(boxes[-1], level.step, before.shape))
+        inside = boxes.pop()
+        pixels = np.asarray(self.source[inside].values)
+        for before, level in steps:
+            pixels = smoothed(pixels, inside, boxes[-1], level.step, before.shape)
+            inside = boxes.pop()
+        return pixels
 
 
 def _covering(numbers: range) -> slice:

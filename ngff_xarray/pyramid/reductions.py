@@ -21,7 +21,7 @@ from ngff_xarray.text import printable
 
 Array = NDArray[Any]
 _Reduce = Callable[[Array, Sequence[int]], Array]
-Method = Literal["mean", "mode", "nearest", "max", "min", "median"]
+Method = Literal["mean", "mode", "nearest", "max", "min", "median", "gaussian"]
 METHODS: tuple[Method, ...] = get_args(Method)
 DESCRIPTIONS: Mapping[str, str] = {
     "mean": "the mean of the pixels of the finest level, rounded half to even if they are integers",
@@ -30,6 +30,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "max": "the largest of the pixels of the finest level",
     "min": "the smallest of the pixels of the finest level",
     "median": "the median of the pixels of the level before",
+    "gaussian": "pixels of the level before, as it is stored, smoothed by a Gaussian with a sigma "
+    "of sqrt((factor ** 2 - 1) / (8 * ln(2))) of these, over a block and those beside it",
 }
 """What a pixel of a level is, by method."""
 
@@ -52,9 +54,6 @@ class State:
 
 class Reduction(Protocol):
     """A method: see `reduction`."""
-
-    centred: bool
-    """Whether a pixel stands for the middle of its block, and not for the block's first pixel."""
 
     def begin(self, pixels: Array) -> State:
         """Return the state of pixels of the finest level."""
@@ -91,14 +90,32 @@ class Reduction(Protocol):
         ...
 
 
+def is_centred(method: str, dtype: np.dtype[Any]) -> bool:
+    """Tell whether a pixel stands for the middle of its block, and not for the block's first pixel.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such method, or not for pixels of this type.
+    """
+    if method not in METHODS:
+        raise SelectionError(
+            f"method={printable(method, 40)!r}: expected one of {', '.join(METHODS)}"
+        )
+    if dtype.kind not in "biuf" and method != "nearest":
+        raise SelectionError(f"{method} of {dtype} pixels: only method='nearest' takes any pixels")
+    return method != "nearest"
+
+
 def reduction(method: str, dtype: np.dtype[Any]) -> Reduction:
-    """Return a method for pixels of a type.
+    """Return a method for pixels of a type, block by block.
 
     Parameters
     ----------
     method
-        ``"mean"``: of all pixels of the finest level, rounded half to even where they are integers
-        (those of 64 bits as well as floats are), without those that are NaN. ``"mode"``: the
+        Any but ``"gaussian"``, which is no matter of single blocks. ``"mean"``: of all pixels of
+        the finest level, rounded half to even where they are integers (those of 64 bits as well as
+        floats are), without those that are NaN. ``"mode"``: the
         commonest, of several the largest: for labels. ``"nearest"``: the first. ``"max"``,
         ``"min"``, ``"median"``: without NaN.
     dtype
@@ -116,15 +133,8 @@ def reduction(method: str, dtype: np.dtype[Any]) -> Reduction:
     >>> mean.pixels(sums, [np.array([2]), np.array([2, 1])])
     array([[2, 9]], dtype=uint8)
     """
-    if method not in METHODS:
-        raise SelectionError(
-            f"method={printable(method, 40)!r}: expected one of {', '.join(METHODS)}"
-        )
-    if dtype.kind not in "biuf" and method != "nearest":
-        raise SelectionError(f"{method} of {dtype} pixels: only method='nearest' takes any pixels")
-    if method == "mean":
-        return _Mean(dtype)
-    return _Blocks(method, dtype)
+    is_centred(method, dtype)
+    return _Mean(dtype) if method == "mean" else _Blocks(method, dtype)
 
 
 def mean(array: Array, factors: Sequence[int]) -> Array:
@@ -155,8 +165,6 @@ def mean(array: Array, factors: Sequence[int]) -> Array:
 
 class _Mean:
     """The mean of all pixels of the finest level: sums are carried upward, and divided once."""
-
-    centred = True
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -201,11 +209,15 @@ class _Mean:
         if sums.dtype.kind in "ui" and count and count & (count - 1) == 0:
             return _shifted(sums, count.bit_length() - 1).astype(self._dtype)
         divisor = math.prod(np.ix_(*counts), start=np.ones((), "f8"))
-        means = sums / divisor
-        if self._dtype.kind in "iu" and self._dtype.itemsize == 8:  # whose ends no float has
-            info = np.iinfo(self._dtype)
-            means = np.clip(means, info.min, np.nextafter(float(info.max), 0))
-        return np.asarray(np.rint(means) if self._dtype.kind in "biu" else means, self._dtype)
+        return rounded(sums / divisor, self._dtype)
+
+
+def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return floats as pixels of a type, rounded half to even where these are integers."""
+    if dtype.kind in "iu" and dtype.itemsize == 8:  # whose ends no float has
+        info = np.iinfo(dtype)
+        values = np.clip(values, info.min, np.nextafter(float(info.max), 0))
+    return np.asarray(np.rint(values) if dtype.kind in "biu" else values, dtype)
 
 
 def _shifted(sums: Array, bits: int) -> Array:
@@ -255,7 +267,6 @@ class _Blocks:
 
     def __init__(self, method: str, dtype: np.dtype[Any]) -> None:
         self._reduce, self._dtype = _METHODS[method], dtype
-        self.centred = method != "nearest"
 
     def begin(self, pixels: Array) -> State:
         return State(pixels)

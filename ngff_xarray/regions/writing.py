@@ -156,7 +156,8 @@ class Written:
         """Write pixels that begin where an axis of the finest level ends."""
         end = box[axis].start
         largest = max(level.factors[axis] for level in self.levels)
-        shared = slice(end // largest * largest, end)
+        beside = 2 * largest if self.method == "gaussian" and largest > 1 else 0
+        shared = slice(max(end // largest * largest - beside, 0), end)
         said = self.attributes
         if self.begun or shared.start < end:
             # other levels have pixels that are made of old and of new ones, and change at once
@@ -242,6 +243,10 @@ class Written:
 
     def _above(self, number: int, box: Box) -> Box:
         """Return what of a level is made of a box of the finest one."""
+        if self.method == "gaussian":  # which reaches beyond a block
+            for level in self.levels[1 : number + 1]:
+                box = pyramid.reached(box, level)
+            return box
         level = self.levels[number]
         return tuple(
             slice(min(b.start // f, n), min(-(-b.stop // f), n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store
 
 from ngff_xarray import image, pyramid
+from ngff_xarray.boxes import Box
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import other_attributes
 from ngff_xarray.errors import StoreError
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Layout
+from ngff_xarray.lazy import lazy
 from ngff_xarray.model import Image
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec import omero
@@ -109,9 +111,15 @@ def write_levels(
         return
     levels, method = found
     threads = pyramid.processors()
+    read = pyramid.reader(variables[0], threads)
     with shown_progress("writing", "B", writing.progress, arrays[0].nbytes) as bar:
+        if pyramid.is_by_levels(method):
+            pyramid.build_by_levels(
+                read, levels, targets, threads=threads, done=bar.did, show=bar.show
+            )
+            return
         pyramid.build(
-            pyramid.reader(variables[0], threads),
+            read,
             levels,
             pyramid.reduction(method, variables[0].dtype),
             targets,
@@ -134,6 +142,13 @@ class _Target:
             self._writer.write(start, pixels)
         if self.contrast is not None:
             self.contrast.add(start, pixels)
+
+    def reader(self, threads: int) -> Callable[[Box], NDArray[Any]]:
+        """Return what reads boxes of what was written."""
+        dims = [f"dim_{i}" for i in range(self._array.ndim)]
+        variable = xr.Variable(dims, lazy(self._array))
+        variable.encoding = {"chunks": self._array.chunks}
+        return pyramid.reader(variable, threads)
 
     def fill(self, array: xr.DataArray) -> None:
         """Write all pixels, in large blocks."""

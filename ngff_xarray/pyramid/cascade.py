@@ -1,0 +1,152 @@
+"""The builder of levels that need more of the level before than a chunk: level by level.
+
+The finest level is read once, but for the borders of its chunks; each other level is made of the
+one before, read from where that was written. In memory are a few chunks at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngff_xarray.boxes import Box, within
+from ngff_xarray.pyramid import smoothing
+from ngff_xarray.pyramid.plan import PlannedLevel
+
+Read = Callable[[Box], NDArray[Any]]
+
+
+class Target(Protocol):
+    """Where a level is written, and read again."""
+
+    chunks: tuple[int, ...]
+
+    def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
+        """Write pixels that cover whole chunks; it is called from several threads."""
+        ...
+
+    def reader(self, threads: int) -> Read:
+        """Return what reads boxes of a level that is written, from several threads."""
+        ...
+
+
+def is_by_levels(method: str) -> bool:
+    """Tell whether a method's levels are made one after the other, and not all at once."""
+    return method == "gaussian"
+
+
+def build_by_levels(
+    read: Read,
+    levels: Sequence[PlannedLevel],
+    targets: Sequence[Target],
+    *,
+    threads: int,
+    done: Callable[[int], None] = lambda _: None,
+    show: Callable[[], None] = lambda: None,
+) -> None:
+    """Write all levels of a pyramid that are smoothed.
+
+    Parameters
+    ----------
+    read
+        Returns pixels of the finest level; it is called from several threads.
+    levels, targets
+        The levels, the finest first, and where they are written.
+    threads
+        How many work at a time.
+    done
+        Is called, by several threads, with how many bytes of the finest level more are done.
+    show
+        Is called now and then by the thread that waits.
+    """
+    for number in range(1, len(levels)):
+        work = _Work(number, levels, targets, read, done)
+        _in_threads(work.make, work.boxes(), threads, show)
+        read = targets[number].reader(threads)
+
+
+class _Work:
+    """Makes one level, and writes the finest on the way."""
+
+    def __init__(
+        self,
+        number: int,
+        levels: Sequence[PlannedLevel],
+        targets: Sequence[Target],
+        read: Read,
+        done: Callable[[int], None],
+    ) -> None:
+        self._level, self._before = levels[number], levels[number - 1].shape
+        self._target, self._read, self._done = targets[number], read, done
+        self._finest = targets[0] if number == 1 else None
+
+    def boxes(self) -> Iterator[Box]:
+        """Return what is made at a time: whole chunks, of this level and of the finest."""
+        chunks, step = self._target.chunks, self._level.step
+        if self._finest is not None:
+            own = (n // math.gcd(n, f) for n, f in zip(self._finest.chunks, step, strict=True))
+            chunks = tuple(math.lcm(n, m) for n, m in zip(chunks, own, strict=True))
+        grid = [range(-(-n // m)) for n, m in zip(self._level.shape, chunks, strict=True)]
+        for place in _nearby(grid):
+            yield tuple(
+                slice(i * m, min((i + 1) * m, n))
+                for i, m, n in zip(place, chunks, self._level.shape, strict=True)
+            )
+
+    def make(self, box: Box) -> None:
+        step, before = self._level.step, self._before
+        inside = smoothing.needed(box, step, before)
+        pixels = self._read(inside)
+        made = smoothing.smoothed(pixels, inside, box, step, before)
+        self._target.write([b.start for b in box], made)
+        if self._finest is not None:
+            own = tuple(
+                slice(b.start * f, min(b.stop * f, n))
+                for b, f, n in zip(box, step, before, strict=True)
+            )
+            part = np.ascontiguousarray(pixels[within(own, inside)])
+            self._finest.write([b.start for b in own], part)
+            self._done(part.nbytes)
+
+
+def _nearby(grid: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Yield all places of a grid, such that those that follow each other lie near each other.
+
+    What was read for one is then kept for the next, and few shards are begun at a time.
+    """
+    axis = max(range(len(grid)), key=lambda i: len(grid[i]))
+    count = len(grid[axis])
+    if count < 2:
+        if all(grid):
+            yield tuple(side.start for side in grid)
+        return
+    half = 1 << (count - 1).bit_length() - 1
+    for part in (grid[axis][:half], grid[axis][half:]):
+        yield from _nearby([*grid[:axis], part, *grid[axis + 1 :]])
+
+
+def _in_threads(
+    make: Callable[[Box], None], boxes: Iterable[Box], threads: int, show: Callable[[], None]
+) -> None:
+    """Make boxes, a few at a time; the first error ends it."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
+        running: set[Future[None]] = set()
+        try:
+            for box in boxes:
+                if len(running) >= 2 * threads:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for each in done:
+                        each.result()
+                    show()
+                running.add(pool.submit(make, box))
+            for each in running:
+                each.result()
+                show()
+        finally:
+            for each in running:  # also after Ctrl-C
+                each.cancel()
