@@ -104,6 +104,7 @@ class Accessor(Generic[ObjT]):
         scale_factors: Sequence[int | Mapping[str, int]] | None = None,
         smallest: int | None = None,
         method: Method | None = None,
+        keep_ids: bool = False,
         chunks: Sizes = None,
         shards: Sizes = None,
         compressor: Compressor | None = None,
@@ -129,6 +130,7 @@ class Accessor(Generic[ObjT]):
             scale_factors=scale_factors,
             smallest=smallest,
             method=method,
+            keep_ids=keep_ids,
             chunks=chunks,
             shards=shards,
             compressor=compressor,
@@ -199,6 +201,7 @@ class ImageAccessor(Accessor[ObjT]):
         scale_factors: Sequence[int | Mapping[str, int]] | None = None,
         smallest: int | None = None,
         method: Method | None = None,
+        keep_ids: bool = False,
     ) -> xr.DataTree:
         """Return the image with a pyramid of levels; see `ngff_xarray.multiscale.multiscale`.
 
@@ -213,6 +216,7 @@ class ImageAccessor(Accessor[ObjT]):
             scale_factors=scale_factors,
             smallest=smallest,
             method=method,
+            keep_ids=keep_ids,
         )
 
     @property
@@ -501,6 +505,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         scale_factors: Sequence[int | Mapping[str, int]] | None = None,
         smallest: int | None = None,
         method: Method | None = None,
+        keep_ids: bool = False,
         chunks: Sizes = None,
         shards: Sizes = None,
         compressor: Compressor | None = None,
@@ -527,6 +532,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
             scale_factors=scale_factors,
             smallest=smallest,
             method=method,
+            keep_ids=keep_ids,
             chunks=chunks,
             shards=shards,
             compressor=compressor,

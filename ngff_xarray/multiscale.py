@@ -31,6 +31,7 @@ def multiscale(
     scale_factors: Sequence[Factors] | None = None,
     smallest: int | None = None,
     method: str | None = None,
+    keep_ids: bool = False,
 ) -> xr.DataTree:
     """Return an image with the levels of a pyramid, which are computed when pixels are asked for.
 
@@ -52,6 +53,13 @@ def multiscale(
         ``"gaussian"`` (smoothed, which keeps out what a level cannot show; see
         `ngff_xarray.pyramid.smoothing`). By default the mode for label images, which never makes a
         label that was not there, and the mean for others. Pixels that are NaN do not count.
+    keep_ids
+        Whether labels keep all their ids: with the mode, an id that would have no pixel of a level
+        gets one of a block of the level before that it lies in, unless each of these is the only
+        pixel of another id. All other pixels are the mode. Each time point and channel is an image
+        of its own. Which ids these are takes a look at all of a level: what is written is read
+        once, but of levels that are computed the first pixel takes a while. Regions that are
+        written later have the mode again.
 
     Returns
     -------
@@ -75,7 +83,9 @@ def multiscale(
     """
     finest = image.levels(obj)[0]
     is_labels = image.kind(obj) == "labels"
-    method = _default(finest, is_labels=is_labels) if method is None else method
+    if method is None:
+        method = _default(finest, is_labels=is_labels or keep_ids)
+    _check_keeps(finest, method, keep_ids)
     centred = pyramid.is_centred(method, finest.dtype)
     axes = image.axes(finest)
     is_space = [axis.type == "space" for axis in axes]
@@ -93,8 +103,11 @@ def multiscale(
     ]
     made = replace(content.multiscale, levels=tuple(placed))
     if len(planned) > 1:
-        made = replace(made, type=method, metadata=_provenance(planned, axes, method))
-    arrays = (finest.variable, *pyramid.variables(finest.variable, planned, method))
+        said = _provenance(planned, axes, method, keep_ids=keep_ids)
+        made = replace(made, type=method, metadata=said)
+    frames = [i for i, axis in enumerate(axes) if axis.type != "space" and _stays(planned, i)]
+    above = pyramid.variables(finest.variable, planned, method, frames if keep_ids else None)
+    arrays = (finest.variable, *above)
     tree = _tree(replace(content, multiscale=made), arrays, chunks, finest, is_labels=is_labels)
     return _with_rest(tree, obj)
 
@@ -103,6 +116,19 @@ def _default(finest: xr.DataArray, *, is_labels: bool) -> str:
     if is_labels:
         return "mode"
     return "mean" if finest.dtype.kind in "biuf" else "nearest"
+
+
+def _check_keeps(finest: xr.DataArray, method: str, keep_ids: bool) -> None:
+    if keep_ids and (method != "mode" or finest.dtype.kind not in "biu"):
+        raise SelectionError(
+            f"keep_ids: only labels have ids: expected integers and method='mode', found "
+            f"{finest.dtype} and {printable(method, 40)!r}"
+        )
+
+
+def _stays(planned: Sequence[PlannedLevel], axis: int) -> bool:
+    """Tell whether an axis has as many pixels at each level."""
+    return all(level.factors[axis] == 1 for level in planned)
 
 
 def _planned(
@@ -170,18 +196,22 @@ def _pixel_sizes(finest: xr.DataArray, axes: Sequence[Axis]) -> list[float | Non
 
 
 def _provenance(
-    planned: Sequence[PlannedLevel], axes: Sequence[Axis], method: str
+    planned: Sequence[PlannedLevel], axes: Sequence[Axis], method: str, *, keep_ids: bool
 ) -> dict[str, Any]:
     """Return how the levels are made (SPEC "multiscales": ``metadata``)."""
     steps = [
         {axis.name: factor for axis, factor in zip(axes, level.step, strict=True) if factor > 1}
         for level in planned[1:]
     ]
+    description = pyramid.DESCRIPTIONS[method]
+    if keep_ids:
+        description += "; an id that would have no pixel gets one of a block that it lies in"
+    kept = {"keep_ids": True} if keep_ids else {}
     return {
-        "description": pyramid.DESCRIPTIONS[method],
+        "description": description,
         "method": "ngff_xarray.multiscale.multiscale",
         "version": metadata.version("ngff-xarray"),
-        "kwargs": {"method": method, "scale_factors": steps},
+        "kwargs": {"method": method, "scale_factors": steps, **kept},
     }
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_building import Memory, pyramids
 
 from ngff_xarray.pyramid import PlannedLevel, build_by_levels, derived, variables
+from ngff_xarray.pyramid.cascade import SmoothStep
 from ngff_xarray.pyramid.smoothing import _weights, needed, smoothed
 
 UNTIMED = settings(deadline=None)
@@ -193,6 +194,10 @@ class Stored(Memory):
         return self.pixels.__getitem__
 
 
+def steps(levels: Sequence[PlannedLevel]) -> Any:
+    return lambda number: SmoothStep(levels, number)
+
+
 @UNTIMED
 @given(pyramids(), st.integers(1, 3))
 def test_levels_are_written_as_they_are_computed(made: Any, threads: int) -> None:
@@ -201,7 +206,9 @@ def test_levels_are_written_as_they_are_computed(made: Any, threads: int) -> Non
         return
     targets = [Stored(lv.shape, pixels.dtype, c) for lv, c in zip(levels, chunks, strict=True)]
     done: list[int] = []
-    build_by_levels(pixels.__getitem__, levels, targets, threads=threads, done=done.append)
+    build_by_levels(
+        pixels.__getitem__, levels, steps(levels), targets, threads=threads, done=done.append
+    )
     assert sum(done) == pixels.nbytes
     expected = [pixels]
     for level in levels[1:]:
@@ -225,7 +232,7 @@ def test_the_finest_level_is_read_little_more_than_once() -> None:
         reads["pixels"] += math.prod(b.stop - b.start for b in box)
         return np.zeros([b.stop - b.start for b in box], "u1")
 
-    build_by_levels(read, levels, targets, threads=2)
+    build_by_levels(read, levels, steps(levels), targets, threads=2)
     assert 256**2 < reads["pixels"] <= 256**2 * (36 / 32) ** 2
 
 
@@ -239,7 +246,7 @@ def test_errors_stop_it() -> None:
         raise ZeroDivisionError("of the reader")
 
     with pytest.raises(ZeroDivisionError):
-        build_by_levels(read, levels, targets, threads=2)
+        build_by_levels(read, levels, steps(levels), targets, threads=2)
     assert len(reads) <= 8
 
 

@@ -38,6 +38,7 @@ def add_labels(
     scale_factors: Sequence[Factors] | None = None,
     smallest: int | None = None,
     method: str | None = None,
+    keep_ids: bool = False,
     chunks: Sizes = None,
     shards: Sizes = None,
     compressor: Compressor | None = None,
@@ -73,7 +74,7 @@ def add_labels(
         floats of 0 to 1. By default those that a label image has.
     replace
         Whether a label image of this name may be replaced, with its colours and properties.
-    levels, scale_factors, smallest, method
+    levels, scale_factors, smallest, method, keep_ids
         The levels to make, as `multiscale` does. By default as many as the image has, with the same
         scale factors, by the mode.
     chunks, shards, compressor
@@ -129,6 +130,7 @@ def add_labels(
         scale_factors=scale_factors,
         smallest=smallest,
         method=method or "mode",
+        keep_ids=keep_ids,
     )
     layout = Layout.of(pyramid, chunks, shards, compressor)
     edit.add(

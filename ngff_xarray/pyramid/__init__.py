@@ -1,9 +1,9 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
 from ngff_xarray.pyramid.building import build
-from ngff_xarray.pyramid.cascade import build_by_levels, is_by_levels
+from ngff_xarray.pyramid.cascade import build_by_levels
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
-from ngff_xarray.pyramid.levels import derived, variables
+from ngff_xarray.pyramid.levels import by_levels, derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
 from ngff_xarray.pyramid.reductions import (
     DESCRIPTIONS,
@@ -24,9 +24,9 @@ __all__ = [
     "below",
     "build",
     "build_by_levels",
+    "by_levels",
     "chunk_sizes",
     "derived",
-    "is_by_levels",
     "is_centred",
     "mean",
     "plan",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray.boxes import Box, within
 from ngff_xarray.pyramid import smoothing
+from ngff_xarray.pyramid.keeping import Changes, KeptLevel
 from ngff_xarray.pyramid.plan import PlannedLevel
 
 Read = Callable[[Box], NDArray[Any]]
@@ -34,22 +36,88 @@ class Target(Protocol):
         """Return what reads boxes of a level that is written, from several threads."""
         ...
 
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """What is written over without reading it: chunks, or shards."""
+        ...
 
-def is_by_levels(method: str) -> bool:
-    """Tell whether a method's levels are made one after the other, and not all at once."""
-    return method == "gaussian"
+    def write_over(self, box: Box, change: Callable[[NDArray[Any], Box], None]) -> None:
+        """Change pixels that were written."""
+        ...
+
+
+class Step(Protocol):
+    """Makes one level of the level before."""
+
+    def needed(self, box: Box) -> Box:
+        """Return what a box is made of."""
+        ...
+
+    def made(self, pixels: NDArray[Any], inside: Box, box: Box) -> NDArray[Any]:
+        """Return a box, of pixels of the level before and where they are."""
+        ...
+
+    def changes(self) -> Changes | None:
+        """Return what is to be changed of the level once all of it was made."""
+        ...
+
+
+class SmoothStep:
+    """Makes a level by smoothing."""
+
+    def __init__(self, levels: Sequence[PlannedLevel], number: int) -> None:
+        self._step, self._before = levels[number].step, levels[number - 1].shape
+
+    def needed(self, box: Box) -> Box:
+        """Return what a box is made of."""
+        return smoothing.needed(box, self._step, self._before)
+
+    def made(self, pixels: NDArray[Any], inside: Box, box: Box) -> NDArray[Any]:
+        """Return a box."""
+        return smoothing.smoothed(pixels, inside, box, self._step, self._before)
+
+    def changes(self) -> None:
+        """Return None: there are none."""
+
+
+class KeptStep:
+    """Makes a level of labels that keeps all ids."""
+
+    def __init__(self, kept: KeptLevel, levels: Sequence[PlannedLevel], number: int) -> None:
+        self._kept = kept
+        self._step, self._before = levels[number].step, levels[number - 1].shape
+
+    def needed(self, box: Box) -> Box:
+        """Return what a box is made of."""
+        return own(box, self._step, self._before)
+
+    def made(self, pixels: NDArray[Any], inside: Box, box: Box) -> NDArray[Any]:
+        """Return a box."""
+        return self._kept.made(pixels, box)
+
+    def changes(self) -> Changes:
+        """Return the pixels of ids that had none."""
+        return self._kept.changes()
+
+
+def own(box: Sequence[slice], step: Sequence[int], before: Sequence[int]) -> Box:
+    """Return the blocks of the level before that a box stands for."""
+    return tuple(
+        slice(b.start * f, min(b.stop * f, n)) for b, f, n in zip(box, step, before, strict=True)
+    )
 
 
 def build_by_levels(
     read: Read,
     levels: Sequence[PlannedLevel],
+    step: Callable[[int], Step],
     targets: Sequence[Target],
     *,
     threads: int,
     done: Callable[[int], None] = lambda _: None,
     show: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write all levels of a pyramid that are smoothed.
+    """Write all levels of a pyramid, each of the one before.
 
     Parameters
     ----------
@@ -57,6 +125,8 @@ def build_by_levels(
         Returns pixels of the finest level; it is called from several threads.
     levels, targets
         The levels, the finest first, and where they are written.
+    step
+        Returns what makes a level, by its number.
     threads
         How many work at a time.
     done
@@ -65,9 +135,14 @@ def build_by_levels(
         Is called now and then by the thread that waits.
     """
     for number in range(1, len(levels)):
-        work = _Work(number, levels, targets, read, done)
+        target = targets[number]
+        work = _Work(number, levels, step(number), targets, read, done)
         _in_threads(work.make, work.boxes(), threads, show)
-        read = targets[number].reader(threads)
+        changes = work.step.changes()
+        if changes is not None:
+            change = partial(target.write_over, change=changes.apply)
+            _in_threads(change, changes.boxes(target.whole), threads, show)
+        read = target.reader(threads)
 
 
 class _Work:
@@ -77,10 +152,12 @@ class _Work:
         self,
         number: int,
         levels: Sequence[PlannedLevel],
+        step: Step,
         targets: Sequence[Target],
         read: Read,
         done: Callable[[int], None],
     ) -> None:
+        self.step = step
         self._level, self._before = levels[number], levels[number - 1].shape
         self._target, self._read, self._done = targets[number], read, done
         self._finest = targets[0] if number == 1 else None
@@ -99,18 +176,13 @@ class _Work:
             )
 
     def make(self, box: Box) -> None:
-        step, before = self._level.step, self._before
-        inside = smoothing.needed(box, step, before)
+        inside = self.step.needed(box)
         pixels = self._read(inside)
-        made = smoothing.smoothed(pixels, inside, box, step, before)
-        self._target.write([b.start for b in box], made)
+        self._target.write([b.start for b in box], self.step.made(pixels, inside, box))
         if self._finest is not None:
-            own = tuple(
-                slice(b.start * f, min(b.stop * f, n))
-                for b, f, n in zip(box, step, before, strict=True)
-            )
-            part = np.ascontiguousarray(pixels[within(own, inside)])
-            self._finest.write([b.start for b in own], part)
+            below = own(box, self._level.step, self._before)
+            part = np.ascontiguousarray(pixels[within(below, inside)])
+            self._finest.write([b.start for b in below], part)
             self._done(part.nbytes)
 
 

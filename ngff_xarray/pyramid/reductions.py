@@ -302,15 +302,34 @@ def _whole_blocks(reduce: Callable[[Array, list[int]], Array]) -> _Reduce:
         shape = [-(-n // factor) for n, factor in zip(array.shape, factors, strict=True)]
         found = np.empty(shape, array.dtype)
         for part, sizes in _of_one_size(array.shape, factors):
-            inside = tuple(
-                slice(p.start * f, p.start * f + (p.stop - p.start) * n)
-                for p, f, n in zip(part, factors, sizes, strict=True)
-            )
-            pixels = array[inside]
+            pixels = array[_inside(part, factors, sizes)]
             found[part] = pixels if max(sizes, default=1) == 1 else reduce(pixels, sizes)
         return found
 
     return all_blocks
+
+
+def mixed_blocks(
+    array: Array, factors: Sequence[int]
+) -> Iterator[tuple[tuple[NDArray[np.intp], ...], Array]]:
+    """Yield where blocks have several values, and these: a row for each pixel of a block.
+
+    Blocks of one size come together; those at the far ends hold what is left.
+    """
+    for part, sizes in _of_one_size(array.shape, factors):
+        pixels = array[_inside(part, factors, sizes)]
+        places = np.nonzero(_differ(pixels, sizes))
+        if places[0].size:
+            at = tuple(place + side.start for place, side in zip(places, part, strict=True))
+            yield at, _gathered(pixels, sizes, places)
+
+
+def _inside(part: Sequence[slice], factors: Sequence[int], sizes: Sequence[int]) -> Any:
+    """Return the pixels of blocks of one size."""
+    return tuple(
+        slice(p.start * f, p.start * f + (p.stop - p.start) * n)
+        for p, f, n in zip(part, factors, sizes, strict=True)
+    )
 
 
 def _of_one_size(

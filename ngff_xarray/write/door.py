@@ -31,6 +31,7 @@ def to_zarr(
     scale_factors: Sequence[Factors] | None = None,
     smallest: int | None = None,
     method: str | None = None,
+    keep_ids: bool = False,
     chunks: Sizes = None,
     shards: Sizes = None,
     compressor: Compressor | None = None,
@@ -52,7 +53,7 @@ def to_zarr(
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
         from, or 0.5 where that is not written any more.
-    levels, scale_factors, smallest, method
+    levels, scale_factors, smallest, method, keep_ids
         Make these levels of the finest one, as `multiscale` does; by default those that a tree has,
         and of a single level as many as it takes until one fits into a chunk. The finest is read
         once, a part at a time, and all levels are written together.
@@ -97,10 +98,15 @@ def to_zarr(
         raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
     spec.writer(version)
     obj = world.restored(obj)
-    given = (levels, scale_factors, smallest, method)
+    given = (levels, scale_factors, smallest, method, keep_ids or None)
     if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
         obj = multiscale(
-            obj, levels=levels, scale_factors=scale_factors, smallest=smallest, method=method
+            obj,
+            levels=levels,
+            scale_factors=scale_factors,
+            smallest=smallest,
+            method=method,
+            keep_ids=keep_ids,
         )
     layout = Layout.of(obj, chunks, shards, compressor)
     unknown = image.version(obj) is None and lacks_omero(obj)

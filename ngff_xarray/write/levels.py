@@ -113,9 +113,10 @@ def write_levels(
     threads = pyramid.processors()
     read = pyramid.reader(variables[0], threads)
     with shown_progress("writing", "B", writing.progress, arrays[0].nbytes) as bar:
-        if pyramid.is_by_levels(method):
+        step = pyramid.by_levels(variables)
+        if step is not None:
             pyramid.build_by_levels(
-                read, levels, targets, threads=threads, done=bar.did, show=bar.show
+                read, levels, step, targets, threads=threads, done=bar.did, show=bar.show
             )
             return
         pyramid.build(
@@ -142,6 +143,17 @@ class _Target:
             self._writer.write(start, pixels)
         if self.contrast is not None:
             self.contrast.add(start, pixels)
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        return self._array.shards or self._array.chunks
+
+    def write_over(self, box: Box, change: Callable[[NDArray[Any], Box], None]) -> None:
+        """Change pixels that were written."""
+        with _named(self._array.path):
+            pixels = np.array(self._array[box])
+            change(pixels, box)
+            self._array[box] = pixels
 
     def reader(self, threads: int) -> Callable[[Box], NDArray[Any]]:
         """Return what reads boxes of what was written."""
