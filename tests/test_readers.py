@@ -141,6 +141,20 @@ def _write_volumes(folder: Path) -> Iterator[tuple[str, Json]]:
         yield path.name, expected
 
 
+def _write_planes(folder: Path) -> Iterator[tuple[str, Json]]:
+    """A y, x plane of one level in one chunk, without units, in every layout."""
+    pixels = RNG.integers(0, 255, (20, 30)).astype("u1")
+    plane = xr.DataArray(pixels, dims=("y", "x"))
+    level = told.level(pixels, (1, 1), (0, 0))
+    axes = [("y", None), ("x", None)]
+    expected = told.image(axes, [level], channels=[("0", "FFFFFF")], labels={})
+    for layout, options in LAYOUTS.items():
+        path = folder / f"plane-{layout}.ome.zarr"
+        sharded = {"shards": "auto"} if "shards" in options else {}
+        plane.ngff.to_zarr(path, **{**options, **sharded})
+        yield path.name, expected
+
+
 def _write_plates(folder: Path) -> Iterator[tuple[str, Json]]:
     """A plate of four wells, two fields each, with labels, in every layout."""
     omero = {"channels": OMERO["channels"][:2]}
@@ -171,7 +185,7 @@ def _stitched(plate: Path, level: int) -> str:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Json]]:
     """A folder of stores, and what is to be read of each."""
     folder = tmp_path_factory.mktemp("stores")
-    writers = (_write_scans, _write_volumes, _write_plates)
+    writers = (_write_scans, _write_volumes, _write_planes, _write_plates)
     return folder, dict(pair for write in writers for pair in write(folder))
 
 
@@ -221,6 +235,11 @@ def _gives_channels_a_unit(image: Json) -> None:
     ]
 
 
+@_each_image
+def _gives_units(image: Json) -> None:
+    image["axes"] = [[name, unit or "micrometer"] for name, unit in image["axes"]]
+
+
 def _stitches(plate: Json, found: str | None = None) -> Json:
     return {**plate, "stitched": found}
 
@@ -246,7 +265,16 @@ OTHERWISE = (
         "colours stand in its OME metadata, which it does not make of floats",
     ),
     Otherwise("bioio", "*", _gives_channels_a_unit, "it makes one up"),
-    Otherwise("bioio", "*-0.6.*", _fails("KeyError: 'scale'"), "it knows 0.4 and 0.5"),
+    *(
+        Otherwise(
+            "bioio",
+            f"{kind}-0.6.*",
+            _fails("KeyError: 'scale'"),
+            "it knows 0.4 and 0.5; planes, which have a scale alone, it reads all the same",
+        )
+        for kind in ("scan", "volume", "plate")
+    ),
+    Otherwise("ngio", "plane-*", _gives_units, "micrometers where a store tells no units"),
     Otherwise("ngio", "*-0.6.*", _fails("NgioValidationError"), "it knows 0.4 and 0.5"),
 )
 
@@ -322,7 +350,8 @@ def test_others_read_what_we_write(reader: str, stores: tuple[Path, dict[str, Js
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_validators_find_nothing(layout: str, stores: tuple[Path, dict[str, Json]]) -> None:
     folder, version = stores[0], LAYOUTS[layout]["version"]
-    for kind, model in (("scan", "Image"), ("volume", "Image"), ("plate", "HCS")):
+    kinds = {"scan": "Image", "volume": "Image", "plane": "Image", "plate": "HCS"}
+    for kind, model in kinds.items():
         check_elsewhere(folder / f"{kind}-{layout}.ome.zarr", version, model)
     labels = folder / f"scan-{layout}.ome.zarr" / "labels" / "nuclei"
     check_elsewhere(labels, version, "ImageLabel")
