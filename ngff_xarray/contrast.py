@@ -46,6 +46,33 @@ class Contrast:
         for i in range(pixels.shape[self._axis]):
             self._channels[first + i].add(pixels.take(i, self._axis), self._lock)
 
+    def merge(self, other: Contrast) -> None:
+        """Take over what another one has noted, of other pixels.
+
+        Examples
+        --------
+        >>> both, other = Contrast(None, 1), Contrast(None, 1)
+        >>> both.add((0,), np.arange(500))
+        >>> other.add((500,), np.arange(500, 1000))
+        >>> both.merge(other)
+        >>> both.windows()
+        [{'min': 0, 'max': 999, 'start': 9, 'end': 998}]
+        """
+        for mine, theirs in zip(self._channels, other._channels, strict=True):
+            with self._lock:
+                mine.merge(theirs)
+
+    def empty(self) -> Contrast:
+        """Return one for the same channels that has noted nothing yet."""
+        return Contrast(self._axis, len(self._channels))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def windows(self) -> list[dict[str, int | float]]:
         """Return the window of every channel (SPEC "omero")."""
         return [channel.window() for channel in self._channels]
@@ -71,14 +98,29 @@ class _Channel:
         wanted = _AT_ONCE if self._step == 1 and 8 * self._count < _KEPT else _AT_ONCE // 16
         sample = flat[:: max(1, -(-flat.size // wanted))].copy()
         with lock:
-            self._least = least if self._least is None else min(self._least, least)
-            self._most = most if self._most is None else max(self._most, most)
-            self._sample.append(sample[:: self._step])
-            self._count += self._sample[-1].size
-            while self._count > _KEPT:  # of an image that goes on, fewer of each part
-                self._step *= 2
-                self._sample = [np.concatenate(self._sample)[::2]]
-                self._count = self._sample[0].size
+            self._note(least, most, sample[:: self._step])
+
+    def _note(self, least: Any, most: Any, sample: NDArray[Any]) -> None:
+        self._least = least if self._least is None else min(self._least, least)
+        self._most = most if self._most is None else max(self._most, most)
+        self._sample.append(sample)
+        self._count += sample.size
+        while self._count > _KEPT:  # of an image that goes on, fewer of each part
+            self._thin()
+
+    def _thin(self) -> None:
+        self._step *= 2
+        self._sample = [np.concatenate(self._sample)[::2]]
+        self._count = self._sample[0].size
+
+    def merge(self, other: _Channel) -> None:
+        if other._least is None:
+            return
+        while self._step < other._step and self._sample:
+            self._thin()
+        self._step = max(self._step, other._step)
+        sample = np.concatenate(other._sample)[:: self._step // other._step]
+        self._note(other._least, other._most, sample)
 
     def window(self) -> dict[str, int | float]:
         if self._least is None:

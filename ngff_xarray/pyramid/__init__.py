@@ -1,7 +1,7 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
 from ngff_xarray.pyramid.building import build
-from ngff_xarray.pyramid.cascade import build_by_levels
+from ngff_xarray.pyramid.cascade import Step, build_by_levels
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import by_levels, derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
@@ -15,12 +15,15 @@ from ngff_xarray.pyramid.reductions import (
 )
 from ngff_xarray.pyramid.smoothing import reached
 from ngff_xarray.pyramid.sources import processors, reader
+from ngff_xarray.pyramid.spreading import bare, spread
 
 __all__ = [
     "DESCRIPTIONS",
     "METHODS",
     "Method",
     "PlannedLevel",
+    "Step",
+    "bare",
     "below",
     "build",
     "build_by_levels",
@@ -35,5 +38,6 @@ __all__ = [
     "reader",
     "reduction",
     "shard_sizes",
+    "spread",
     "variables",
 ]

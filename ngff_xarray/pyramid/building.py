@@ -2,7 +2,8 @@
 
 The chunks of all levels are a tree: one of a level is made of those of the level before that lie
 in it. It is walked depth first, so that what is in memory at a time is a few chunks of every level
-and not the image, however large that is; threads take branches of it.
+and not the image, however large that is. Branches of it are given to a crew: the threads of this
+process, or the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.boxes import Box, cut
+from ngff_xarray.contrast import Contrast
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.reductions import Reduction, State
+
+M = TypeVar("M")
 
 _BRANCHES = 4  # a thread has at least so many, so that none waits for long
 
@@ -40,6 +45,7 @@ def build(
     targets: Sequence[Target],
     *,
     threads: int,
+    contrast: Contrast | None = None,
     done: Callable[[int], None] = lambda _: None,
     show: Callable[[], None] = lambda: None,
 ) -> None:
@@ -55,166 +61,227 @@ def build(
         How pixels of the next level are made.
     threads
         How many work at a time.
+    contrast
+        Takes note of all pixels of the finest level.
     done
         Is called, by several threads, with how many bytes of the finest level more are done.
     show
         Is called now and then by the thread that waits.
     """
-    _Builder(read, levels, reduction, targets, done).run(threads, show)
-
-
-class _Builder:
-    def __init__(
-        self,
-        read: Callable[[Box], NDArray[Any]],
-        levels: Sequence[PlannedLevel],
-        reduction: Reduction,
-        targets: Sequence[Target],
-        done: Callable[[int], None],
-    ) -> None:
-        self._read, self._levels, self._reduction = read, levels, reduction
-        self._targets, self._done = targets, done
-        self._top = len(levels) - 1
-        self._stopped = threading.Event()
-        self._error: BaseException | None = None
-        self._units = [self._unit(number) for number in range(len(levels))]
-
-    def _unit(self, number: int) -> tuple[int, ...]:
-        """Return what is made of a level at a time: whole chunks, and whole blocks of the next."""
-        chunks = self._targets[number].chunks
-        if number == self._top:
-            return chunks
-        step = self._levels[number + 1].step
-        return tuple(math.lcm(n, f) for n, f in zip(chunks, step, strict=True))
-
-    # ---- one branch ------------------------------------------------------------------------
-
-    def _branch(self, number: int, box: Box) -> State | None:
-        """Make a part in a thread; the first error stops all others."""
+    tree = Tree.of(levels, [target.chunks for target in targets])
+    stopped = threading.Event()
+    maker = Maker(tree, read, reduction, targets, contrast, done, lambda: not stopped.is_set())
+    enough = threads * _BRANCHES
+    number = next((i for i in range(tree.top, -1, -1) if tree.count(i) >= enough), 0)
+    with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
+        crew = _Threads(maker, pool, 2 * threads, stopped, show)
         try:
-            return self._make(number, box)
-        except BaseException as error:
-            if not self._stopped.is_set():
-                self._error = error
-                self._stopped.set()
-            raise
+            walk(tree, number, crew)
+        except Stopped as error:
+            raise (crew.error or error) from None
+        finally:
+            stopped.set()  # also after Ctrl-C
 
-    def _make(self, number: int, box: Box) -> State | None:
-        """Write a part of a level, and all below it; return its part of the level above."""
-        if self._stopped.is_set():
-            raise _Stopped
-        if number == 0:
-            pixels = np.ascontiguousarray(self._read(box))
-            state = self._reduction.begin(pixels)
-            self._targets[0].write([b.start for b in box], pixels)
-            self._done(pixels.nbytes)
-            return self._reduced(0, state)
-        state = self._room(number, box)
-        for part in self._parts(number, box):
-            self._place(state, number, box, part, self._make(number - 1, part))
-        return self._finish(number, box, state)
 
-    def _room(self, number: int, box: Box) -> State:
-        shape = [b.stop - b.start for b in box]
-        return self._reduction.empty(shape, math.prod(self._levels[number].factors))
+# ---- what is made of what ----------------------------------------------------------------------
 
-    def _place(self, state: State, number: int, box: Box, part: Box, found: State | None) -> None:
-        """Put what was made of a part below where it belongs in a level's part."""
-        assert found is not None
-        step = self._levels[number].step
-        place = tuple(
-            slice(p.start // f - b.start, p.start // f - b.start + n)
-            for p, f, b, n in zip(part, step, box, found.values.shape, strict=True)
-        )
-        state.values[place] = found.values
-        if found.counts is not None and state.counts is None:
-            level = self._levels[number]
-            counts = level.counts(
-                self._levels[0].shape, [b.start for b in box], [b.stop for b in box]
-            )
-            state.counts = math.prod(np.ix_(*counts), start=np.ones((), "f8"))
-        if state.counts is not None and found.counts is not None:
-            state.counts[place] = found.counts
 
-    def _finish(self, number: int, box: Box, state: State) -> State | None:
-        level = self._levels[number]
-        start, stop = [b.start for b in box], [b.stop for b in box]
-        counts = level.counts(self._levels[0].shape, start, stop)
-        self._targets[number].write(start, self._reduction.pixels(state, counts))
-        return self._reduced(number, state)
+@dataclass(frozen=True)
+class Tree:
+    """How the parts of levels lie in one another.
 
-    def _reduced(self, number: int, state: State) -> State | None:
-        if number == self._top:
-            return None
-        above = self._levels[number + 1]
-        return self._reduction.reduce(state, above.step, math.prod(above.factors))
+    Parameters
+    ----------
+    levels
+        The finest first.
+    units
+        What is made of each at a time: whole chunks, that hold whole parts of the level before and
+        whole blocks of the next.
+    """
 
-    def _parts(self, number: int, box: Box) -> Iterator[Box]:
+    levels: tuple[PlannedLevel, ...]
+    units: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, levels: Sequence[PlannedLevel], chunks: Sequence[Sequence[int]]) -> Tree:
+        """Return the tree of levels that are written in chunks."""
+        units: list[tuple[int, ...]] = []
+        for number, sizes in enumerate(chunks):
+            unit = tuple(sizes)
+            if units:
+                step = levels[number].step
+                before = (n // math.gcd(n, f) for n, f in zip(units[-1], step, strict=True))
+                unit = tuple(map(math.lcm, unit, before))
+            if number < len(levels) - 1:
+                unit = tuple(map(math.lcm, unit, levels[number + 1].step))
+            units.append(unit)
+        return cls(tuple(levels), tuple(units))
+
+    @property
+    def top(self) -> int:
+        """The number of the coarsest level."""
+        return len(self.levels) - 1
+
+    def count(self, number: int) -> int:
+        """Return in how many parts a level is made."""
+        sizes = zip(self.levels[number].shape, self.units[number], strict=True)
+        return math.prod(-(-n // unit) for n, unit in sizes)
+
+    def boxes(self, number: int) -> Iterator[Box]:
+        """Return the parts of a level."""
+        return cut([slice(0, n) for n in self.levels[number].shape], self.units[number])
+
+    def parts(self, number: int, box: Box) -> Iterator[Box]:
         """Return the parts of the level before that lie in a part of a level."""
-        before, step = self._levels[number - 1].shape, self._levels[number].step
-        inside = [
+        return cut(self.below(number, box), self.units[number - 1])
+
+    def below(self, number: int, box: Box) -> Box:
+        """Return what of the level before a part of a level is made of."""
+        before, step = self.levels[number - 1].shape, self.levels[number].step
+        return tuple(
             slice(b.start * f, min(b.stop * f, n))
             for b, f, n in zip(box, step, before, strict=True)
-        ]
-        return cut(inside, self._units[number - 1])
+        )
 
-    # ---- all branches ----------------------------------------------------------------------
-
-    def run(self, threads: int, show: Callable[[], None]) -> None:
-        whole = [tuple(slice(0, n) for n in level.shape) for level in self._levels]
-        counts = [
-            math.prod(-(-n // u) for n, u in zip(level.shape, unit, strict=True))
-            for level, unit in zip(self._levels, self._units, strict=True)
-        ]
-        enough = threads * _BRANCHES
-        number = next((i for i in range(self._top, -1, -1) if counts[i] >= enough), 0)
-        with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
-            try:
-                branches = _Branches(pool, self._branch, 2 * threads, show)
-                self._top_down(whole[self._top], number, branches)
-            except _Stopped as error:
-                raise (self._error or error) from None
-            finally:
-                self._stopped.set()  # also after Ctrl-C
-
-    def _top_down(self, whole: Box, number: int, branches: _Branches) -> None:
-        """Make the levels above the branches out of what these return."""
-
-        def make(above: int, box: Box) -> Callable[[], State | None]:
-            if above == number:
-                return branches.start(number, box)
-            state = self._room(above, box)
-            parts = [(part, make(above - 1, part)) for part in self._parts(above, box)]
-
-            def finish() -> State | None:
-                for part, found in parts:
-                    self._place(state, above, box, part, found())
-                return self._finish(above, box, state)
-
-            return finish
-
-        for found in [make(self._top, box) for box in cut(whole, self._units[self._top])]:
-            found()
+    def above(self, number: int, box: Box) -> Box:
+        """Return what of the level above is made of a part of a level."""
+        step = self.levels[number + 1].step
+        return tuple(slice(b.start // f, -(-b.stop // f)) for b, f in zip(box, step, strict=True))
 
 
-class _Stopped(Exception):  # noqa: N818  # no error: the reason is another's
-    """Another thread failed."""
+class Crew(Protocol[M]):
+    """Those who make the parts of a pyramid, now or later."""
+
+    def branch(self, number: int, box: Box) -> M:
+        """Make a part of a level, and all below it."""
+        ...
+
+    def joined(self, number: int, box: Box, parts: Sequence[tuple[Box, M]]) -> M:
+        """Make a part of a level of what was made of all its parts of the level before."""
+        ...
+
+    def finish(self, made: Sequence[M]) -> None:
+        """Wait until all is made."""
+        ...
 
 
-class _Branches:
-    """Runs branches in threads, a few more than these are."""
+def walk(tree: Tree, number: int, crew: Crew[M]) -> None:
+    """Let a crew make a pyramid: branches up to a level, and of these what is above it."""
+
+    def make(above: int, box: Box) -> M:
+        if above == number:
+            return crew.branch(number, box)
+        parts = [(part, make(above - 1, part)) for part in tree.parts(above, box)]
+        return crew.joined(above, box, parts)
+
+    crew.finish([make(tree.top, box) for box in tree.boxes(tree.top)])
+
+
+# ---- making ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes parts of levels, and writes them.
+
+    Parameters
+    ----------
+    tree
+        What they are made of.
+    read, reduction, targets, contrast, done
+        See `build`.
+    goes_on
+        Tells whether to go on.
+    """
+
+    tree: Tree
+    read: Callable[[Box], NDArray[Any]]
+    reduction: Reduction
+    targets: Sequence[Target]
+    contrast: Contrast | None
+    done: Callable[[int], None]
+    goes_on: Callable[[], bool]
+
+    def make(self, number: int, box: Box) -> State | None:
+        """Write a part of a level, and all below it; return its part of the level above."""
+        if not self.goes_on():
+            raise Stopped
+        if number == 0:
+            pixels = np.ascontiguousarray(self.read(box))
+            state = self.reduction.begin(pixels)
+            start = [b.start for b in box]
+            self.targets[0].write(start, pixels)
+            if self.contrast is not None:
+                self.contrast.add(start, pixels)
+            self.done(pixels.nbytes)
+            return self._reduced(0, state)
+        return self.joined(
+            number,
+            box,
+            ((part, self.make(number - 1, part)) for part in self.tree.parts(number, box)),
+        )
+
+    def joined(
+        self, number: int, box: Box, parts: Iterator[tuple[Box, State | None]]
+    ) -> State | None:
+        """Write a part of a level that others are put together to; return that of the next."""
+        state = self.gathered(number, box, parts)
+        start, stop = [b.start for b in box], [b.stop for b in box]
+        counts = self.tree.levels[number].counts(self.tree.levels[0].shape, start, stop)
+        self.targets[number].write(start, self.reduction.pixels(state, counts))
+        return self._reduced(number, state)
+
+    def gathered(self, number: int, box: Box, parts: Iterator[tuple[Box, State | None]]) -> State:
+        """Return the state of a part of a level out of those of its parts of the level before."""
+        level = self.tree.levels[number]
+        shape = [b.stop - b.start for b in box]
+        state = self.reduction.empty(shape, math.prod(level.factors))
+        for part, found in parts:
+            assert found is not None
+            place = tuple(
+                slice(p.start // f - b.start, p.start // f - b.start + n)
+                for p, f, b, n in zip(part, level.step, box, found.values.shape, strict=True)
+            )
+            state.values[place] = found.values
+            if found.counts is not None and state.counts is None:
+                finest = self.tree.levels[0].shape
+                counts = level.counts(finest, [b.start for b in box], [b.stop for b in box])
+                state.counts = math.prod(np.ix_(*counts), start=np.ones((), "f8"))
+            if state.counts is not None and found.counts is not None:
+                state.counts[place] = found.counts
+        return state
+
+    def _reduced(self, number: int, state: State) -> State | None:
+        if number == self.tree.top:
+            return None
+        above = self.tree.levels[number + 1]
+        return self.reduction.reduce(state, above.step, math.prod(above.factors))
+
+
+class Stopped(Exception):  # noqa: N818  # no error: the reason is another's
+    """Somebody else failed, or nobody waits for it any more."""
+
+
+_Later = Callable[[], "State | None"]
+
+
+class _Threads:
+    """Threads of this process: they make branches, a few more than they are; we make the rest."""
 
     def __init__(
         self,
+        maker: Maker,
         pool: ThreadPoolExecutor,
-        make: Callable[[int, Box], State | None],
         most: int,
+        stopped: threading.Event,
         show: Callable[[], None],
     ) -> None:
-        self._pool, self._make, self._most, self._show = pool, make, most, show
+        self._maker, self._pool, self._most = maker, pool, most
+        self._stopped, self._show = stopped, show
         self._running: set[Future[State | None]] = set()
+        self.error: BaseException | None = None
 
-    def start(self, number: int, box: Box) -> Callable[[], State | None]:
+    def branch(self, number: int, box: Box) -> _Later:
         while len(self._running) >= self._most:
             done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
             self._show()
@@ -229,3 +296,20 @@ class _Branches:
             return found
 
         return result
+
+    def _make(self, number: int, box: Box) -> State | None:
+        """Make a branch in a thread; the first error stops all others."""
+        try:
+            return self._maker.make(number, box)
+        except BaseException as error:
+            if not self._stopped.is_set():
+                self.error = error
+                self._stopped.set()
+            raise
+
+    def joined(self, number: int, box: Box, parts: Sequence[tuple[Box, _Later]]) -> _Later:
+        return lambda: self._maker.joined(number, box, ((part, made()) for part, made in parts))
+
+    def finish(self, made: Sequence[_Later]) -> None:
+        for each in made:
+            each()

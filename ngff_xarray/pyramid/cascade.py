@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngff_xarray.boxes import Box, within
+from ngff_xarray.contrast import Contrast
 from ngff_xarray.pyramid import smoothing
 from ngff_xarray.pyramid.keeping import Changes, KeptLevel
 from ngff_xarray.pyramid.plan import PlannedLevel
@@ -114,6 +115,7 @@ def build_by_levels(
     targets: Sequence[Target],
     *,
     threads: int,
+    contrast: Contrast | None = None,
     done: Callable[[int], None] = lambda _: None,
     show: Callable[[], None] = lambda: None,
 ) -> None:
@@ -129,6 +131,8 @@ def build_by_levels(
         Returns what makes a level, by its number.
     threads
         How many work at a time.
+    contrast
+        Takes note of all pixels of the finest level.
     done
         Is called, by several threads, with how many bytes of the finest level more are done.
     show
@@ -136,7 +140,7 @@ def build_by_levels(
     """
     for number in range(1, len(levels)):
         target = targets[number]
-        work = _Work(number, levels, step(number), targets, read, done)
+        work = _Work(number, levels, step(number), targets, read, contrast, done)
         _in_threads(work.make, work.boxes(), threads, show)
         changes = work.step.changes()
         if changes is not None:
@@ -155,9 +159,10 @@ class _Work:
         step: Step,
         targets: Sequence[Target],
         read: Read,
+        contrast: Contrast | None,
         done: Callable[[int], None],
     ) -> None:
-        self.step = step
+        self.step, self._contrast = step, contrast
         self._level, self._before = levels[number], levels[number - 1].shape
         self._target, self._read, self._done = targets[number], read, done
         self._finest = targets[0] if number == 1 else None
@@ -183,6 +188,8 @@ class _Work:
             below = own(box, self._level.step, self._before)
             part = np.ascontiguousarray(pixels[within(below, inside)])
             self._finest.write([b.start for b in below], part)
+            if self._contrast is not None:
+                self._contrast.add([b.start for b in below], part)
             self._done(part.nbytes)
 
 

@@ -76,7 +76,7 @@ def derived(arrays: Sequence[xr.Variable]) -> tuple[tuple[PlannedLevel, ...], st
             return None
         if each.kept is not last.kept:
             return None
-        if _uncached(each.source) is not _uncached(arrays[0]):
+        if _uncached(each.source._data) is not _uncached(arrays[0]._data):
             return None
     return last.levels, last.method
 
@@ -107,9 +107,8 @@ def by_levels(arrays: Sequence[xr.Variable]) -> Callable[[int], Step] | None:
     return None
 
 
-def _uncached(variable: xr.Variable) -> Any:
-    """Return what holds the pixels of a variable; copies have a cache each, which xarray adds."""
-    data: Any = variable._data
+def _uncached(data: Any) -> Any:
+    """Return data without the cache around them, of which each copy of a variable has its own."""
     return data.array if isinstance(data, indexing.MemoryCachedArray) else data
 
 

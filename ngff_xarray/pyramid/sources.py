@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ngff_xarray import cluster
 from ngff_xarray.boxes import Box, within
 
 Read = Callable[[Box], NDArray[Any]]
@@ -72,6 +73,8 @@ def _scheduler() -> str | None:
     """Return dask's scheduler for threads of ours: none of its own, but that of a cluster."""
     from dask.base import get_scheduler
 
+    if cluster.is_task():  # whose worker would wait for himself
+        return "synchronous"
     chosen = get_scheduler()  # type: ignore[no-untyped-call]  # dask is not annotated
     return None if chosen is not None else "synchronous"
 

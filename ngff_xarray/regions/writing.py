@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 import zarr
 
 from ngff_xarray import geometry, image, pyramid, read, store, unfinished
-from ngff_xarray.boxes import Box, count, cut, within
+from ngff_xarray.boxes import Box, count, within
 from ngff_xarray.errors import (
-    NgffError,
     SelectionError,
-    StoreError,
     StoreNotFoundError,
     UnsupportedError,
 )
 from ngff_xarray.lazy import lazy
-from ngff_xarray.progress import Bar
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.pyramid import PlannedLevel
-from ngff_xarray.regions.placing import exact
+from ngff_xarray.regions import pieces
+from ngff_xarray.regions.pieces import Piece
 from ngff_xarray.text import printable
 
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # the key of one
 _PART = re.compile(r"\.[0-9a-f]{32}\.partial$")  # zarr's files, before they get their names
-_BYTES = 2**26  # that are written at a time
-
-
-_Work = tuple[int, Box, xr.Variable, Box]  # a level, a box of it, of which variable, which box
 
 
 def end(place: store.Source) -> None:
@@ -185,25 +177,23 @@ class Written:
         self, pixels: xr.DataArray, box: Box, boxes: Sequence[Box], progress: bool | None
     ) -> None:
         """Write pixels into a box of the finest level, and what is above that and other boxes."""
-        own = (0, box, pixels.variable, within(box, box))
+        own = Piece(self.stored[0], box, pixels.variable, within(box, box))
         self._put_work([own, *self._work_above(boxes)], progress)
 
-    def _work_above(self, boxes: Sequence[Box]) -> list[_Work]:
+    def _work_above(self, boxes: Sequence[Box]) -> list[Piece]:
         """Return what is to be written to the levels above boxes of the finest one."""
         above = pyramid.variables(self.arrays[0].variable, self.levels, self.method)
         return [
-            (number, part, variable, part)
+            Piece(self.stored[number], part, variable, part)
             for number, variable in enumerate(above, 1)
             for part in (self._above(number, each) for each in boxes)
             if count(part)
         ]
 
-    def _put_work(self, work: Sequence[_Work], progress: bool | None) -> None:
-        size = self.arrays[0].dtype.itemsize
-        total = size * sum(count(part) for _, part, _, _ in work)
+    def _put_work(self, work: Sequence[Piece], progress: bool | None) -> None:
+        total = sum(piece.nbytes for piece in work)
         with shown_progress("writing", "B", progress, total) as bar:
-            for number, part, variable, where in work:
-                self._put(number, part, variable, where, bar)
+            pieces.write(self.place.url, work, bar)
 
     def _longer(self, axis: int, size: int) -> Written:
         """Return the image as it is to be, of which the store knows nothing yet."""
@@ -219,27 +209,6 @@ class Written:
             stored.append(zarr.Array(zarr.AsyncArray(metadata, array.store_path)))
         finest = xr.DataArray(xr.Variable(self.arrays[0].dims, lazy(stored[0])))
         return replace(self, arrays=(finest,), levels=tuple(levels), stored=tuple(stored))
-
-    def _put(self, number: int, box: Box, source: xr.Variable, where: Box, bar: Bar) -> None:
-        """Write a box of a level out of one of a variable, a few chunks at a time."""
-        array = self.stored[number]
-        unit = array.shards or array.chunks
-        together = max(1, _BYTES // max(1, math.prod(unit) * array.dtype.itemsize))
-        for part in cut(box, unit, together):
-            inside = tuple(
-                slice(w.start + p.start, w.start + p.stop)
-                for w, p in zip(where, within(part, box), strict=True)
-            )
-            values = np.asarray(source[inside].values)
-            try:
-                array[part] = exact(values, array.dtype)
-            except NgffError:
-                raise
-            except Exception as error:
-                shown = printable(self.place.url, store.MAX_SHOWN)
-                raise StoreError(f"{shown}: cannot be written: {store.reason(error)}") from error
-            bar.did(count(part) * array.dtype.itemsize)
-            bar.show()
 
     def _above(self, number: int, box: Box) -> Box:
         """Return what of a level is made of a box of the finest one."""

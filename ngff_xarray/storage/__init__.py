@@ -9,7 +9,7 @@ from ngff_xarray.storage.bulk import BulkReader
 from ngff_xarray.storage.chunks import ChunkWriter
 from ngff_xarray.storage.concurrency import concurrency_of
 from ngff_xarray.storage.guarded import Guarded
-from ngff_xarray.storage.opening import open_store, why_missing
+from ngff_xarray.storage.opening import is_shared, open_store, why_missing
 from ngff_xarray.storage.zips import ZipStore
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Guarded",
     "ZipStore",
     "concurrency_of",
+    "is_shared",
     "open_store",
     "why_missing",
 ]

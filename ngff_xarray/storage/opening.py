@@ -7,8 +7,9 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.memory import MemoryFileSystem
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, ObjectStore
+from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError
 from ngff_xarray.storage import http, s3
@@ -136,6 +137,15 @@ def _missing(protocol: str, place: str, error: ImportError) -> NgffError:
     if package is not None:
         return StoreError(f"cannot open {place}: it needs {package}: pip install {package}")
     return StoreError(f"cannot open {place}: {error}")
+
+
+def is_shared(store: Store) -> bool:
+    """Tell whether other processes that open a store for writing write to the same place."""
+    if isinstance(store, FsspecStore):
+        return not isinstance(store.fs, MemoryFileSystem)
+    if isinstance(store, ObjectStore):
+        return type(store.store).__name__ != "MemoryStore"
+    return isinstance(store, LocalStore)
 
 
 async def why_missing(store: Store, key: str) -> str:

@@ -24,9 +24,10 @@ from ngff_xarray.image import Obj
 from ngff_xarray.layout import Layout
 from ngff_xarray.lazy import lazy
 from ngff_xarray.model import Image
+from ngff_xarray.progress import Bar
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec import omero
-from ngff_xarray.storage import ChunkWriter
+from ngff_xarray.storage import ChunkWriter, is_shared
 from ngff_xarray.text import printable
 from ngff_xarray.write.writing import Writing
 
@@ -48,7 +49,7 @@ def write_array(
     writing: Writing,
 ) -> None:
     """Write an array, with all of its pixels."""
-    _Target(_created(target, path, array, names, writing)).fill(array)
+    _Target(_created(target, path, array, names, writing)).fill(array, None, Bar())
 
 
 def _created(
@@ -102,32 +103,77 @@ def write_levels(
         for path, array in zip(paths, arrays, strict=True)
     ]
     targets = [_Target(each) for each in created]
-    targets[0].contrast = contrast
     variables = [array.variable for array in arrays]
     found = pyramid.derived(variables)
-    if found is None:
-        for each, array in zip(targets, arrays, strict=True):
-            each.fill(array)
+    step = pyramid.by_levels(variables) if found is not None else None
+    if found is not None and step is not None:
+        _write_cascade(variables[0], found[0], step, targets, writing, contrast)
         return
-    levels, method = found
-    threads = pyramid.processors()
-    read = pyramid.reader(variables[0], threads)
-    with shown_progress("writing", "B", writing.progress, arrays[0].nbytes) as bar:
-        step = pyramid.by_levels(variables)
-        if step is not None:
-            pyramid.build_by_levels(
-                read, levels, step, targets, threads=threads, done=bar.did, show=bar.show
-            )
+    if found is not None:
+        _write_pyramid(variables[0], *found, targets, writing, contrast)
+        return
+    for number, (each, array) in enumerate(zip(targets, arrays, strict=True)):
+        _write_level(each, array, writing, contrast if number == 0 else None)
+
+
+def _write_pyramid(
+    finest: xr.Variable,
+    levels: Sequence[pyramid.PlannedLevel],
+    method: str,
+    targets: Sequence[_Target],
+    writing: Writing,
+    contrast: Contrast | None,
+) -> None:
+    """Write a level and those that are still to be computed of it: here, or on a cluster."""
+    with shown_progress("writing", "B", writing.progress, finest.nbytes) as bar:
+        if pyramid.spread(finest, levels, method, targets, contrast=contrast, bar=bar):
             return
+        threads = pyramid.processors()
         pyramid.build(
-            read,
+            pyramid.reader(finest, threads),
             levels,
-            pyramid.reduction(method, variables[0].dtype),
+            pyramid.reduction(method, finest.dtype),
             targets,
             threads=threads,
+            contrast=contrast,
             done=bar.did,
             show=bar.show,
         )
+
+
+def _write_cascade(
+    finest: xr.Variable,
+    levels: Sequence[pyramid.PlannedLevel],
+    step: Callable[[int], pyramid.Step],
+    targets: Sequence[_Target],
+    writing: Writing,
+    contrast: Contrast | None,
+) -> None:
+    """Write a level and those that are computed of it one after another: here."""
+    threads = pyramid.processors()
+    with shown_progress("writing", "B", writing.progress, finest.nbytes) as bar:
+        pyramid.build_by_levels(
+            pyramid.reader(finest, threads),
+            levels,
+            step,
+            targets,
+            threads=threads,
+            contrast=contrast,
+            done=bar.did,
+            show=bar.show,
+        )
+
+
+def _write_level(
+    target: _Target, array: xr.DataArray, writing: Writing, contrast: Contrast | None
+) -> None:
+    """Write a level as it is: here, or on a cluster."""
+    alone = pyramid.PlannedLevel(array.shape, (1,) * array.ndim, (1,) * array.ndim)
+    with shown_progress("writing", "B", writing.progress, array.nbytes) as bar:
+        if not pyramid.spread(
+            array.variable, [alone], "nearest", [target], contrast=contrast, bar=bar
+        ):
+            target.fill(array, contrast, bar)
 
 
 class _Target:
@@ -136,13 +182,15 @@ class _Target:
     def __init__(self, array: zarr.Array[Any]) -> None:
         self._array, self._writer = array, ChunkWriter(array)
         self.chunks = self._writer.chunks
-        self.contrast: Contrast | None = None
+        self.objects = array.shards or array.chunks
+        self.is_shared = is_shared(array.store_path.store)
+
+    def __reduce__(self) -> tuple[type[_Target], tuple[zarr.Array[Any]]]:
+        return _Target, (self._array,)
 
     def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
         with _named(self._array.path):
             self._writer.write(start, pixels)
-        if self.contrast is not None:
-            self.contrast.add(start, pixels)
 
     @property
     def whole(self) -> tuple[int, ...]:
@@ -162,15 +210,17 @@ class _Target:
         variable.encoding = {"chunks": self._array.chunks}
         return pyramid.reader(variable, threads)
 
-    def fill(self, array: xr.DataArray) -> None:
+    def fill(self, array: xr.DataArray, contrast: Contrast | None, bar: Bar) -> None:
         """Write all pixels, in large blocks."""
         unit = self._array.shards or self._array.chunks
         for block in _blocks(array.shape, unit, array.dtype.itemsize):
             pixels = np.asarray(array[block].values)
             with _named(self._array.path):
                 self._array[block] = pixels
-            if self.contrast is not None:
-                self.contrast.add([part.start for part in block], pixels)
+            if contrast is not None:
+                contrast.add([part.start for part in block], pixels)
+            bar.did(pixels.nbytes)
+            bar.show()
 
 
 @contextmanager
