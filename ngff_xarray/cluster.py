@@ -15,9 +15,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,7 @@ class Work:
             for box in boxes
         ]
 
-    def run(self, last: TaskRef, bar: Bar) -> Any:
+    def run(self, last: TaskRef, bar: Bar, total: int) -> Any:
         """Return the result of a task, when all are done that it needs.
 
         Parameters
@@ -211,6 +211,8 @@ class Work:
             The task.
         bar
             Counts what tasks say that they `did`, and is shown meanwhile.
+        total
+            How much that is in all.
 
         Raises
         ------
@@ -222,13 +224,24 @@ class Work:
 
         graph = HighLevelGraph.from_collections(self._job, self._tasks, self._arrays)
         delayed = Delayed(last.key, graph, layer=self._job)  # type: ignore[no-untyped-call]
-        with self._counted(bar):
+        said = _Said(bar)
+        self._client.subscribe_topic(self._job, said)
+        try:
             future = self._client.compute(delayed, optimize_graph=False)
-            try:
-                return self._waited(future, bar)
-            except BaseException:  # also after Ctrl-C
-                self._stop(future)
-                raise
+            found = self._finished(future, bar)
+            said.end(total)
+            return found
+        finally:
+            said.end()
+            with suppress(Exception):  # the cluster may be gone
+                self._client.unsubscribe_topic(self._job)
+
+    def _finished(self, future: Any, bar: Bar) -> Any:
+        try:
+            return self._waited(future, bar)
+        except BaseException:  # also after Ctrl-C
+            self._stop(future)
+            raise
 
     def _waited(self, future: Any, bar: Bar) -> Any:
         from distributed import KilledWorker, TimeoutError, wait
@@ -250,24 +263,6 @@ class Work:
                 f"the cluster is gone, or has cancelled the work: {printable(error, 300)}"
             ) from error
 
-    @contextmanager
-    def _counted(self, bar: Bar) -> Iterator[None]:
-        """Let a bar count what tasks say; one that is done again counts once."""
-        known: set[str] = set()
-
-        def count(event: tuple[float, Any]) -> None:
-            task, number, amount = event[1]
-            if (said := f"{task} {number}") not in known:
-                known.add(said)
-                bar.did(amount)
-
-        self._client.subscribe_topic(self._job, count)
-        try:
-            yield
-        finally:
-            with suppress(Exception):  # the cluster may be gone
-                self._client.unsubscribe_topic(self._job)
-
     def _stop(self, future: Any) -> None:
         """Cancel all tasks, and wait until none writes any more."""
         end = time.monotonic() + _PATIENCE
@@ -278,6 +273,31 @@ class Work:
                 if not any(each is True for each in busy.values()):
                     return
                 time.sleep(_TICK / 4)
+
+
+class _Said:
+    """Lets a bar count what tasks say; what is done again counts once."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar: Bar | None = bar
+        self._known: set[str] = set()
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, event: tuple[float, Any]) -> None:
+        task, number, amount = event[1]
+        with self._lock:
+            if self._bar is not None and f"{task} {number}" not in self._known:
+                self._known.add(f"{task} {number}")
+                self._done += amount
+                self._bar.did(amount)
+
+    def end(self, total: int | None = None) -> None:
+        """Count what has not been said yet, if all is done; and nothing from now on."""
+        with self._lock:
+            if self._bar is not None and total is not None:
+                self._bar.did(total - self._done)
+            self._bar = None
 
 
 # ---- in a worker -------------------------------------------------------------------------------

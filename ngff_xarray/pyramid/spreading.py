@@ -113,7 +113,7 @@ def spread(
     number = _number(tree, source.dtype.itemsize, 4 * threads)
     crew = _Workers(tree, number, work, source.data if is_dask else None)
     walk(tree, number, crew)
-    found = work.run(crew.last, bar)
+    found = work.run(crew.last, bar, source.nbytes)
     if contrast is not None and found is not None:
         contrast.merge(found)
     return True

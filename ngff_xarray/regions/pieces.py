@@ -132,7 +132,7 @@ def _spread(place: str, pieces: Sequence[Piece], bar: Bar) -> bool:
     for number, piece in enumerate(pieces):
         last = _added(work, number, piece, last)
     assert last is not None
-    work.run(last, bar)
+    work.run(last, bar, sum(piece.nbytes for piece in pieces))
     return True
 
 

@@ -1,0 +1,336 @@
+"""A cluster of two worker processes: what they write is, bit by bit, what this process would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from ngff_xarray import cluster
+from ngff_xarray.errors import IncompleteError, StoreError
+
+distributed = pytest.importorskip("distributed")
+
+DIMS = ("z", "y", "x")
+FEW = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Any]:
+    settings_of_dask = {
+        "distributed.worker.daemon": True,
+        "distributed.scheduler.allowed-failures": 1,
+    }
+    with (
+        dask.config.set(settings_of_dask),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=50,
+        ) as running,
+        distributed.Client(running) as client,
+    ):
+        yield client
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files but the documents of groups, which name the time."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert found
+    return found
+
+
+def same(one: Path, other: Path) -> None:
+    ours, theirs = files(one), files(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def noise(shape: tuple[int, ...], dtype: str = "u2") -> np.ndarray:
+    return np.random.default_rng(len(shape)).integers(0, 250, shape).astype(dtype)
+
+
+def made(shape: tuple[int, ...], chunks: Any) -> da.Array:
+    """Return an array of dask whose pixels are made where they are needed."""
+
+    def block(block_info: Any = None) -> np.ndarray:
+        box = tuple(slice(a, b) for a, b in block_info[None]["array-location"])
+        return noise(shape)[box]
+
+    return da.map_blocks(block, chunks=da.core.normalize_chunks(chunks, shape), dtype="u2")
+
+
+def counted(client: Any) -> int:
+    """Return how often workers have said that they did something for us."""
+
+    def said(dask_scheduler: Any = None) -> int:
+        events = dask_scheduler.get_events()
+        return sum(len(each) for topic, each in events.items() if topic.startswith("ngff-"))
+
+    return client.run_on_scheduler(said)
+
+
+SHAPE = (20, 70, 90)
+CHUNKS = {"z": 4, "y": 16, "x": 16}
+SHARDS = {"z": 8, "y": 32, "x": 48}
+FACTORS = [{"y": 2, "x": 2}, {"z": 2, "y": 4, "x": 4}]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("kind", ["dask", "lazy", "numpy"])
+def test_an_image(workers: Any, tmp_path: Path, kind: str, version: str) -> None:
+    pixels = noise(SHAPE)
+    shards = SHARDS if version == "0.5" else None
+    stored = {"chunks": CHUNKS, "shards": shards, "version": version, "scale_factors": FACTORS}
+    with dask.config.set(scheduler="synchronous"):
+        xr.DataArray(pixels, dims=DIMS).ngff.to_zarr(tmp_path / "here.ome.zarr", **stored)
+    source = {
+        "dask": lambda: xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS),
+        "lazy": lambda: xr.open_dataset(tmp_path / "here.ome.zarr", engine="ngff", level=0)[
+            "image"
+        ],
+        "numpy": lambda: xr.DataArray(pixels, dims=DIMS),
+    }[kind]()
+    before = counted(workers)
+    source.drop_vars(DIMS, errors="ignore").ngff.to_zarr(tmp_path / "there.ome.zarr", **stored)
+    assert (counted(workers) > before) == (kind != "numpy")
+    same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+
+
+@FEW
+@given(st.data())
+def test_chunks_and_shards_of_all_kinds(
+    workers: Any, tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 60), st.integers(1, 60)))
+    blocks = data.draw(st.tuples(*(st.integers(1, n) for n in (4, 40, 40))), "blocks")
+    chunks = data.draw(st.tuples(*(st.integers(1, n) for n in (3, 20, 20))), "chunks")
+    times = data.draw(st.one_of(st.none(), st.tuples(*[st.integers(1, 4)] * 3)), "shards")
+    chunks = tuple(min(n, size) for n, size in zip(chunks, shape, strict=True))
+    shards = None if times is None else tuple(n * m for n, m in zip(chunks, times, strict=True))
+    method = data.draw(st.sampled_from(["mean", "mode", "nearest", "median"]))
+    factors = data.draw(st.lists(st.sampled_from([2, 3]), min_size=1, max_size=2))
+    stored = {"chunks": chunks, "shards": shards, "method": method}
+    stored["scale_factors"] = np.cumprod(factors).tolist()
+    source = xr.DataArray(made(shape, tuple(map(min, blocks, shape))), dims=DIMS)
+    source.ngff.to_zarr(folder / "there.ome.zarr", **stored)
+    with dask.config.set(scheduler="synchronous"):
+        source.ngff.to_zarr(folder / "here.ome.zarr", **stored)
+    same(folder / "here.ome.zarr", folder / "there.ome.zarr")
+
+
+@pytest.mark.parametrize("shards", [None, SHARDS])
+def test_labels(workers: Any, tmp_path: Path, shards: Any) -> None:
+    labels = xr.DataArray(made(SHAPE, (20, 33, 33)), dims=DIMS)
+    for name, scheduler in (("here", "synchronous"), ("there", workers)):
+        path = tmp_path / f"{name}.ome.zarr"
+        with dask.config.set(scheduler=scheduler):
+            image = xr.DataArray(noise(SHAPE), dims=DIMS)
+            image.ngff.to_zarr(path, chunks=CHUNKS, scale_factors=FACTORS)
+            before = counted(workers)
+            xr.open_datatree(path).ngff.add_labels("cells", labels, shards=shards)
+            assert (counted(workers) > before) == (name == "there")
+    same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+
+
+@pytest.mark.parametrize("shards", [None, SHARDS])
+def test_regions_and_appends(workers: Any, tmp_path: Path, shards: Any) -> None:
+    more = xr.DataArray(made((7, 70, 90), (3, 50, 90)), dims=DIMS)
+    for name, scheduler in (("here", "synchronous"), ("there", workers)):
+        path = tmp_path / f"{name}.ome.zarr"
+        with dask.config.set(scheduler=scheduler):
+            image = xr.DataArray(noise(SHAPE), dims=DIMS)
+            image.ngff.to_zarr(path, chunks=CHUNKS, shards=shards, scale_factors=FACTORS)
+            before = counted(workers)
+            region = {"z": slice(3, 10), "y": slice(5, 55), "x": slice(30, 61)}
+            more[:, :50, :31].ngff.write_region(path, region=region)
+            assert (counted(workers) > before) == (name == "there")
+            before = counted(workers)
+            more.ngff.append(path, dim="z")
+            lazy = xr.open_dataset(path, engine="ngff", level=0)["image"][:4, :20, :20]
+            lazy.drop_vars(DIMS).ngff.write_region(
+                path, region={"z": slice(21, 25), "y": slice(50, 70), "x": slice(20)}
+            )
+            assert (counted(workers) > before) == (name == "there")
+    same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+    found = xr.open_datatree(tmp_path / "there.ome.zarr")
+    assert [level.sizes["z"] for level in found.ngff.levels] == [27, 27, 14]
+    expected = noise(SHAPE)
+    expected[3:10, 5:55, 30:61] = noise((7, 70, 90))[:, :50, :31]
+    np.testing.assert_array_equal(found.ngff.level(0)[:20].values, expected)
+
+
+class Odd(BackendArray):
+    """Pixels that are read in a worker, where something happens once, at one place of them."""
+
+    def __init__(self, folder: Path, what: str, times: int = 1) -> None:
+        self.folder, self.what, self.times = folder, what, times
+        self.shape, self.dtype = SHAPE, np.dtype("u2")
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        box = indexing.expanded_indexer(key.tuple, 3)
+        if box[0].start == 12:
+            HAPPENS[self.what](self)
+        return noise(SHAPE)[box]
+
+    def is_due(self) -> bool:
+        done = len(list(self.folder.glob(f"{self.what}-*")))
+        (self.folder / f"{self.what}-{done}").touch()
+        return done < self.times
+
+    @classmethod
+    def image(cls, *args: Any) -> xr.DataArray:
+        found = xr.DataArray(xr.Variable(DIMS, indexing.LazilyIndexedArray(cls(*args))))
+        found.encoding["chunks"] = (4, 70, 90)
+        return found
+
+
+def _die(odd: Odd) -> None:
+    if odd.is_due():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail(odd: Odd) -> None:
+    if odd.is_due():
+        raise OSError(5, "the disk is broken")
+
+
+def _wait(odd: Odd) -> None:
+    if odd.is_due():
+        while not (odd.folder / "go").exists():
+            time.sleep(0.01)
+
+
+HAPPENS = {"die": _die, "fail": _fail, "wait": _wait}
+STORED = {"chunks": CHUNKS, "scale_factors": FACTORS}
+
+
+def written_here(path: Path) -> None:
+    with dask.config.set(scheduler="synchronous"):
+        xr.DataArray(noise(SHAPE), dims=DIMS).ngff.to_zarr(path, **STORED)
+
+
+def test_a_worker_that_is_killed(workers: Any, tmp_path: Path) -> None:
+    """What it was at, and what it had done and nobody else has, is done again by another one."""
+    written_here(tmp_path / "here.ome.zarr")
+    Odd.image(tmp_path, "die").ngff.to_zarr(tmp_path / "there.ome.zarr", **STORED)
+    assert len(list(tmp_path.glob("die-*"))) >= 2
+    same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+
+
+@pytest.mark.parametrize("what", ["die", "fail"])
+def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
+    written_here(tmp_path / "here.ome.zarr")
+    path = tmp_path / "there.ome.zarr"
+    said = {"die": "workers of the cluster died", "fail": "the disk is broken"}[what]
+    with pytest.raises(StoreError, match=said):
+        Odd.image(tmp_path, what, 2 if what == "die" else 1).ngff.to_zarr(path, **STORED)
+    with pytest.raises(IncompleteError, match="write it again"):
+        xr.open_datatree(path, engine="ngff")
+    Odd.image(tmp_path, what, 0).ngff.to_zarr(path, **STORED)
+    same(tmp_path / "here.ome.zarr", path)
+
+
+def test_an_interrupt(workers: Any, tmp_path: Path) -> None:
+    """Ctrl-C here: workers write no chunk after that but those that they are at."""
+    path = tmp_path / "there.ome.zarr"
+
+    def interrupt() -> None:
+        while not (tmp_path / "wait-0").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # until the workers have heard of it: a moment less would fail the test
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        Odd.image(tmp_path, "wait", 100).ngff.to_zarr(path, **STORED)
+    thread.join()
+    chunks = [p for p in path.rglob("0/c/**/*") if p.is_file() and p.parts[-3] == "3"]
+    assert len(chunks) <= 2, "each of the two workers has written a chunk at the most"
+    assert not any(workers.processing().values())
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(path, engine="ngff")
+
+
+def test_pixels_or_a_place_that_others_cannot_see(workers: Any, tmp_path: Path) -> None:
+    """They are written by this process, though dask's blocks are still made by the cluster."""
+    written_here(tmp_path / "here.ome.zarr")
+    here = xr.open_datatree(tmp_path / "here.ome.zarr")
+    store = zarr.storage.MemoryStore()
+    before = counted(workers)
+    xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS).ngff.to_zarr(store, **STORED)
+    here.ngff.to_zarr("memory://there.ome.zarr")
+    assert counted(workers) == before
+    for found in (
+        xr.open_datatree(store, engine="ngff"),
+        xr.open_datatree("memory://there.ome.zarr", engine="ngff"),
+    ):
+        for level, expected in zip(found.ngff.levels, here.ngff.levels, strict=True):
+            np.testing.assert_array_equal(level, expected)
+
+
+def test_what_goes_to_workers(tmp_path: Path) -> None:
+    written_here(tmp_path / "here.ome.zarr")
+    lazy = xr.open_dataset(tmp_path / "here.ome.zarr", engine="ngff", level=0)["image"].variable
+    content = cluster.packed(lazy)
+    assert len(content) < 10_000
+    np.testing.assert_array_equal(cluster._unpacked(content).values, noise(SHAPE))
+    for obj in (np.zeros(10**6), zarr.storage.MemoryStore(), threading.Lock()):
+        with pytest.raises(cluster.Staying):
+            cluster.packed({"a": [obj]})
+    cluster._unpacked.cache_clear()
+    shutil.rmtree(tmp_path / "here.ome.zarr")  # as it is on a machine that has another disk
+    with pytest.raises(StoreError, match="all workers of the cluster must see the same place"):
+        cluster._unpacked(content)
+
+
+def _nested(path: Path) -> bool:
+    image = xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS)
+    image.ngff.to_zarr(path, **STORED)
+    return cluster.active() is None
+
+
+def test_in_a_task(workers: Any, tmp_path: Path) -> None:
+    """A worker that writes does not wait for others: all could be busy with that."""
+    written_here(tmp_path / "here.ome.zarr")
+    paths = [tmp_path / f"{number}.ome.zarr" for number in range(3)]
+    assert all(workers.gather(workers.map(_nested, paths), direct=False))
+    for path in paths:
+        same(tmp_path / "here.ome.zarr", path)
+
+
+def test_the_bar_is_full_at_the_end(workers: Any, tmp_path: Path, capsys: Any) -> None:
+    lazy = Odd.image(tmp_path, "fail", 0)
+    lazy.ngff.to_zarr(tmp_path / "there.ome.zarr", **STORED, progress=True)
+    assert "100%" in capsys.readouterr().err.rpartition("\r")[2]
+
+
+def test_another_scheduler(workers: Any) -> None:
+    assert cluster.active() is workers
+    with dask.config.set(scheduler="threads"):
+        assert cluster.active() is None
