@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from ngff_xarray.referencing import references
     from ngff_xarray.samples import sample
     from ngff_xarray.validation import validate
+    from ngff_xarray.write import write_collection, write_plate
 
 __version__ = "0.1.0.dev0"
-__all__ = ["NgffError", "__version__", "ngff", "references", "repair", "sample", "validate"]
+__all__ = [
+    "NgffError",
+    "__version__",
+    "ngff",
+    "references",
+    "repair",
+    "sample",
+    "validate",
+    "write_collection",
+    "write_plate",
+]
 
 register()
 
@@ -30,6 +41,8 @@ _LATER = {
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",
     "validate": "ngff_xarray.validation",
+    "write_collection": "ngff_xarray.write",
+    "write_plate": "ngff_xarray.write",
 }
 
 

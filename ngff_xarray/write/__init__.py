@@ -2,5 +2,6 @@
 
 from ngff_xarray.write.door import to_zarr
 from ngff_xarray.write.elsewhere import attributes_at, write_levels_at
+from ngff_xarray.write.many import write_collection, write_plate
 
-__all__ = ["attributes_at", "to_zarr", "write_levels_at"]
+__all__ = ["attributes_at", "to_zarr", "write_collection", "write_levels_at", "write_plate"]

@@ -6,19 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import xarray as xr
-
-from ngff_xarray import image, spec, store, unfinished, world
-from ngff_xarray.errors import SelectionError, StoreError
 from ngff_xarray.image import Obj
-from ngff_xarray.layout import Compressor, Layout, Sizes
-from ngff_xarray.multiscale import Factors, multiscale
-from ngff_xarray.storage import Access
-from ngff_xarray.text import printable
-from ngff_xarray.write.levels import lacks_omero
-from ngff_xarray.write.nodes import check, write_node
-from ngff_xarray.write.replacing import replacing, resume
-from ngff_xarray.write.writing import Writing, commit, said_so
+from ngff_xarray.layout import Compressor, Sizes
+from ngff_xarray.multiscale import Factors
+from ngff_xarray.write.nodes import write_node
+from ngff_xarray.write.preparing import prepared
+from ngff_xarray.write.targets import begun
 
 
 def to_zarr(
@@ -90,56 +83,19 @@ def to_zarr(
     ...     xr.open_datatree(f"{folder}/part.ome.zarr").ngff.level(0).shape
     (1, 660, 141)
     """
-    if version is None:
-        opened_from = image.version(obj)
-        module = spec.VERSIONS.get(opened_from or "")
-        version = module.VERSION if module is not None and module.write else "0.5"
-    if mode not in ("w-", "w"):
-        raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
-    spec.writer(version)
-    obj = world.restored(obj)
-    given = (levels, scale_factors, smallest, method, keep_ids or None)
-    if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
-        obj = multiscale(
-            obj,
-            levels=levels,
-            scale_factors=scale_factors,
-            smallest=smallest,
-            method=method,
-            keep_ids=keep_ids,
-        )
-    layout = Layout.of(obj, chunks, shards, compressor)
-    unknown = image.version(obj) is None and lacks_omero(obj)
-    writing = Writing(version, lossy, progress, layout, contrast=unknown)
-    check(obj, writing)
-    layout.check(writing.zarr_format)
-    place = store.open_target(target, access=Access(storage_options or {}))
-    if mode == "w":
-        resume(place)
-    is_taken = store.is_taken(place)
-    if is_taken and mode == "w-":
-        raise StoreError(
-            f"{place.url}: there is something already: give another path, or mode='w' to replace it"
-        )
-    with said_so(place):
-        if not is_taken:
-            _write(obj, place, writing)
-            return
-        with replacing(place, writing.zarr_format) as (new, suffix):
-            _write(obj, new, replace(writing, suffix=suffix))
-
-
-def _write(obj: Obj, place: store.Source, writing: Writing) -> None:
-    _begin(place, writing)
-    write_node(obj, place.store, place.path, writing)
-
-
-def _begin(place: store.Source, writing: Writing) -> None:
-    """Mark the place as being written, until its metadata take the place of the mark.
-
-    What a run that was killed has left is deleted first.
-    """
-    group = store.look(place)
-    if group is not None and unfinished.is_marked(group.attributes):
-        store.clear(place)
-    commit(place.store, place.path, unfinished.mark(), writing)
+    written, writing = prepared(
+        obj,
+        version,
+        levels=levels,
+        scale_factors=scale_factors,
+        smallest=smallest,
+        method=method,
+        keep_ids=keep_ids,
+        chunks=chunks,
+        shards=shards,
+        compressor=compressor,
+        lossy=lossy,
+    )
+    writing = replace(writing, progress=progress)
+    with begun(target, mode, writing, storage_options) as (place, writing):
+        write_node(written, place.store, place.path, writing)

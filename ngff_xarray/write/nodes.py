@@ -26,6 +26,10 @@ def check(obj: Obj, writing: Writing) -> None:
     if isinstance(content, Image):
         content = _with_writable_others(content, image.version(obj), writing)
         for array in image.levels(obj):
+            if array.dtype.kind not in "biufc":
+                raise UnsupportedError(
+                    f"the pixels are {array.dtype}: expected numbers: convert them"
+                )
             check_json(other_attributes(array))
             storage(array, (), writing)
     check_json({**other_attributes(obj), **writing.attributes(content)})
