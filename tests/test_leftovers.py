@@ -45,6 +45,21 @@ def with_cells() -> Keys:
     return keys
 
 
+def a_plate() -> Keys:
+    keys: Keys = {}
+    put_plate(zarr.storage.MemoryStore(keys))
+    return keys
+
+
+def put_plate(store: Any) -> None:
+    wells = {"A1": [SMALL[0], SMALL[1]], "B1": SMALL[2]}
+    ngff_xarray.write_plate(wells, store, name="screen", scale_factors=LAYOUT["scale_factors"])
+
+
+def replace_plate(store: Any) -> None:
+    ngff_xarray.write_plate({"B1": SMALL[1]}, store, mode="w")
+
+
 def write(store: Any) -> None:
     SMALL.ngff.to_zarr(store, **LAYOUT)
 
@@ -96,10 +111,18 @@ def bare(keys: Keys) -> set[str]:
     return {re.sub(r"-(new[0-9a-f]{8}|r\d+)/", "/", key) for key in keys}
 
 
+def check_levels(levels: Any) -> None:
+    made = levels[0].load().ngff.pyramid(scale_factors=LAYOUT["scale_factors"]).ngff.levels
+    for level, wanted in zip(levels, made, strict=True):
+        np.testing.assert_array_equal(level.values, wanted.values)
+
+
 @pytest.mark.parametrize(
     ("before", "job"),
     [
         (nothing, write),
+        (nothing, put_plate),
+        (a_plate, replace_plate),
         (an_image, replace),
         (with_cells, replace),
         (an_image, add),
@@ -130,9 +153,7 @@ def test_repair_leaves_the_old_or_the_new_and_no_debris(
         assert not min(state ^ bare(old), state ^ bare(new), key=len)
         if keys:
             assert ngff_xarray.validate(zarr.storage.MemoryStore(keys)).valid
-            levels = stored(keys).ngff.levels
-            made = levels[0].load().ngff.pyramid(scale_factors=LAYOUT["scale_factors"]).ngff.levels
-            for level, wanted in zip(levels, made, strict=True):
-                np.testing.assert_array_equal(level.values, wanted.values)
+            if before is not a_plate:
+                check_levels(stored(keys).ngff.levels)
             assert not ngff_xarray.repair(zarr.storage.MemoryStore(keys)).leftovers
     assert tried >= 5
