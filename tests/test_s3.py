@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ import xarray as xr
 from stores import write_image, write_plate
 from test_zips import zipped
 
+import ngff_xarray
 from ngff_xarray.errors import DeniedError, NgffError, StoreNotFoundError
 
 IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
@@ -178,6 +184,49 @@ def test_labels_are_added_replaced_and_removed(
     assert keys(s3, bucket).keys() == before.keys()
     assert opened(url, **s3.options).ngff.remove_labels("cells").ngff.labels == {}
     assert not [key for key in keys(s3, bucket) if "/labels/" in key]
+
+
+_REPLACER = """
+    import sys, json, numpy as np, xarray as xr, ngff_xarray
+
+    url, options, version = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+    for value in range(2, 1000):
+        image = xr.DataArray(np.full((64, 64), value, "u2"), dims=("y", "x"))
+        image.ngff.to_zarr(url, mode="w", version=version, storage_options=options,
+                           chunks={"y": 16, "x": 16}, scale_factors=[2])
+        print(value, flush=True)
+"""
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_process_that_is_killed_while_it_replaces(
+    s3: weed.S3, bucket: str, image: Path, version: str
+) -> None:
+    url = s3.put(bucket, image)
+    command = [sys.executable, "-c", textwrap.dedent(_REPLACER)]
+    arguments = [url, json.dumps(s3.options), version]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        last = [int(process.stdout.readline()) for _ in range(3)][-1]
+        time.sleep(0.03)
+        process.kill()
+    assert values(url, s3) <= {last, last + 1, last + 2}
+    ngff_xarray.repair(url, storage_options=s3.options).apply()
+    assert values(url, s3) <= {last, last + 1, last + 2}
+    assert not ngff_xarray.repair(url, storage_options=s3.options).leftovers
+    left = keys(s3, bucket)
+    layout = {"chunks": {"y": 16, "x": 16}, "scale_factors": [2]}
+    again = xr.DataArray(np.ones((64, 64), "u2"), dims=("y", "x"))
+    again.ngff.to_zarr(url, mode="w", version=version, storage_options=s3.options, **layout)
+    assert len(keys(s3, bucket)) == len(left), "no debris"
+
+
+def values(url: str, s3: weed.S3) -> set[int]:
+    """Return the one value of all pixels, in a set."""
+    levels = opened(url, **s3.options).ngff.levels
+    found = {int(value) for level in levels for value in np.unique(level)}
+    assert len(found) == 1
+    return found
 
 
 def test_labels_where_it_may_only_be_read(s3: weed.S3, bucket: str, image: Path) -> None:
