@@ -22,6 +22,12 @@ from ngff_xarray.store import MAX_SHOWN, reason
 from ngff_xarray.text import printable
 from ngff_xarray.transforms import Transformation
 
+_UNCHANGED = (
+    indexing.MemoryCachedArray,
+    indexing.CopyOnWriteArray,
+    indexing.LazilyIndexedArray,
+)
+
 PARAMETERS = "parameters"  # the variable of an array that belongs to a transformation
 
 
@@ -81,6 +87,18 @@ def stored(variable: xr.Variable) -> zarr.Array[Any] | None:
     while data is not None and not isinstance(data, _ZarrArray):
         data = getattr(data, "array", None)
     return None if data is None else data.stored
+
+
+def stored_whole(variable: xr.Variable) -> zarr.Array[Any] | None:
+    """Return the stored array that a variable reads lazily as it is: whole, and unchanged."""
+    data: Any = variable._data
+    while isinstance(data, _UNCHANGED):
+        if isinstance(data, indexing.LazilyIndexedArray):
+            keys = zip(data.key.tuple, data.array.shape, strict=True)
+            if not all(isinstance(k, slice) and k.indices(n) == (0, n, 1) for k, n in keys):
+                return None
+        data = data.array
+    return data.stored if isinstance(data, _ZarrArray) else None
 
 
 async def fetch(

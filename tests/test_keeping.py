@@ -181,7 +181,7 @@ class Stored(Memory):
     """A target that can be read and changed once it is whole."""
 
     @property
-    def whole(self) -> tuple[int, ...]:
+    def objects(self) -> tuple[int, ...]:
         return self.chunks
 
     def write_over(self, box: Any, change: Any) -> None:

@@ -28,6 +28,8 @@ class Target(Protocol):
     """Where a level is written, and read again."""
 
     chunks: tuple[int, ...]
+    objects: tuple[int, ...]
+    """What is in one object of the store: chunks, or shards."""
 
     def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
         """Write pixels that cover whole chunks; it is called from several threads."""
@@ -35,11 +37,6 @@ class Target(Protocol):
 
     def reader(self, threads: int) -> Read:
         """Return what reads boxes of a level that is written, from several threads."""
-        ...
-
-    @property
-    def whole(self) -> tuple[int, ...]:
-        """What is written over without reading it: chunks, or shards."""
         ...
 
     def write_over(self, box: Box, change: Callable[[NDArray[Any], Box], None]) -> None:
@@ -145,7 +142,7 @@ def build_by_levels(
         changes = work.step.changes()
         if changes is not None:
             change = partial(target.write_over, change=changes.apply)
-            _in_threads(change, changes.boxes(target.whole), threads, show)
+            _in_threads(change, changes.boxes(target.objects), threads, show)
         read = target.reader(threads)
 
 

@@ -8,6 +8,7 @@ from ngff_xarray.storage.access import Access
 from ngff_xarray.storage.bulk import BulkReader
 from ngff_xarray.storage.chunks import ChunkWriter
 from ngff_xarray.storage.concurrency import concurrency_of
+from ngff_xarray.storage.copying import Copying, are_alike
 from ngff_xarray.storage.guarded import Guarded
 from ngff_xarray.storage.opening import is_shared, open_store, why_missing
 from ngff_xarray.storage.zips import ZipStore
@@ -16,8 +17,10 @@ __all__ = [
     "Access",
     "BulkReader",
     "ChunkWriter",
+    "Copying",
     "Guarded",
     "ZipStore",
+    "are_alike",
     "concurrency_of",
     "is_shared",
     "open_store",

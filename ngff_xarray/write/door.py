@@ -34,6 +34,10 @@ def to_zarr(
 ) -> None:
     """Write an image, plate, well, collection or scene, with all that its store said.
 
+    Levels that are as they were opened, neither cropped nor computed, are copied chunk by chunk as
+    they are stored if the Zarr format, chunks and codecs stay what they were: nothing is unpacked,
+    so a chunk that is damaged or missing is so in the copy (``tree.ngff.verify()`` tells).
+
     Parameters
     ----------
     obj

@@ -19,15 +19,15 @@ from ngff_xarray import image, pyramid
 from ngff_xarray.boxes import Box
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import other_attributes
-from ngff_xarray.errors import StoreError
+from ngff_xarray.errors import NgffError, StoreError
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Layout
-from ngff_xarray.lazy import lazy
+from ngff_xarray.lazy import lazy, stored_whole
 from ngff_xarray.model import Image
 from ngff_xarray.progress import Bar
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec import omero
-from ngff_xarray.storage import ChunkWriter, is_shared
+from ngff_xarray.storage import ChunkWriter, Copying, are_alike, is_shared
 from ngff_xarray.text import printable
 from ngff_xarray.write.writing import Writing
 
@@ -129,16 +129,17 @@ def _write_pyramid(
         if pyramid.spread(finest, levels, method, targets, contrast=contrast, bar=bar):
             return
         threads = pyramid.processors()
-        pyramid.build(
-            pyramid.reader(finest, threads),
-            levels,
-            pyramid.reduction(method, finest.dtype),
-            targets,
-            threads=threads,
-            contrast=contrast,
-            done=bar.did,
-            show=bar.show,
-        )
+        with _copied(finest, targets, bar) as (source, others):
+            pyramid.build(
+                pyramid.reader(source, threads),
+                levels,
+                pyramid.reduction(method, finest.dtype),
+                others,
+                threads=threads,
+                contrast=contrast,
+                done=bar.did,
+                show=bar.show,
+            )
 
 
 def _write_cascade(
@@ -151,17 +152,38 @@ def _write_cascade(
 ) -> None:
     """Write a level and those that are computed of it one after another: here."""
     threads = pyramid.processors()
-    with shown_progress("writing", "B", writing.progress, finest.nbytes) as bar:
+    with (
+        shown_progress("writing", "B", writing.progress, finest.nbytes) as bar,
+        _copied(finest, targets, bar) as (source, others),
+    ):
         pyramid.build_by_levels(
-            pyramid.reader(finest, threads),
+            pyramid.reader(source, threads),
             levels,
             step,
-            targets,
+            others,
             threads=threads,
             contrast=contrast,
             done=bar.did,
             show=bar.show,
         )
+
+
+@contextmanager
+def _copied(
+    finest: xr.Variable, targets: Sequence[_Target], bar: Bar
+) -> Iterator[tuple[xr.Variable, Sequence[_Target]]]:
+    """Let the chunks of the finest level be copied as they are stored, where they can be.
+
+    What comes from a network is copied when it is read for the other levels, the rest at the end.
+    """
+    copying = targets[0].copying(finest)
+    if copying is None:
+        yield finest, targets
+        return
+    passing = xr.Variable(finest.dims, lazy(copying.passing()), encoding=finest.encoding)
+    yield passing, [targets[0].left_out(), *targets[1:]]
+    with _named(targets[0].path):
+        copying.copy(lambda _: None, bar.show)
 
 
 def _write_level(
@@ -183,7 +205,19 @@ class _Target:
         self._array, self._writer = array, ChunkWriter(array)
         self.chunks = self._writer.chunks
         self.objects = array.shards or array.chunks
+        self.path = array.path
         self.is_shared = is_shared(array.store_path.store)
+
+    def copying(self, variable: xr.Variable) -> Copying | None:
+        """Return what copies the chunks of a variable; None if they are stored in another way."""
+        source = stored_whole(variable)
+        if source is None or not are_alike(source, self._array):
+            return None
+        return Copying(source, self._array)
+
+    def left_out(self) -> _LeftOut:
+        """Return the same for who need not write it."""
+        return _LeftOut(self._array)
 
     def __reduce__(self) -> tuple[type[_Target], tuple[zarr.Array[Any]]]:
         return _Target, (self._array,)
@@ -191,10 +225,6 @@ class _Target:
     def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
         with _named(self._array.path):
             self._writer.write(start, pixels)
-
-    @property
-    def whole(self) -> tuple[int, ...]:
-        return self._array.shards or self._array.chunks
 
     def write_over(self, box: Box, change: Callable[[NDArray[Any], Box], None]) -> None:
         """Change pixels that were written."""
@@ -211,7 +241,12 @@ class _Target:
         return pyramid.reader(variable, threads)
 
     def fill(self, array: xr.DataArray, contrast: Contrast | None, bar: Bar) -> None:
-        """Write all pixels, in large blocks."""
+        """Write all pixels: as they are stored, or in large blocks."""
+        copying = None if contrast is not None else self.copying(array.variable)
+        if copying is not None:
+            with _named(self.path):
+                copying.copy(bar.did, bar.show)
+            return
         unit = self._array.shards or self._array.chunks
         for block in _blocks(array.shape, unit, array.dtype.itemsize):
             pixels = np.asarray(array[block].values)
@@ -223,12 +258,19 @@ class _Target:
             bar.show()
 
 
+class _LeftOut(_Target):
+    """What is written by other means."""
+
+    def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
+        pass
+
+
 @contextmanager
 def _named(path: str) -> Iterator[None]:
     """Name the array in whatever zarr and its codecs raise; they take any options of a store."""
     try:
         yield
-    except (OSError, zarr.errors.BaseZarrError, MemoryError):
+    except (NgffError, OSError, zarr.errors.BaseZarrError, MemoryError):
         raise
     except Exception as error:
         found = f"{type(error).__name__}: {printable(error, 500)}"
