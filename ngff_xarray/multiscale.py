@@ -29,7 +29,8 @@ def multiscale(
     *,
     levels: int | None = None,
     scale_factors: Sequence[Factors] | None = None,
-    smallest: int | None = None,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    smallest: int | Mapping[str, int] | None = None,
     method: str | None = None,
     keep_ids: bool = False,
 ) -> xr.DataTree:
@@ -45,8 +46,12 @@ def multiscale(
         How many pixels of one level become one of the next, a number for all axes of space or a
         dict by axis, for each level above the finest. By default the axes with the smallest pixels
         are halved, until pixels are as deep as they are wide; then all are.
+    sizes
+        How many pixels each level above the finest has, by axis; an axis that is left out stays as
+        it is. Only sizes that whole factors make are possible.
     smallest
-        The last level is the first that has no more pixels along any axis of space.
+        The last level is the first that has no more pixels along any axis of space, or along those
+        that are named.
     method
         ``"mean"`` (of the pixels of the finest level, rounded half to even), ``"mode"``,
         ``"nearest"``, ``"max"``, ``"min"`` or ``"median"`` (of the pixels of the level before), or
@@ -80,6 +85,9 @@ def multiscale(
     [(8, 8), (4, 4), (4, 1)]
     >>> tree.ngff.level(1).x.values
     array([0.5, 2.5, 4.5, 6.5])
+    >>> tree = multiscale(image, sizes=[{"y": 4, "x": 2}])
+    >>> [level.shape for level in tree.ngff.levels]
+    [(8, 8), (4, 2)]
     """
     finest = image.levels(obj)[0]
     is_labels = image.kind(obj) == "labels"
@@ -90,7 +98,7 @@ def multiscale(
     axes = image.axes(finest)
     is_space = [axis.type == "space" for axis in axes]
     chunks = pyramid.chunk_sizes(finest.shape, is_space, finest.dtype.itemsize)
-    planned = _planned(finest, axes, chunks, levels, scale_factors, smallest)
+    planned = _planned(finest, axes, chunks, levels, scale_factors, sizes, smallest)
     content = described(finest)
     if not isinstance(content, Image):
         raise NotOmeError("expected an image")
@@ -137,21 +145,90 @@ def _planned(
     chunks: Sequence[int],
     levels: int | None,
     scale_factors: Sequence[Factors] | None,
-    smallest: int | None,
+    sizes: Sequence[Mapping[str, int]] | None,
+    smallest: int | Mapping[str, int] | None,
 ) -> tuple[PlannedLevel, ...]:
-    numbers = {"levels": levels, "smallest": smallest}
-    given = {**numbers, "scale_factors": scale_factors}
+    given = {
+        "levels": levels,
+        "smallest": smallest,
+        "scale_factors": scale_factors,
+        "sizes": sizes,
+    }
     told = [name for name, value in given.items() if value is not None]
     if len(told) > 1:
         raise SelectionError(f"give one of {', '.join(given)}; found {', '.join(told)}")
-    for name, value in numbers.items():
-        is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if value is not None and not (is_number and value > 0):
-            raise SelectionError(f"{name}: expected a number of at least 1, found {value!r}")
+    if levels is not None:
+        _check_number("levels", levels)
     if scale_factors is not None:
         return _by_factors(finest, axes, scale_factors)
-    until = chunks if smallest is None else [smallest] * len(axes)
+    if sizes is not None:
+        return _by_sizes(finest, axes, sizes)
+    until = chunks if smallest is None else _until(axes, finest.shape, smallest)
     return pyramid.plan(finest.shape, _pixel_sizes(finest, axes), until, levels=levels)
+
+
+def _until(axes: Sequence[Axis], shape: Sequence[int], smallest: Any) -> list[int]:
+    """Return how many pixels the last level may have along each axis."""
+    if not isinstance(smallest, Mapping):
+        _check_number("smallest", smallest)
+        return [smallest] * len(axes)
+    _check_axes("smallest", smallest, axes)
+    for name, size in smallest.items():
+        _check_number(f"smallest: {name}", size)
+    return [smallest.get(axis.name, size) for axis, size in zip(axes, shape, strict=True)]
+
+
+def _check_number(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not (is_number and value > 0):
+        raise SelectionError(f"{name}: expected a number of at least 1, found {value!r}")
+
+
+def _check_axes(what: str, found: Mapping[str, Any], axes: Sequence[Axis]) -> None:
+    unknown = [name for name in found if name not in {axis.name for axis in axes}]
+    if unknown:
+        names = ", ".join(axis.name for axis in axes)
+        raise SelectionError(
+            f"{what}: there is no axis {printable(unknown[0], 40)!r}; the axes are {names}"
+        )
+
+
+def _by_sizes(
+    finest: xr.DataArray, axes: Sequence[Axis], sizes: Sequence[Mapping[str, int]]
+) -> tuple[PlannedLevel, ...]:
+    found = list(pyramid.plan(finest.shape, [None] * finest.ndim, finest.shape, levels=1))
+    if not isinstance(sizes, list | tuple) or not all(isinstance(e, Mapping) for e in sizes):
+        raise SelectionError(
+            f"sizes: expected a list with a dict by axis for each level above the finest, found "
+            f"{printable(sizes, 80)}"
+        )
+    for each in sizes:
+        _check_axes("sizes", each, axes)
+        step = [
+            _factor(axis.name, before, each.get(axis.name, before))
+            for axis, before in zip(axes, found[-1].shape, strict=True)
+        ]
+        if max(step, default=1) == 1:
+            raise SelectionError(
+                f"sizes: expected a level that is smaller than the one before, found {each!r}"
+            )
+        found.append(pyramid.below(found[-1], step))
+    return tuple(found)
+
+
+def _factor(name: str, before: int, size: Any) -> int:
+    """Return how many pixels become one, so that there are so many."""
+    if size == before:
+        return 1
+    _check_number(f"sizes: {name}", size)
+    factor = -(-before // size)
+    if -(-before // factor) != size:
+        near = sorted({-(-before // f) for f in (factor, max(factor - 1, 1))})
+        raise SelectionError(
+            f"sizes: whole factors make no {size} of {before} pixels along {name}; the nearest "
+            f"that would do: {' or '.join(map(str, near))}"
+        )
+    return int(factor)
 
 
 def _by_factors(
@@ -162,13 +239,7 @@ def _by_factors(
         raise SelectionError(f"scale_factors: expected a list, found {scale_factors!r}")
     for factors in scale_factors:
         if isinstance(factors, Mapping):
-            unknown = set(factors) - {axis.name for axis in axes}
-            if unknown:
-                names = ", ".join(axis.name for axis in axes)
-                raise SelectionError(
-                    f"scale_factors: there is no axis {printable(unknown.pop(), 40)!r}; the axes "
-                    f"are {names}"
-                )
+            _check_axes("scale_factors", factors, axes)
             step = [factors.get(axis.name, 1) for axis in axes]
         else:
             step = [factors if axis.type == "space" else 1 for axis in axes]

@@ -36,7 +36,8 @@ def add_labels(
     replace: bool = False,
     levels: int | None = None,
     scale_factors: Sequence[Factors] | None = None,
-    smallest: int | None = None,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    smallest: int | Mapping[str, int] | None = None,
     method: str | None = None,
     keep_ids: bool = False,
     chunks: Sizes = None,
@@ -74,7 +75,7 @@ def add_labels(
         floats of 0 to 1. By default those that a label image has.
     replace
         Whether a label image of this name may be replaced, with its colours and properties.
-    levels, scale_factors, smallest, method, keep_ids
+    levels, scale_factors, sizes, smallest, method, keep_ids
         The levels to make, as `multiscale` does. By default as many as the image has, with the same
         scale factors, by the mode.
     chunks, shards, compressor
@@ -121,13 +122,14 @@ def add_labels(
     stored = image.levels(place.tree)
     array = placing.placed(labels, image.levels(world.restored(tree))[0], stored[0])
     array.attrs["ome"] = _said(name, labels, properties, colors, place.tree, array)
-    if all(each is None for each in (levels, scale_factors, smallest)):
+    if all(each is None for each in (levels, scale_factors, sizes, smallest)):
         scale_factors = placing.scale_factors(stored)
         levels = len(stored) if scale_factors is None else None
     pyramid = multiscale(
         array,
         levels=levels,
         scale_factors=scale_factors,
+        sizes=sizes,
         smallest=smallest,
         method=method or "mode",
         keep_ids=keep_ids,

@@ -22,7 +22,8 @@ def to_zarr(
     version: str | None = None,
     levels: int | None = None,
     scale_factors: Sequence[Factors] | None = None,
-    smallest: int | None = None,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    smallest: int | Mapping[str, int] | None = None,
     method: str | None = None,
     keep_ids: bool = False,
     chunks: Sizes = None,
@@ -50,7 +51,7 @@ def to_zarr(
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``. By default the version that the object was opened
         from, or 0.5 where that is not written any more.
-    levels, scale_factors, smallest, method, keep_ids
+    levels, scale_factors, sizes, smallest, method, keep_ids
         Make these levels of the finest one, as `multiscale` does; by default those that a tree has,
         and of a single level as many as it takes until one fits into a chunk. The finest is read
         once, a part at a time, and all levels are written together.
@@ -92,6 +93,7 @@ def to_zarr(
         version,
         levels=levels,
         scale_factors=scale_factors,
+        sizes=sizes,
         smallest=smallest,
         method=method,
         keep_ids=keep_ids,

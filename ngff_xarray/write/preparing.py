@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
 import xarray as xr
@@ -21,7 +21,8 @@ class ImageOptions(TypedDict, total=False):
 
     levels: int | None
     scale_factors: Sequence[Factors] | None
-    smallest: int | None
+    sizes: Sequence[Mapping[str, int]] | None
+    smallest: int | Mapping[str, int] | None
     method: str | None
     keep_ids: bool
     chunks: Sizes
@@ -56,12 +57,14 @@ def prepared(obj: Obj, version: str | None, **options: Unpack[ImageOptions]) -> 
     levels, factors = options.get("levels"), options.get("scale_factors")
     smallest, method = options.get("smallest"), options.get("method")
     keep_ids = options.get("keep_ids", False)
-    given = (levels, factors, smallest, method, keep_ids or None)
+    sizes = options.get("sizes")
+    given = (levels, factors, sizes, smallest, method, keep_ids or None)
     if not isinstance(obj, xr.DataTree) or any(each is not None for each in given):
         obj = multiscale(
             obj,
             levels=levels,
             scale_factors=factors,
+            sizes=sizes,
             smallest=smallest,
             method=method,
             keep_ids=keep_ids,
