@@ -373,11 +373,14 @@ def xml_bytes(tree: xr.DataTree) -> bytes | None:
         If it is larger or nested deeper than such documents are, or no XML.
     """
     from ngff_xarray import store
+    from ngff_xarray.storage import is_zarr_only
 
     if "place" not in tree.encoding:
         return None
     source, _ = place(tree)
     below = source if "series" in tree.attrs.get("ome", {}) else source.child("OME")
+    if is_zarr_only(source.store):
+        return None
     found = store.fetch_bytes(below, "METADATA.ome.xml", MAX_XML_BYTES)
     if found is not None:
         _check_xml(found, below.url)

@@ -144,9 +144,9 @@ def _open_source(source: Any, access: Access) -> Source:
     if isinstance(source, zarr.Group):
         source = source.store_path
     if isinstance(source, StorePath):
-        return Source(source.store, source.path, str(source))
+        return Source(source.store, source.path, _named(source))
     if isinstance(source, Store):
-        return Source(source, "", str(source))
+        return Source(source, "", _named(source))
     if type(source).__module__.startswith("obstore."):
         place = printable(source, MAX_SHOWN)
         return Source(Guarded(ObjectStore(source, read_only=True), place, access), "", place)
@@ -158,6 +158,11 @@ def _open_source(source: Any, access: Access) -> Source:
     if chain := _IN_ZIP.fullmatch(text):
         return _in_zip(chain[2], access).child((chain[1] or "").strip("/"))
     return _remote(text.rstrip("/"), access) if is_url(text) else _local(text)
+
+
+def _named(store: Store | StorePath) -> str:
+    """Return what people know a store by that they made themselves; icechunk's take many lines."""
+    return " ".join(str(store).split())
 
 
 def _directory(access: Access, place: str) -> Store:

@@ -247,11 +247,15 @@ def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
     path = tmp_path / "there.ome.zarr"
     said = {"die": "workers of the cluster died", "fail": "the disk is broken"}[what]
     with pytest.raises(StoreError, match=said):
-        Odd.image(tmp_path, what, 2 if what == "die" else 1).ngff.to_zarr(path, **STORED)
+        Odd.image(tmp_path, what, 100 if what == "die" else 1).ngff.to_zarr(path, **STORED)
     with pytest.raises(IncompleteError, match="write it again"):
         xr.open_datatree(path, engine="ngff")
     Odd.image(tmp_path, what, 0).ngff.to_zarr(path, **STORED)
     same(tmp_path / "here.ome.zarr", path)
+
+
+def _executed(dask_worker: Any) -> int:
+    return sum(task.state == "executing" for task in dask_worker.state.tasks.values())
 
 
 def test_an_interrupt(workers: Any, tmp_path: Path) -> None:
@@ -262,7 +266,8 @@ def test_an_interrupt(workers: Any, tmp_path: Path) -> None:
         while not (tmp_path / "wait-0").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.5)  # until the workers have heard of it: a moment less would fail the test
+        while any(workers.run(_executed).values()):
+            time.sleep(0.01)
         (tmp_path / "go").touch()
 
     thread = threading.Thread(target=interrupt)

@@ -23,6 +23,7 @@ from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.pyramid import PlannedLevel
 from ngff_xarray.regions import pieces
 from ngff_xarray.regions.pieces import Piece
+from ngff_xarray.storage import is_zarr_only
 from ngff_xarray.text import printable
 
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # the key of one
@@ -157,14 +158,20 @@ class Written:
             said = unfinished.region_begun(said, _corners([*self.begun, old]))
         self._say(unfinished.append_begun(said))
         longer = self._longer(axis, box[axis].stop)
+        what = (str(self.arrays[0].dims[axis]), end, box[axis].stop)
+        if is_zarr_only(self.place.store):  # icechunk takes no chunks that are beyond an end
+            self._grow(longer, what)
         longer._put_all(pixels, box, [*self.begun, box], progress)
+        self._grow(longer, what)
+        self._say(self.attributes)
+
+    def _grow(self, longer: Written, what: tuple[str, int, int]) -> None:
+        """Give the levels the lengths that they are to have."""
         shapes = {
             path: list(level.shape) for path, level in zip(self.paths, longer.levels, strict=True)
         }
-        what = (str(self.arrays[0].dims[axis]), end, box[axis].stop)
         self._say(unfinished.region_grows(self.attributes, shapes, what))
         _grow(self.place, self.zarr_format, shapes)
-        self._say(self.attributes)
 
     def end(self, progress: bool | None = None) -> None:
         """Make what a writer that was killed has begun anew, of the finest level as it is."""

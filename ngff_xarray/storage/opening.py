@@ -148,6 +148,12 @@ def is_shared(store: Store) -> bool:
     return isinstance(store, LocalStore)
 
 
+def is_zarr_only(store: Store) -> bool:
+    """Tell whether a store has keys of Zarr's own and no others, like that of OME-XML."""
+    inner = store.store if isinstance(store, Guarded) else store
+    return type(inner).__module__.partition(".")[0] == "icechunk"
+
+
 async def why_missing(store: Store, key: str) -> str:
     """Return why a key is not there, where a server says more than that; else nothing."""
     inner = store.store if isinstance(store, Guarded) else store

@@ -20,8 +20,14 @@ from ngff_xarray.write.levels import contrast_of, storage, with_contrast, write_
 from ngff_xarray.write.writing import Writing, check_json, commit, join, moved
 
 
-def check(obj: Obj, writing: Writing) -> None:
-    """Describe everything that is to be written once, so that what cannot be said raises first."""
+def check(obj: Obj, writing: Writing) -> bool:
+    """Describe everything that is to be written once, so that what cannot be said raises first.
+
+    Returns
+    -------
+    bool
+        Whether there is OME-XML beside any of it.
+    """
     content = described(obj, lossy=writing.lossy)
     if isinstance(content, Image):
         content = _with_writable_others(content, image.version(obj), writing)
@@ -33,12 +39,14 @@ def check(obj: Obj, writing: Writing) -> None:
             check_json(other_attributes(array))
             storage(array, (), writing)
     check_json({**other_attributes(obj), **writing.attributes(content)})
+    has_xml = False
     if isinstance(obj, xr.DataTree) and image.group_kind(obj) in ("collection", "plate"):
-        groups.xml_bytes(obj)
+        has_xml = groups.xml_bytes(obj) is not None
     for name, child in _below(obj).items():
         opened = _opened(obj, name, child)
         if opened is not None:
-            check(opened, writing)
+            has_xml |= check(opened, writing)
+    return has_xml
 
 
 def _opened(obj: Obj, name: str, child: xr.DataTree) -> xr.DataTree | None:
@@ -111,7 +119,8 @@ def write_node(obj: Obj, target: Store, path: str, writing: Writing) -> None:
         content = _with_writable_others(content, image.version(obj), writing)
     if image.group_kind(obj) in ("collection", "plate"):
         content = _with_present(content, children)
-        _copy_xml(obj, target, path)
+        if writing.keeps_xml:
+            _copy_xml(obj, target, path)
     commit(target, path, {**other_attributes(obj), **writing.attributes(content)}, writing)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import xarray as xr
@@ -73,6 +74,6 @@ def prepared(obj: Obj, version: str | None, **options: Unpack[ImageOptions]) -> 
     layout = Layout.of(obj, options.get("chunks"), options.get("shards"), compressor)
     unknown = image.version(obj) is None and lacks_omero(obj)
     writing = Writing(version, options.get("lossy", False), layout=layout, contrast=unknown)
-    check(obj, writing)
+    writing = replace(writing, has_xml=check(obj, writing))
     layout.check(writing.zarr_format)
     return obj, writing

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ngff_xarray import store, unfinished
-from ngff_xarray.errors import SelectionError, StoreError
-from ngff_xarray.storage import Access
+from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
+from ngff_xarray.storage import Access, is_zarr_only
 from ngff_xarray.text import printable
 from ngff_xarray.write.replacing import replacing, resume
 from ngff_xarray.write.writing import Writing, commit, said_so
@@ -45,10 +45,14 @@ def begun(
         If there is something that is not to be replaced, or cannot be, or is being written.
     SelectionError
         If there is no such mode.
+    UnsupportedError
+        If the store has no place for what is written.
     """
     if mode not in ("w-", "w"):
         raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
     place = store.open_target(target, access=Access(storage_options or {}))
+    if is_zarr_only(place.store):
+        writing = _for_icechunk(writing)
     if mode == "w":
         resume(place)
     is_taken = store.is_taken(place)
@@ -64,6 +68,19 @@ def begun(
         with replacing(place, writing.zarr_format) as (new, suffix):
             _mark(new, writing)
             yield new, replace(writing, suffix=suffix)
+
+
+def _for_icechunk(writing: Writing) -> Writing:
+    if writing.zarr_format == 2:
+        raise UnsupportedError(
+            f"icechunk has no Zarr v2, of which version {writing.version} is: give version='0.5'"
+        )
+    if writing.has_xml and not writing.lossy:
+        raise UnsupportedError(
+            "icechunk has no place for the OME-XML beside a plate or a collection: give lossy=True "
+            "to leave it out"
+        )
+    return replace(writing, keeps_xml=False)
 
 
 def _mark(place: store.Source, writing: Writing) -> None:

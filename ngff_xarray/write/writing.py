@@ -34,6 +34,10 @@ class Writing:
     """Whether to find out in which ranges the channels are best shown."""
     suffix: str = ""
     """What is put behind the paths of levels that take the place of others."""
+    has_xml: bool = False
+    """Whether there is OME-XML beside a plate or a collection."""
+    keeps_xml: bool = True
+    """Whether OME-XML has a place in the store."""
 
     @property
     def zarr_format(self) -> store.ZarrFormat:
