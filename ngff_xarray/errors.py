@@ -96,6 +96,10 @@ class MissingDependencyError(NgffError, ImportError):
         super().__init__(
             f'{purpose} needs {package}, which is not installed: pip install "ngff-xarray[{extra}]"'
         )
+        self._said = package, extra, purpose
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
+        return type(self), self._said
 
 
 _SHOWN = 20  # faults in the text of an error
@@ -127,3 +131,6 @@ class MetadataError(NgffError, ValueError):
             faults.append(f"… and {len(self.issues) - _SHOWN} more: see .issues")
         text = faults[0] if len(faults) == 1 else "\n  - ".join(["invalid OME-Zarr:", *faults])
         super().__init__(f"{source}: {text}")
+
+    def __reduce__(self) -> tuple[type[MetadataError], tuple[str, tuple[Issue, ...]]]:
+        return type(self), (self.source, self.issues)

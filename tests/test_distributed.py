@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -23,7 +24,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray import cluster
-from ngff_xarray.errors import IncompleteError, StoreError
+from ngff_xarray.errors import (
+    IncompleteError,
+    Issue,
+    MetadataError,
+    MissingDependencyError,
+    NgffError,
+    StoreError,
+)
 
 distributed = pytest.importorskip("distributed")
 
@@ -340,3 +348,19 @@ def test_another_scheduler(workers: Any) -> None:
     assert cluster.active() is workers
     with dask.config.set(scheduler="threads"):
         assert cluster.active() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("a.zarr: cannot be read"),
+        MetadataError("a.zarr", [Issue("multiscales", "is missing", "error")]),
+        MissingDependencyError("obstore", "s3", "opening s3://a"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_come_back(error: NgffError) -> None:
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    assert getattr(found, "issues", None) == getattr(error, "issues", None)

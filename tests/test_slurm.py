@@ -1,4 +1,4 @@
-"""Workers that SLURM starts, as on the clusters of institutes: they write what this process would."""
+"""Workers that SLURM starts, as many institutes have it: they write what this process would."""
 
 from __future__ import annotations
 
