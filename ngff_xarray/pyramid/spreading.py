@@ -28,7 +28,7 @@ from ngff_xarray.pyramid.sources import Read, reader
 if TYPE_CHECKING:
     from dask._task_spec import TaskRef
 
-_BYTES = 2**27  # of the finest level that a branch has, at the most
+_BYTES = 2**26  # of the finest level that a branch has, at the most: dask needs twice that more
 
 
 class SharedTarget(Target, Protocol):
