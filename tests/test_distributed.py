@@ -136,9 +136,9 @@ def test_chunks_and_shards_of_all_kinds(
     workers: Any, tmp_path_factory: pytest.TempPathFactory, data: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
-    shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 60), st.integers(1, 60)))
-    blocks = data.draw(st.tuples(*(st.integers(1, n) for n in (4, 40, 40))), "blocks")
-    chunks = data.draw(st.tuples(*(st.integers(1, n) for n in (3, 20, 20))), "chunks")
+    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 50), st.integers(1, 50)))
+    blocks = data.draw(st.tuples(*(st.integers(n, 9 * n) for n in (1, 5, 5))), "blocks")
+    chunks = data.draw(st.tuples(*(st.integers(n, 5 * n) for n in (1, 5, 5))), "chunks")
     times = data.draw(st.one_of(st.none(), st.tuples(*[st.integers(1, 4)] * 3)), "shards")
     chunks = tuple(min(n, size) for n, size in zip(chunks, shape, strict=True))
     shards = None if times is None else tuple(n * m for n, m in zip(chunks, times, strict=True))
@@ -252,6 +252,20 @@ def test_a_worker_that_is_killed(workers: Any, tmp_path: Path) -> None:
     same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
 
 
+def test_a_region_whose_writer_is_killed(
+    workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ngff_xarray.regions.pieces._BYTES", 1)  # a chunk at a time
+    written_here(tmp_path / "here.ome.zarr")
+    path = tmp_path / "there.ome.zarr"
+    xr.DataArray(np.zeros(SHAPE, "u2"), dims=DIMS).ngff.to_zarr(path, **STORED)
+    Odd.image(tmp_path, "die").ngff.write_region(path, region={})
+    assert len(list(tmp_path.glob("die-*"))) >= 2
+    here, there = (xr.open_datatree(tmp_path / f"{name}.ome.zarr") for name in ("here", "there"))
+    for level, expected in zip(there.ngff.levels, here.ngff.levels, strict=True):
+        np.testing.assert_array_equal(level, expected)
+
+
 @pytest.mark.parametrize("what", ["die", "fail"])
 def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
     written_here(tmp_path / "here.ome.zarr")
@@ -308,6 +322,30 @@ def test_pixels_or_a_place_that_others_cannot_see(workers: Any, tmp_path: Path) 
     ):
         for level, expected in zip(found.ngff.levels, here.ngff.levels, strict=True):
             np.testing.assert_array_equal(level, expected)
+
+
+def test_icechunk(workers: Any, tmp_path: Path) -> None:
+    """A session belongs to this process, which writes what the cluster computes."""
+    icechunk = pytest.importorskip("icechunk")
+    storage = icechunk.local_filesystem_storage(str(tmp_path / "ice"))
+    session = icechunk.Repository.create(storage).writable_session("main")
+    xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS).ngff.to_zarr(session.store, **STORED)
+    session.commit("an image")
+    found = xr.open_datatree(session.store, engine="ngff")
+    np.testing.assert_array_equal(found.ngff.level(0), noise(SHAPE))
+    before = counted(workers)
+    found.ngff.to_zarr(tmp_path / "copy.ome.zarr")  # what is committed can be read by all
+    assert counted(workers) > before
+
+
+def test_gaussians_and_kept_labels(workers: Any, tmp_path: Path) -> None:
+    """They are made here, level by level, of what the cluster computes."""
+    image = xr.DataArray(made(SHAPE, (7, 70, 31)), dims=DIMS)
+    for options in ({"method": "gaussian"}, {"method": "mode", "keep_ids": True}):
+        for name, scheduler in (("here", "synchronous"), ("there", workers)):
+            with dask.config.set(scheduler=scheduler):
+                image.ngff.to_zarr(tmp_path / f"{name}.ome.zarr", mode="w", **STORED, **options)
+        same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
 
 
 def test_what_goes_to_workers(tmp_path: Path) -> None:

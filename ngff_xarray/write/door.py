@@ -79,6 +79,12 @@ def to_zarr(
     UnsupportedError
         If the version cannot say all of it; nothing is written then.
 
+    Notes
+    -----
+    Where dask works on a cluster, as it does while there is a `distributed.Client`, its workers
+    read and write; all of them must see the place, and that of lazy pixels. Pixels and stores in
+    the memory of this process (also sessions of icechunk) stay here: it reads or writes them.
+
     Examples
     --------
     >>> import tempfile, xarray as xr, ngff_xarray
