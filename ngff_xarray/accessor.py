@@ -11,6 +11,7 @@ import xarray as xr
 from ngff_xarray import image, ops, selection
 from ngff_xarray.errors import Issue, NotOmeError
 from ngff_xarray.model import Axis, Channel
+from ngff_xarray.unfinished import WAIT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +112,7 @@ class Accessor(Generic[ObjT]):
         compressor: Compressor | None = None,
         lossy: bool = False,
         progress: bool | None = None,
+        wait: float = WAIT,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Write it as OME-Zarr, with all that its store said; see `ngff_xarray.write.to_zarr`.
@@ -138,6 +140,7 @@ class Accessor(Generic[ObjT]):
             compressor=compressor,
             lossy=lossy,
             progress=progress,
+            wait=wait,
             storage_options=storage_options,
         )
 
@@ -161,6 +164,7 @@ class ImageAccessor(Accessor[ObjT]):
         *,
         region: Mapping[str, slice] | None = None,
         progress: bool | None = None,
+        wait: float = WAIT,
         storage_options: Mapping[str, Any] | None = None,
         **where: Any,
     ) -> None:
@@ -176,6 +180,7 @@ class ImageAccessor(Accessor[ObjT]):
             target,
             region=region,
             progress=progress,
+            wait=wait,
             storage_options=storage_options,
             **where,
         )
@@ -186,6 +191,7 @@ class ImageAccessor(Accessor[ObjT]):
         *,
         dim: str = "t",
         progress: bool | None = None,
+        wait: float = WAIT,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Write its pixels behind the last ones of an image; see `ngff_xarray.regions.append`.
@@ -194,7 +200,14 @@ class ImageAccessor(Accessor[ObjT]):
         """
         from ngff_xarray.regions import append
 
-        append(self._obj, target, dim=dim, progress=progress, storage_options=storage_options)
+        append(
+            self._obj,
+            target,
+            dim=dim,
+            progress=progress,
+            wait=wait,
+            storage_options=storage_options,
+        )
 
     def pyramid(
         self,
@@ -515,6 +528,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         shards: Sizes = None,
         compressor: Compressor | None = None,
         progress: bool | None = None,
+        wait: float = WAIT,
         target: Any = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.DataTree:
@@ -543,6 +557,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
             shards=shards,
             compressor=compressor,
             progress=progress,
+            wait=wait,
             target=target,
             storage_options=storage_options,
         )
@@ -551,13 +566,16 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         self,
         name: str,
         *,
+        wait: float = WAIT,
         target: Any = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.DataTree:
         """Delete a label image; see `ngff_xarray.labelling.remove_labels`."""
         from ngff_xarray.labelling import remove_labels
 
-        return remove_labels(self._obj, name, target=target, storage_options=storage_options)
+        return remove_labels(
+            self._obj, name, wait=wait, target=target, storage_options=storage_options
+        )
 
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:

@@ -57,6 +57,10 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is nothing at this path or URL."""
 
 
+class BusyError(StoreError):
+    """Another writer changes it at this moment."""
+
+
 class UntrustedError(StoreError, PermissionError):
     """References that lead outside the place that they came from."""
 

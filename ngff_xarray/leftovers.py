@@ -11,6 +11,7 @@ from ngff_xarray import regions, store, unfinished
 from ngff_xarray.labelling import LabelEdit
 from ngff_xarray.store import Document, Source, ZarrFormat
 from ngff_xarray.text import printable
+from ngff_xarray.turns import turn
 from ngff_xarray.write import replacing
 
 
@@ -47,7 +48,7 @@ def beside(place: Source) -> Iterator[Leftover]:
             "",
             "was being replaced",
             "ended if all of the new is there, or else what there is of it is deleted",
-            lambda: replacing.resume(store.writable(place)),
+            lambda: replacing.resume(store.writable(place), force=True),
         )
 
 
@@ -106,7 +107,10 @@ def of_group(
 
 
 def _end_label(labels: Source, name: str, version: str, zarr_format: ZarrFormat) -> None:
-    LabelEdit(store.writable(labels).parent, name, version, zarr_format).end()
+    image = store.writable(labels).parent
+    alone = turn(image.child(f"labels/{name}"), 0)
+    with alone, LabelEdit.of(image, name, version, zarr_format) as edit:
+        edit.end()
 
 
 def _delete(place: Source) -> None:

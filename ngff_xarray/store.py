@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,17 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
 )
 from ngff_xarray.progress import Bar
-from ngff_xarray.storage import Access, Guarded, ZipStore, open_store, why_missing
+from ngff_xarray.storage import (
+    Access,
+    Guarded,
+    ZipStore,
+    conditional,
+    open_store,
+    why_missing,
+)
 from ngff_xarray.storage.bounded import bound
 from ngff_xarray.storage.cached import Cached
+from ngff_xarray.storage.locks import locked
 from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
@@ -47,6 +55,8 @@ ZarrFormat = Literal[2, 3]
 GROUP_KEYS = {"zarr.json", ".zgroup", ".zattrs"}
 MAX_METADATA_BYTES = 64 * 2**20
 _IN_ZIP = re.compile(r"zip(?:://([^:]*))?::(.+)", re.DOTALL)  # as fsspec chains URLs
+_one_document = threading.Lock()  # of stores that tell nothing
+_MOMENT = 60  # seconds: how long a document may be locked by those who change it
 MAX_SHOWN = 500  # characters of a URL, a path or another library's message in an error
 
 
@@ -359,12 +369,81 @@ def put_group(place: Source, attributes: Document, zarr_format: ZarrFormat) -> N
         put_json(place, "zarr.json", {**kept, **group})
 
 
-def remove_group(place: Source, zarr_format: ZarrFormat) -> None:
-    """Delete what a group says, its attributes last; what is below it stays."""
+def change_attributes(
+    place: Source,
+    zarr_format: ZarrFormat,
+    made: Callable[[Document], Document],
+    *,
+    consolidated: bool,
+) -> None:
+    """Write what a group is to say, made of what it says at that moment, as `change_json` does.
+
+    Parameters
+    ----------
+    place
+        The group; a new one if there is none.
+    zarr_format
+        Its format.
+    made
+        Returns the new attributes, of the old, which are empty if there is no group.
+    consolidated
+        Whether to keep consolidated metadata beside the attributes of Zarr v3.
+    """
+
+    def change_v2(old: Document | None) -> Document | None:
+        new = made(old or {})
+        return None if new == old else new
+
+    def change_v3(old: Document | None) -> Document | None:
+        attributes = (old or {}).get("attributes")
+        new = made(attributes if isinstance(attributes, dict) else {})
+        if old is not None and new == attributes:
+            return None
+        kept = {
+            key: value
+            for key, value in (old or {}).items()
+            if consolidated or key != "consolidated_metadata"
+        }
+        return {**kept, "zarr_format": 3, "node_type": "group", "attributes": new}
+
+    if zarr_format == 3:
+        change_json(place, "zarr.json", change_v3)
+        return
+    change_json(place, ".zattrs", change_v2)
     with changing(place):
-        for name in (".zgroup", ".zattrs") if zarr_format == 2 else ("zarr.json",):
-            run(place.store.delete(_join(place.path, name)))
-        if is_empty(place):
+        if not run(place.store.exists(_join(place.path, ".zgroup"))):
+            put_json(place, ".zgroup", {"zarr_format": 2})
+
+
+def remove_group(
+    place: Source,
+    zarr_format: ZarrFormat,
+    may: Callable[[Document], bool] = lambda attributes: True,
+) -> None:
+    """Delete what a group says, its attributes last; what is below it stays.
+
+    Parameters
+    ----------
+    place
+        The group.
+    zarr_format
+        Its format.
+    may
+        Tells of what it says at that moment whether it may be deleted.
+    """
+    names = (".zgroup", ".zattrs") if zarr_format == 2 else ("zarr.json",)
+    with changing(place):
+        with _alone(place, names[-1], lambda old: None):
+            found = run(fetch_group(place, zarr_format))
+            if not may({} if found is None else found.attributes):
+                return
+            for name in names:
+                run(place.store.delete(_join(place.path, name)))
+        root = getattr(place.store, "root", None)
+        if isinstance(root, Path):
+            with suppress(OSError):  # another writer has begun something in it
+                (root / place.path).rmdir()
+        elif is_empty(place):
             run(place.store.delete_dir(place.path))  # a directory, where there are such
 
 
@@ -379,6 +458,65 @@ def put_json(place: Source, name: str, document: Document) -> None:
     with changing(place):
         content = json.dumps(document, indent=2).encode()
         put_bytes(place.store, _join(place.path, name), content)
+
+
+def change_json(
+    place: Source, name: str, made: Callable[[Document | None], Document | None]
+) -> None:
+    """Write what a document is to say, made of what it says; of two writers none undoes the other.
+
+    Parameters
+    ----------
+    place
+        Where it is.
+    name
+        Its key there.
+    made
+        Returns the new document, of the old or None; None to leave it. It is called again where
+        somebody else has changed the document meanwhile.
+    """
+
+    def change(content: bytes | None) -> bytes | None:
+        old = None if content is None else parse_json(place, name, content)
+        new = made(old)
+        return None if new is None else json.dumps(new, indent=2).encode()
+
+    with changing(place), _alone(place, name, change):
+        run(conditional.change(place.store, _join(place.path, name), change))
+
+
+@contextmanager
+def _alone(place: Source, name: str, change: conditional.Change) -> Iterator[None]:
+    """Have a document alone, but where the store itself tells who was faster.
+
+    Of a local one that is not there, ``change`` makes a first one, or None.
+    """
+    root = getattr(place.store, "root", None)
+    if not isinstance(root, Path):
+        with nullcontext() if conditional.is_conditional(place.store) else _one_document:
+            yield
+        return
+    with ExitStack() as stack:
+        while not _entered(stack, place, name, root / _join(place.path, name), change):
+            pass  # it was deleted meanwhile
+        yield
+
+
+def _entered(
+    stack: ExitStack, place: Source, name: str, path: Path, change: conditional.Change
+) -> bool:
+    """Lock a document, which is made if it is not there; tell whether it still is."""
+    if not path.is_file():
+        content = change(None)
+        if content is None:
+            return True
+        buffer = default_buffer_prototype().buffer.from_bytes(content)
+        run(place.store.set_if_not_exists(_join(place.path, name), buffer))
+    try:
+        stack.enter_context(locked(path, _MOMENT))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

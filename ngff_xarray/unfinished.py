@@ -9,15 +9,23 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ngff_xarray.errors import IncompleteError, StoreError
+from ngff_xarray.errors import BusyError, IncompleteError
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.text import printable
 
 KEY = "ngff_xarray"
+WAIT = 60.0
+"""How many seconds to wait for other writers, unless a caller says otherwise."""
+RENEWED = 60
+"""After how many seconds a writer says again that it is alive."""
+KILLED = 300
+"""After how many seconds without that it was killed, for those who cannot look."""
+
+_alive: set[str] = set()  # the tokens of what this process writes
 
 
 def mark() -> dict[str, Any]:
@@ -159,32 +167,125 @@ def grown(attributes: Mapping[str, Any]) -> Grown | None:
     return Grown(shapes, (str(what[0]), what[1], what[2]))
 
 
-def check_written(url: str, attributes: Mapping[str, Any]) -> None:
-    """Check that no other process of this machine is writing a store.
+def check_written(url: str, attributes: Mapping[str, Any], token: str | None = None) -> None:
+    """Check that nobody else is writing a store, as far as its mark says.
+
+    Parameters
+    ----------
+    url
+        What people know it by.
+    attributes
+        Those of its root.
+    token
+        That of the mark of whoever asks.
 
     Raises
     ------
-    StoreError
-        If one is.
+    BusyError
+        If somebody is.
     """
-    check_writer(url, _said(attributes))
-    check_writer(url, _appending(attributes))
+    check_entry(url, _said(attributes), token)
+    check_entry(url, _appending(attributes), token)
 
 
-def check_writer(url: str, said: Mapping[str, Any]) -> None:
-    """Check that what a writer has left is not of another process of this machine that runs.
+def check_entry(url: str, said: Mapping[str, Any], token: str | None = None) -> None:
+    """Check that what a mark or a note says is not of another writer that is alive.
+
+    Writers of this machine are alive while their process runs, those of another one if they have
+    said so in the last five minutes, by the clocks of both.
 
     Raises
     ------
-    StoreError
+    BusyError
         If it is.
+
+    Examples
+    --------
+    >>> check_entry("a.zarr", signed({}, "my token"), "my token")
+    >>> check_entry("a.zarr", {**signed({}, "a token"), "host": "another"})
+    Traceback (most recent call last):
+    ngff_xarray.errors.BusyError: a.zarr: is being written by process ... of another (since ...
     """
+    if (token is not None and said.get("token") == token) or not _is_alive(said):
+        return
+    host = said.get("host")
+    of = "" if host == platform.node() else f" of {printable(host, 80)}"
+    raise BusyError(
+        f"{printable(url, 500)}: is being written by process {printable(said.get('process'), 20)}"
+        f"{of} (since {printable(said.get('started', 'some time ago'), 40)}): wait until it ends, "
+        "or give another path"
+    )
+
+
+def _is_alive(said: Mapping[str, Any]) -> bool:
     process = said.get("process")
-    if said.get("host") == platform.node() and process != os.getpid() and _runs(process):
-        raise StoreError(
-            f"{printable(url, 500)}: is being written by process {process}: wait until it ends, or "
-            "give another path"
-        )
+    if said.get("host") != platform.node():
+        return process is not None and _is_fresh(said) is True
+    if process == os.getpid():  # another thread
+        return said.get("token") in _alive
+    return _runs(process) and _is_fresh(said) is not False
+
+
+def is_over(said: Mapping[str, Any]) -> bool:
+    """Tell whether who writes was a process of this machine that has ended, or is this one."""
+    process = said.get("process")
+    is_here = said.get("host") == platform.node()
+    return is_here and (process == os.getpid() or not _runs(process))
+
+
+def _is_fresh(said: Mapping[str, Any]) -> bool | None:
+    """Tell whether a writer has said lately that it is alive, None if it never does."""
+    try:
+        renewed = datetime.fromisoformat(str(said["renewed"]))
+        age = (datetime.now(UTC) - renewed).total_seconds()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return abs(age) < KILLED
+
+
+def signed(said: Mapping[str, Any], token: str) -> dict[str, Any]:
+    """Return what a mark or a note says, as that of a writer of this process, renewed now."""
+    _alive.add(token)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    known = said if said.get("token") == token else {**said, **writer()}
+    return {**known, "token": token, "renewed": now}
+
+
+def given_up(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a mark or a note says whose writer does not go on."""
+    return {**said, "process": None, "renewed": None}
+
+
+def forget(token: str) -> None:
+    """Note that nothing with this token is written by this process any more."""
+    _alive.discard(token)
+
+
+def entry(attributes: Mapping[str, Any], name: str | None = None) -> dict[str, Any] | None:
+    """Return what the mark of a group says, or its note on a part; None if there is none."""
+    said = parts(attributes).get(name) if name is not None else _said(attributes)
+    return dict(said) if isinstance(said, dict) and said else None
+
+
+def with_entry(
+    attributes: Mapping[str, Any], said: Mapping[str, Any] | None, name: str | None = None
+) -> dict[str, Any]:
+    """Return the attributes of a group with another mark, or another note on a part.
+
+    Examples
+    --------
+    >>> with_entry({"title": "x", **mark()}, None)
+    {'title': 'x'}
+    """
+    own = attributes.get(KEY)
+    kept = dict(own) if isinstance(own, dict) else {}
+    key, value = "writing", None if said is None else dict(said)
+    if name is not None:
+        others = {each: note for each, note in parts(attributes).items() if each != name}
+        key, value = "parts", {**others, **({} if value is None else {name: value})} or None
+    kept.pop(key, None)
+    kept |= {} if value is None else {key: value}
+    return {**without(attributes), **({KEY: kept} if kept else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +298,13 @@ class Part:
         Arrays below it, of which those are debris that its metadata do not name.
     replaces
         Whether there was one before, which stays until the new one is there.
+    said
+        All of it.
     """
 
     paths: tuple[str, ...]
     replaces: bool
+    said: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
@@ -208,8 +312,8 @@ def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
 
     Raises
     ------
-    StoreError
-        If another process of this machine is writing it.
+    BusyError
+        If another writer is writing it.
 
     Examples
     --------
@@ -219,10 +323,10 @@ def part(url: str, attributes: Mapping[str, Any], name: str) -> Part | None:
     said = parts(attributes).get(name)
     if not isinstance(said, dict):
         return None
-    check_writer(url, said)
+    check_entry(url, said)
     paths = said.get("paths")
     kept = tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
-    return Part(kept, said.get("replaces") is True)
+    return Part(kept, said.get("replaces") is True, said)
 
 
 def part_begun(
@@ -230,13 +334,12 @@ def part_begun(
 ) -> dict[str, Any]:
     """Return the attributes of a group with the note that a part of it is being written."""
     said = {**writer(), "paths": list(paths), "replaces": replaces}
-    return {**attributes, KEY: {"parts": {**parts(attributes), name: said}}}
+    return with_entry(attributes, said, name)
 
 
 def part_ended(attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the attributes of a group without the note on a part."""
-    left = {key: said for key, said in parts(attributes).items() if key != name}
-    return {**without(attributes), **({KEY: {"parts": left}} if left else {})}
+    return with_entry(attributes, None, name)
 
 
 def without(attributes: Mapping[str, Any]) -> dict[str, Any]:

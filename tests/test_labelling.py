@@ -294,7 +294,7 @@ def test_another_process_is_writing_it(tmp_path: Path) -> None:
         assert "ngff_xarray" not in tree["labels"].attrs
         if os.name == "posix":
             with pytest.raises(StoreError, match=f"is being written by process {process.pid}"):
-                tree.ngff.add_labels("new", NUCLEI)
+                tree.ngff.add_labels("new", NUCLEI, wait=0)
         tree.ngff.add_labels("another", NUCLEI)  # at the same time
         process.kill()
     tree = opened(path).ngff.add_labels("new", NUCLEI)

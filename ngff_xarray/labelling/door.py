@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from ngff_xarray import groups, image, read, spec, store, world, write
+from ngff_xarray import groups, image, read, spec, store, turns, unfinished, world, write
 from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import placing
@@ -44,6 +46,7 @@ def add_labels(
     shards: Sizes = None,
     compressor: Compressor | None = None,
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     target: Any = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
@@ -82,6 +85,8 @@ def add_labels(
         How the pixels are stored, as `to_zarr` takes them.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait
+        How many seconds to wait for other writers of the image, as `write_region` does.
     target
         Where the image is stored, for a tree that does not know it: a path, a URL, or a zarr store
         or group. By default where the tree was opened.
@@ -117,39 +122,44 @@ def add_labels(
     ...     [level.shape for level in tree.ngff.labels["bright"].ngff.levels]
     [(660, 550), (330, 275), (165, 138), (83, 69)]
     """
-    place = _found(tree, target, storage_options)
-    edit = place.edit(name)
-    stored = image.levels(place.tree)
-    array = placing.placed(labels, image.levels(world.restored(tree))[0], stored[0])
-    array.attrs["ome"] = _said(name, labels, properties, colors, place.tree, array)
-    if all(each is None for each in (levels, scale_factors, sizes, smallest)):
-        scale_factors = placing.scale_factors(stored)
-        levels = len(stored) if scale_factors is None else None
-    pyramid = multiscale(
-        array,
-        levels=levels,
-        scale_factors=scale_factors,
-        sizes=sizes,
-        smallest=smallest,
-        method=method or "mode",
-        keep_ids=keep_ids,
-    )
-    layout = Layout.of(pyramid, chunks, shards, compressor)
-    edit.add(
-        len(image.levels(pyramid)),
-        lambda paths: write.attributes_at(pyramid, paths, place.version, layout),
-        lambda below, paths: write.write_levels_at(
-            below, pyramid, paths, place.version, layout, progress=progress
-        ),
-        replaces=replace,
-    )
-    return place.opened()
+    where = _Where.of(tree, target, storage_options)
+    with where.found(wait) as place, place.label(name, creates=True) as label:
+        stored = image.levels(place.tree)
+        array = placing.placed(labels, image.levels(world.restored(tree))[0], stored[0])
+        array.attrs["ome"] = _said(name, labels, properties, colors, place.tree, array)
+        if all(each is None for each in (levels, scale_factors, sizes, smallest)):
+            scale_factors = placing.scale_factors(stored)
+            levels = len(stored) if scale_factors is None else None
+        pyramid = multiscale(
+            array,
+            levels=levels,
+            scale_factors=scale_factors,
+            sizes=sizes,
+            smallest=smallest,
+            method=method or "mode",
+            keep_ids=keep_ids,
+        )
+        layout = Layout.of(pyramid, chunks, shards, compressor)
+
+        def add(edit: LabelEdit) -> None:
+            edit.add(
+                len(image.levels(pyramid)),
+                lambda paths: write.attributes_at(pyramid, paths, place.version, layout),
+                lambda below, paths: write.write_levels_at(
+                    below, pyramid, paths, place.version, layout, progress=progress
+                ),
+                replaces=replace,
+            )
+
+        label.edit(add)
+        return place.opened()
 
 
 def remove_labels(
     tree: xr.DataTree,
     name: str,
     *,
+    wait: float = unfinished.WAIT,
     target: Any = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
@@ -163,7 +173,7 @@ def remove_labels(
         The image.
     name
         The label image, as ``tree.ngff.labels`` calls it.
-    target, storage_options
+    wait, target, storage_options
         As `add_labels` takes them.
 
     Raises
@@ -183,9 +193,10 @@ def remove_labels(
     ...     list(tree.ngff.labels), list(remove_labels(tree, "cell").ngff.labels)
     (['cell'], [])
     """
-    place = _found(tree, target, storage_options)
-    place.edit(name).remove()
-    return place.opened()
+    where = _Where.of(tree, target, storage_options)
+    with where.found(wait) as place, place.label(name) as label:
+        label.edit(LabelEdit.remove)
+        return place.opened()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +208,27 @@ class _Place:
     tree: xr.DataTree
     version: str
     zarr_format: store.ZarrFormat
+    end: float
 
-    def edit(self, name: str) -> LabelEdit:
-        """Return what changes a label image; one that is listed may be called as it is."""
-        found = LabelEdit(self.target, str(name), self.version, self.zarr_format)
-        if not (isinstance(name, str) and is_relative(name) and name in found.listed()):
-            _check_name(name)
-        return found
+    @contextmanager
+    def label(self, name: str, *, creates: bool = False) -> Iterator[_Turn]:
+        """Return a label image, when it is our turn; one that is listed may be called as it is."""
+        with self.edited(str(name)) as edit:
+            if not (isinstance(name, str) and is_relative(name) and name in edit.listed()):
+                _check_name(name)
+
+            def who() -> None:
+                unfinished.part(edit.label.url, edit.attributes(), name)
+                group = store.look(edit.label)
+                unfinished.check_written(edit.label.url, {} if group is None else group.attributes)
+
+            wait = self.end - time.monotonic()
+            with turns.turn(edit.label, wait, creates=creates, who=who):
+                yield _Turn(self, name)
+
+    def edited(self, name: str) -> AbstractContextManager[LabelEdit]:
+        """Return what changes a label image."""
+        return LabelEdit.of(self.target, name, self.version, self.zarr_format)
 
     def opened(self) -> xr.DataTree:
         """Return the image, opened again with its labels."""
@@ -211,36 +236,73 @@ class _Place:
         return read.open_image(self.source, group, version=self.version, labels=True)
 
 
-def _found(tree: xr.DataTree, target: Any, storage_options: Mapping[str, Any] | None) -> _Place:
-    """Return where an image is, and the image as it is stored now."""
-    access = Access(storage_options) if storage_options is not None else None
-    version = None
-    if target is not None:
-        source = store.open_source(target, access=access)
-    elif "place" in tree.encoding:
-        source, _ = groups.place(tree)
-        version = image.version(tree)
-    else:
-        raise StoreError(
-            "this image was not opened from a store: write it with .ngff.to_zarr(path) and open "
-            "that, or give its path as target"
-        )
-    group = store.require_group(source, store.look(source))
-    found = read.open_image(source, group, version=version)
-    if image.group_kind(found) is not None or image.kind(found) != "image":
-        raise NotOmeError(
-            f"{printable(source.url, store.MAX_SHOWN)}: is no image but a "
-            f"{image.kind(found)}: labels are added to images"
-        )
-    version = image.version(found) or ""
-    module = spec.VERSIONS[version]
-    if module.write is None or group.zarr_format != module.ZARR_FORMAT:
-        raise UnsupportedError(
-            f"{printable(source.url, store.MAX_SHOWN)}: labels cannot be added to an image of "
-            f"version {version} in Zarr v{group.zarr_format}: write it anew with "
-            ".ngff.to_zarr(path)"
-        )
-    return _Place(source, store.writable(source, access), found, version, group.zarr_format)
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """The turn of a writer of a label image."""
+
+    place: _Place
+    name: str
+
+    def edit(self, change: Callable[[LabelEdit], None]) -> None:
+        """Change it, once no other writer does so, or raise at the end of waiting."""
+
+        def attempt() -> None:
+            with self.place.edited(self.name) as edit:
+                change(edit)
+
+        turns.patiently(attempt, self.place.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where an image is stored, for reading and for writing; nothing is read yet."""
+
+    source: Source
+    target: Source
+    version: str | None
+
+    @classmethod
+    def of(
+        cls, tree: xr.DataTree, target: Any, storage_options: Mapping[str, Any] | None
+    ) -> _Where:
+        access = Access(storage_options) if storage_options is not None else None
+        version = None
+        if target is not None:
+            source = store.open_source(target, access=access)
+        elif "place" in tree.encoding:
+            source, _ = groups.place(tree)
+            version = image.version(tree)
+        else:
+            raise StoreError(
+                "this image was not opened from a store: write it with .ngff.to_zarr(path) and "
+                "open that, or give its path as target"
+            )
+        return cls(source, store.writable(source, access), version)
+
+    @contextmanager
+    def found(self, wait: float) -> Iterator[_Place]:
+        """Return what is there, as it is when nobody replaces all of it."""
+        with turns.turn(self.target, wait, shared=True) as end:
+            yield self._found(end)
+
+    def _found(self, end: float) -> _Place:
+        source = self.source
+        group = store.require_group(source, store.look(source))
+        found = read.open_image(source, group, version=self.version)
+        if image.group_kind(found) is not None or image.kind(found) != "image":
+            raise NotOmeError(
+                f"{printable(source.url, store.MAX_SHOWN)}: is no image but a "
+                f"{image.kind(found)}: labels are added to images"
+            )
+        version = image.version(found) or ""
+        module = spec.VERSIONS[version]
+        if module.write is None or group.zarr_format != module.ZARR_FORMAT:
+            raise UnsupportedError(
+                f"{printable(source.url, store.MAX_SHOWN)}: labels cannot be added to an image of "
+                f"version {version} in Zarr v{group.zarr_format}: write it anew with "
+                ".ngff.to_zarr(path)"
+            )
+        return _Place(source, self.target, found, version, group.zarr_format, end)
 
 
 def _check_name(name: Any) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ngff_xarray import store, unfinished
+from ngff_xarray import store, turns, unfinished
 from ngff_xarray.errors import NgffError, SelectionError, StoreError
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import Document, Source, ZarrFormat
@@ -24,6 +25,27 @@ _FILES: Mapping[ZarrFormat, tuple[str, ...]] = {
     2: (".zgroup", ".zattrs", ".zarray"),
     3: ("zarr.json",),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is done to levels of a label image.
+
+    Parameters
+    ----------
+    old, stale, new
+        Paths of those that are there, that killed writers have left, and that are to come.
+    is_debris
+        Whether all that is there was left by a killed writer.
+    is_second
+        Whether it takes the place of another one.
+    """
+
+    old: list[str]
+    stale: list[str]
+    new: list[str]
+    is_debris: bool
+    is_second: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +60,25 @@ class LabelEdit:
         The path of the label image below the labels group.
     version, zarr_format
         Those of the image.
+    claim
+        The note on it.
     """
 
     image: Source
     name: str
     version: str
     zarr_format: ZarrFormat
+    claim: turns.Claim
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls, image: Source, name: str, version: str, zarr_format: ZarrFormat
+    ) -> Iterator[LabelEdit]:
+        """Return the label image of a name, for changing it while the context is entered."""
+        group = image.child("labels")
+        with turns.Claim(group, zarr_format, name, keeps_consolidated=False) as claim:
+            yield cls(image, name, version, zarr_format, claim)
 
     @property
     def group(self) -> Source:
@@ -133,6 +168,26 @@ class LabelEdit:
             If there is one that is not to be replaced, or something else; nothing is changed then.
         """
         left = unfinished.part(self.label.url, self.attributes(), self.name)
+        plan = self._planned(count, left, replaces=replaces)
+        if self.claim.needs_taking:
+            self._take(left, plan.is_second)
+            plan = self._planned(count, left, replaces=replaces)
+        attributes = describe(plan.new)
+        self._put(note=[*plan.old, *plan.stale, *plan.new], replaces=plan.is_second)
+        if left is not None:  # consolidated metadata may still name what is debris
+            self._put_consolidated([] if plan.is_debris else plan.old)
+        if plan.is_debris:
+            store.remove(self.label, self._others())
+        self._remove_levels(plan.stale)
+        write(self.label, plan.new)
+        self._put_own(attributes)
+        self._put(lambda paths: [*paths, *([] if self.name in self._named(paths) else [self.name])])
+        self._put_consolidated(plan.new)
+        self._remove_levels(plan.old)
+        self._put(ends=True)
+
+    def _planned(self, count: int, left: unfinished.Part | None, *, replaces: bool) -> _Plan:
+        """Return what to write and what to delete, of what is there now."""
         is_listed, old = self.name in self.listed(), self.levels()
         is_debris = left is not None and not left.replaces and not is_listed
         if is_debris:
@@ -151,21 +206,22 @@ class LabelEdit:
         noted = left.paths if left is not None else ()
         stale = [path for path in noted if path not in old and is_relative(path)]
         new = _new_paths(count, [] if is_debris else [*old, *stale])
-        attributes = describe(new)
         is_second = is_listed or bool(old)  # not after an addition that was all but done
         is_second = is_second and (left is None or left.replaces)
-        self._put(note=[*old, *stale, *new], replaces=is_second)
-        if left is not None:  # consolidated metadata may still name what is debris
-            self._put_consolidated([] if is_debris else old)
-        if is_debris:
-            store.remove(self.label, self._others())
-        self._remove_levels(stale)
-        write(self.label, new)
-        self._put_own(attributes)
-        self._put(lambda paths: [*paths, *([] if self.name in self._named(paths) else [self.name])])
-        self._put_consolidated(new)
-        self._remove_levels(old)
-        self._put(ends=True)
+        return _Plan(old, stale, new, is_debris, is_second)
+
+    def _take(self, left: unfinished.Part | None, is_second: bool) -> None:
+        """Put the note before it is looked at what there is to change.
+
+        Raises
+        ------
+        BusyError
+            If another writer has changed something of it meanwhile, or writes a region of it.
+        """
+        default = {"paths": [], "replaces": is_second}
+        seen = None if left is None else dict(left.said)
+        self.claim.take(default, seen)
+        unfinished.check_written(self.label.url, self._attributes(self.label))
 
     def _put_own(self, attributes: Document) -> None:
         """Write what the label image says: the commit."""
@@ -214,6 +270,8 @@ class LabelEdit:
                 f"{_shown(self.image)}: there is no label image {printable(self.name, 80)!r}; "
                 f"there are: {known}"
             )
+        if self.claim.needs_taking:
+            self._take(left, is_second=True)
         others = self._others()
         self._put(
             lambda paths: [path for path in paths if self._named([path]) != [self.name]],
@@ -256,16 +314,27 @@ class LabelEdit:
 
         Nothing of it is kept from one write to the next: others may change it as well.
         """
-        found = self.attributes()
-        attributes = self._with_list(found, change(self._list(found)))
-        if note is not None:
-            attributes = unfinished.part_begun(attributes, self.name, note, replaces=replaces)
-        if ends:
-            attributes = unfinished.part_ended(attributes, self.name)
-        if ends and not attributes and store.is_empty(self.group):
-            store.remove_group(self.group, self.zarr_format)
-        elif attributes != found:
-            store.put_group(self.group, attributes, self.zarr_format)
+        is_last = ends and store.is_empty(self.group)
+        is_over = False
+
+        def changed(found: Document) -> Document:
+            nonlocal is_over
+            attributes = self._with_list(found, change(self._list(found)))
+            if note is not None:
+                attributes = unfinished.part_begun(attributes, self.name, note, replaces=replaces)
+            if ends:
+                attributes = unfinished.part_ended(attributes, self.name)
+            is_over = is_last and not attributes
+            return found if is_over else attributes  # which goes with the group
+
+        self.claim.change(changed)
+        if is_over:
+            self.claim.end()
+            store.remove_group(self.group, self.zarr_format, self._is_mine_alone)
+
+    def _is_mine_alone(self, attributes: Document) -> bool:
+        """Tell whether a labels group says nothing but the note on this label image."""
+        return not unfinished.part_ended(self._with_list(attributes, []), self.name)
 
     def _with_list(self, attributes: Document, paths: list[Any]) -> Document:
         """Return the attributes of the labels group with a list; without one if it is empty."""
@@ -283,29 +352,50 @@ class LabelEdit:
     def _put_consolidated(self, levels: Sequence[str]) -> None:
         """Let consolidated metadata repeat what is there of the label image, with these levels."""
         name = "zarr.json" if self.zarr_format == 3 else ".zmetadata"
-        documents: dict[str, Document] | None = None
-        others = self._others()
         for above in self._above():
             try:
-                whole = store.run(store.fetch_json(above, name)) or {}
+                found = store.run(store.fetch_json(above, name))
             except NgffError:  # which nobody else can read either
                 continue
-            holder = whole.get("consolidated_metadata") if self.zarr_format == 3 else whole
-            known = holder.get("metadata") if isinstance(holder, dict) else None
-            if not isinstance(known, dict):
-                continue
-            if documents is None:
-                documents = self._documents(levels)
-            prefix = self.group.path.removeprefix(above.path).strip("/")
-            own = f"{prefix}/{self.name}".strip("/")
-            groups = {_join(prefix, file) for file in ("", *_FILES[2])}
-            kept = [path.removeprefix(above.path).strip("/") for path in others]
+            if found is not None and self._repeated(found) is not None:
+                self._put_consolidated_in(above, name, levels)
+
+    def _put_consolidated_in(self, above: Source, name: str, levels: Sequence[str]) -> None:
+        """Write what is there; again, if another writer has changed that meanwhile."""
+        documents: dict[str, Document] | None = None
+        while documents is None or (
+            self.claim.needs_taking and documents != self._documents(levels)
+        ):
+            documents = self._documents(levels)
+            store.change_json(above, name, self._consolidating(above, documents))
+
+    def _repeated(self, whole: Document) -> dict[str, Any] | None:
+        """Return the documents that consolidated metadata repeat, in which they may be changed."""
+        holder = whole.get("consolidated_metadata") if self.zarr_format == 3 else whole
+        known = holder.get("metadata") if isinstance(holder, dict) else None
+        return known if isinstance(known, dict) else None
+
+    def _consolidating(
+        self, above: Source, documents: Mapping[str, Document]
+    ) -> Callable[[Document | None], Document | None]:
+        """Return what changes the consolidated metadata of a group above the label image."""
+        prefix = self.group.path.removeprefix(above.path).strip("/")
+        own = f"{prefix}/{self.name}".strip("/")
+        groups = {_join(prefix, file) for file in ("", *_FILES[2])}
+        kept = [path.removeprefix(above.path).strip("/") for path in self._others()]
+
+        def change(whole: Document | None) -> Document | None:
+            known = None if whole is None else self._repeated(whole)
+            if known is None:
+                return None
             for key in [key for key in known if key in groups or _is_below(key, own)]:
                 if not any(_is_below(key, other) for other in kept):
                     del known[key]
             known |= {_join(prefix, path): document for path, document in documents.items()}
             known.pop("", None)
-            store.put_json(above, name, whole)
+            return whole
+
+        return change
 
     def _above(self) -> Iterator[Source]:
         """Yield the groups that may hold consolidated metadata of the labels, inner ones first."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from ngff_xarray import image, selection, store
+import xarray as xr
+
+from ngff_xarray import image, selection, store, turns, unfinished
 from ngff_xarray.boxes import count
 from ngff_xarray.errors import SelectionError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.regions.placing import by_coordinates, by_region, check_continues, fitting, side
-from ngff_xarray.regions.writing import Written
+from ngff_xarray.regions.writing import Say, Written
 from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
+
+Act = Callable[[Say], None]
 
 
 def write_region(
@@ -21,6 +26,7 @@ def write_region(
     *,
     region: Mapping[str, slice] | None = None,
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
     **where: Any,
 ) -> None:
@@ -29,6 +35,14 @@ def write_region(
     At every level only the chunks, or shards, that the part touches are written. Meanwhile the
     image is marked: opening it raises `IncompleteError`, also after its writer was killed, until
     a region was written again.
+
+    Writers of one image wait for each other, also where they touch other chunks, and read what is
+    there when it is their turn: threads and processes of a machine on its disks, and all writers
+    to S3, Google's and Azure's stores that are opened by obstore, if the server heeds conditions
+    (``If-Match``). Elsewhere (s3fs, disks that several machines share) a writer waits for those
+    whose mark it sees, but of two that begin in the same moment one may undo what the other wrote.
+    A mark says every minute that its writer is alive. That of a process of this machine that has
+    ended is taken over at once, one of another machine after five minutes without that.
 
     Parameters
     ----------
@@ -43,6 +57,8 @@ def write_region(
         Axes that are left out are whole.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait
+        How many seconds to wait for another writer of the image.
     storage_options
         For fsspec, where the target is a URL.
     **where
@@ -54,8 +70,10 @@ def write_region(
         If the pixels do not fit: other axes or types, outside of the image, between its pixels.
     UnsupportedError
         If the levels of the image are not made of whole pixels of the finest.
+    BusyError
+        If others are writing it all the time; nothing is written then.
     StoreError
-        If it cannot be written, or another process is writing it.
+        If it cannot be written.
 
     Examples
     --------
@@ -72,13 +90,40 @@ def write_region(
     if where:
         pixels = selection.crop(pixels, where)
     place = store.open_target(target, access=Access(storage_options or {}))
-    written = Written.at(place)
-    finest = written.arrays[0]
-    box = by_region(finest, region) if region is not None else by_coordinates(pixels, finest)
-    pixels = fitting(pixels, finest, box)
-    if not count(box):
-        return
-    written.write(pixels, box, progress)
+
+    def ready(written: Written) -> Act | None:
+        finest = written.arrays[0]
+        box = by_region(finest, region) if region is not None else by_coordinates(pixels, finest)
+        fit = fitting(pixels, finest, box)
+        return partial(written.write, fit, box, progress) if count(box) else None
+
+    _in_turn(place, wait, ready)
+
+
+def _in_turn(place: store.Source, wait: float, ready: Callable[[Written], Act | None]) -> None:
+    """Write into an image that no other writer changes meanwhile.
+
+    Parameters
+    ----------
+    place
+        The image.
+    wait
+        How many seconds to wait for others.
+    ready
+        Checks what is asked for and returns what writes it, if there is anything to write; called
+        again where others may have changed the image before it was marked.
+    """
+    with turns.turn(place, wait) as end:
+        written = turns.patiently(lambda: Written.at(place), end)
+        act = ready(written)
+        if act is None:
+            return
+        with turns.Claim(place, written.zarr_format) as claim:
+            if claim.needs_taking:
+                turns.patiently(lambda: claim.take({"regions": []}), end)
+                act = ready(Written.at(place, claim.token))
+            if act is not None:
+                act(claim.say)
 
 
 def append(
@@ -87,13 +132,14 @@ def append(
     *,
     dim: str = "t",
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write pixels behind the last ones of an image along an axis; all levels grow.
 
     Chunks are written first and the lengths last, so that whoever reads meanwhile, or after the
     writer was killed, sees the image as it was, or an `IncompleteError` while the lengths change.
-    Appending the same again completes it.
+    Appending the same again completes it. Writers wait for each other as in `write_region`.
 
     Parameters
     ----------
@@ -107,6 +153,8 @@ def append(
         The axis: any but that of the channels.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait
+        How many seconds to wait for another writer of the image.
     storage_options
         For fsspec, where the target is a URL.
 
@@ -116,8 +164,10 @@ def append(
         If the pixels do not fit.
     UnsupportedError
         If ``dim`` is the axis of the channels.
+    BusyError
+        If others are writing it all the time; nothing is written then.
     StoreError
-        If it cannot be written, or another process is writing it.
+        If it cannot be written.
 
     Examples
     --------
@@ -130,7 +180,32 @@ def append(
     [(3, 8, 8), (3, 4, 4)]
     """
     pixels = image.levels(obj)[0]
-    written = Written.at(store.open_target(target, access=Access(storage_options or {})))
+    place = store.open_target(target, access=Access(storage_options or {}))
+    _in_turn(place, wait, lambda written: _appending(pixels, written, dim, progress))
+
+
+def end(place: store.Source) -> None:
+    """End what a writer was killed at: levels agree, no chunks are beyond the ends, and no mark is.
+
+    The finest level may hold a part of a region only.
+
+    Parameters
+    ----------
+    place
+        The image, for writing.
+
+    Raises
+    ------
+    NgffError
+        If there is none that can be written into.
+    """
+    _in_turn(place, 0, lambda written: partial(written.end, None))
+
+
+def _appending(
+    pixels: xr.DataArray, written: Written, dim: str, progress: bool | None
+) -> Act | None:
+    """Return what writes pixels behind the last ones, if they fit there."""
     finest = written.arrays[0]
     if dim not in finest.dims:
         names = ", ".join(map(str, finest.dims))
@@ -157,8 +232,7 @@ def append(
         )
     pixels = fitting(pixels, finest, box)
     if not count(box):
-        return
+        return None
     if stop == finest.sizes[dim]:
-        written.write(pixels, box, progress)
-    else:
-        written.append(pixels, box, finest.dims.index(dim), progress)
+        return partial(written.write, pixels, box, progress)
+    return partial(written.append, pixels, box, finest.dims.index(dim), progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,8 @@ _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")  # the key of one
 _PART = re.compile(r"\.[0-9a-f]{32}\.partial$")  # zarr's files, before they get their names
 
 
-def end(place: store.Source) -> None:
-    """End a region that a writer was killed at: levels agree, and the mark is gone.
-
-    The finest level may hold a part of the region only.
-
-    Raises
-    ------
-    NgffError
-        If there is no image that can be written into.
-    """
-    Written.at(place).end()
+Say = Callable[[dict[str, Any]], None]
+"""Writes the attributes of the image's group."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,8 @@ class Written:
         How pixels of other levels are made.
     begun
         Parts of the finest level that were begun to be written, and not ended.
+    is_marked
+        Whether the store says that it is being written: by whoever asks, or one who was killed.
     appended
         The axis, the start and the stop of what was being appended, and is there now.
     """
@@ -76,14 +69,24 @@ class Written:
     stored: tuple[zarr.Array[Any], ...]
     method: str
     begun: tuple[Box, ...]
+    is_marked: bool = False
     appended: tuple[str, int, int] | None = None
 
     @classmethod
-    def at(cls, place: store.Source) -> Written:
-        """Return the image at a place.
+    def at(cls, place: store.Source, token: str | None = None) -> Written:
+        """Return the image at a place, as it is now.
+
+        Parameters
+        ----------
+        place
+            Its group, for writing.
+        token
+            That of the mark of whoever asks.
 
         Raises
         ------
+        BusyError
+            If another one is writing it.
         NgffError
             If there is none that can be written into.
         """
@@ -94,7 +97,7 @@ class Written:
         regions = grown = None
         has_more = False
         if group is not None:
-            unfinished.check_written(place.url, group.attributes)
+            unfinished.check_written(place.url, group.attributes, token)
             regions = unfinished.regions(group.attributes)
             if regions is not None:
                 grown = unfinished.grown(group.attributes)
@@ -135,50 +138,53 @@ class Written:
             stored,
             said if said in pyramid.METHODS else default,
             _clipped(regions or (), arrays[0].shape),
+            regions is not None,
             None if grown is None else grown.what,
         )
 
-    def write(self, pixels: xr.DataArray, box: Box, progress: bool | None) -> None:
+    def write(self, pixels: xr.DataArray, box: Box, progress: bool | None, say: Say) -> None:
         """Write pixels into a box of the finest level, and what is above it."""
         boxes = [*self.begun, box]
-        self._say(unfinished.region_begun(self.attributes, _corners(boxes)))
+        say(unfinished.region_begun(self.attributes, _corners(boxes)))
         self._put_all(pixels, box, boxes, progress)
-        self._say(self.attributes)
+        say(self.attributes)
 
-    def append(self, pixels: xr.DataArray, box: Box, axis: int, progress: bool | None) -> None:
+    def append(
+        self, pixels: xr.DataArray, box: Box, axis: int, progress: bool | None, say: Say
+    ) -> None:
         """Write pixels that begin where an axis of the finest level ends."""
         end = box[axis].start
         largest = max(level.factors[axis] for level in self.levels)
         beside = 2 * largest if self.method == "gaussian" and largest > 1 else 0
         shared = slice(max(end // largest * largest - beside, 0), end)
         said = self.attributes
-        if self.begun or shared.start < end:
+        if self.is_marked or shared.start < end:
             # other levels have pixels that are made of old and of new ones, and change at once
             old = tuple(shared if i == axis else side for i, side in enumerate(box))
             said = unfinished.region_begun(said, _corners([*self.begun, old]))
-        self._say(unfinished.append_begun(said))
+        say(unfinished.append_begun(said))
         longer = self._longer(axis, box[axis].stop)
         what = (str(self.arrays[0].dims[axis]), end, box[axis].stop)
         if is_zarr_only(self.place.store):  # icechunk takes no chunks that are beyond an end
-            self._grow(longer, what)
+            self._grow(longer, what, say)
         longer._put_all(pixels, box, [*self.begun, box], progress)
-        self._grow(longer, what)
-        self._say(self.attributes)
+        self._grow(longer, what, say)
+        say(self.attributes)
 
-    def _grow(self, longer: Written, what: tuple[str, int, int]) -> None:
+    def _grow(self, longer: Written, what: tuple[str, int, int], say: Say) -> None:
         """Give the levels the lengths that they are to have."""
         shapes = {
             path: list(level.shape) for path, level in zip(self.paths, longer.levels, strict=True)
         }
-        self._say(unfinished.region_grows(self.attributes, shapes, what))
+        say(unfinished.region_grows(self.attributes, shapes, what))
         _grow(self.place, self.zarr_format, shapes)
 
-    def end(self, progress: bool | None = None) -> None:
+    def end(self, progress: bool | None, say: Say) -> None:
         """Make what a writer that was killed has begun anew, of the finest level as it is."""
         for array in self.stored:
             _clear(self.place, array)
         self._put_work(self._work_above(self.begun), progress)
-        self._say(self.attributes)
+        say(self.attributes)
 
     def _put_all(
         self, pixels: xr.DataArray, box: Box, boxes: Sequence[Box], progress: bool | None
@@ -229,13 +235,6 @@ class Written:
             for b, f, n in zip(box, level.factors, level.shape, strict=True)
         )
 
-    def _say(self, attributes: dict[str, Any]) -> None:
-        if self.zarr_format == 2:
-            store.put_json(self.place, ".zattrs", attributes)
-            return
-        document = store.run(store.fetch_json(self.place, "zarr.json")) or {}
-        store.put_json(self.place, "zarr.json", {**document, "attributes": attributes})
-
 
 def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[str, Any]) -> None:
     """Give arrays other lengths, in the documents that say them."""
@@ -246,16 +245,23 @@ def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[st
         if document is not None and _is_longer(shape, document.get("shape")):
             store.put_json(below, name, {**document, "shape": shape})
     holder = "zarr.json" if zarr_format == 3 else ".zmetadata"
-    whole = store.run(store.fetch_json(place, holder)) or {}
-    inner = whole.get("consolidated_metadata") if zarr_format == 3 else whole
+    if store.run(store.fetch_json(place, holder)) is not None:
+        store.change_json(place, holder, lambda whole: _grown(whole, zarr_format, shapes))
+
+
+def _grown(
+    whole: store.Document | None, zarr_format: store.ZarrFormat, shapes: Mapping[str, Any]
+) -> store.Document | None:
+    """Return consolidated metadata, which repeat the documents of arrays, with other lengths."""
+    inner = (whole or {}).get("consolidated_metadata") if zarr_format == 3 else whole
     documents = inner.get("metadata") if isinstance(inner, dict) else None
-    if isinstance(documents, dict):  # which repeat them
-        for path, shape in shapes.items():
-            key = path if zarr_format == 3 else f"{path}/.zarray"
-            known = documents.get(key)
-            if isinstance(known, dict) and _is_longer(shape, known.get("shape")):
-                known["shape"] = shape
-        store.put_json(place, holder, whole)
+    if not isinstance(documents, dict):
+        return None
+    for path, shape in shapes.items():
+        known = documents.get(path if zarr_format == 3 else f"{path}/.zarray")
+        if isinstance(known, dict) and _is_longer(shape, known.get("shape")):
+            known["shape"] = shape
+    return whole
 
 
 def _clear(place: store.Source, array: zarr.Array[Any]) -> None:

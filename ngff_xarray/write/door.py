@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ngff_xarray import unfinished
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Compressor, Sizes
 from ngff_xarray.multiscale import Factors
-from ngff_xarray.write.nodes import write_node
+from ngff_xarray.write.nodes import write_content
 from ngff_xarray.write.preparing import prepared
 from ngff_xarray.write.targets import begun
 
@@ -31,6 +32,7 @@ def to_zarr(
     compressor: Compressor | None = None,
     lossy: bool = False,
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an image, plate, well, collection or scene, with all that its store said.
@@ -67,11 +69,15 @@ def to_zarr(
         translation), instead of raising.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait
+        How many seconds to wait for another writer of what is replaced, as `write_region` does.
     storage_options
         For fsspec, where the target is a URL.
 
     Raises
     ------
+    BusyError
+        If another writer is at the target.
     StoreError
         If there is something at the target, or it cannot be written.
     SelectionError
@@ -109,5 +115,6 @@ def to_zarr(
         lossy=lossy,
     )
     writing = replace(writing, progress=progress)
-    with begun(target, mode, writing, storage_options) as (place, writing):
-        write_node(written, place.store, place.path, writing)
+    with begun(target, mode, writing, wait, storage_options) as new:
+        place = new.place
+        new.commit(write_content(written, place.store, place.path, new.writing))

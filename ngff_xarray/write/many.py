@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from ngff_xarray import image, spec, store
+from ngff_xarray import image, spec, store, unfinished
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Collection, Fields
@@ -18,7 +18,7 @@ from ngff_xarray.spec.values import is_relative
 from ngff_xarray.text import printable
 from ngff_xarray.write.nodes import write_node
 from ngff_xarray.write.preparing import ImageOptions, prepared
-from ngff_xarray.write.targets import Mode, begun
+from ngff_xarray.write.targets import Begun, Mode, begun
 from ngff_xarray.write.writing import Writing, commit, join
 
 _TOGETHER = re.compile(r"([A-Za-z]+)([0-9]+)")  # "B3" for "B/3"
@@ -35,6 +35,7 @@ def write_plate(
     mode: Mode = "w-",
     version: str = "0.5",
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[ImageOptions],
 ) -> None:
@@ -65,6 +66,8 @@ def write_plate(
         ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait
+        How many seconds to wait for another writer of what is replaced.
     storage_options
         For fsspec, where the target is a URL.
     **options
@@ -93,8 +96,8 @@ def write_plate(
     document = _document(wells, name, rows, columns, acquisitions or {})
     fields = {join(well, path): found for well in wells for path, found in wells[well].items()}
     writing = _checked(fields, version, options)
-    with begun(target, mode, writing, storage_options) as (place, writing):
-        put = _Put(place, version, options, writing, acquisitions or {})
+    with begun(target, mode, writing, wait, storage_options) as new:
+        put = _Put(new, version, options, acquisitions or {})
         with shown_progress("writing", "fields", progress, len(fields)) as bar:
             for well, found in wells.items():
                 for path, each in found.items():
@@ -102,7 +105,7 @@ def write_plate(
                     bar.did()
                     bar.show()
                 put.well(well, list(found))
-        put.group("", hcs.parse_plate(document))
+        new.commit(writing.attributes(hcs.parse_plate(document)))
 
 
 def write_collection(
@@ -113,6 +116,7 @@ def write_collection(
     mode: Mode = "w-",
     version: str = "0.5",
     progress: bool | None = None,
+    wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[ImageOptions],
 ) -> None:
@@ -126,7 +130,7 @@ def write_collection(
         A path, a URL, or a zarr store or group.
     ome_xml
         The OME-XML document beside them.
-    mode, version, progress, storage_options, **options
+    mode, version, progress, wait, storage_options, **options
         As `write_plate` takes them.
 
     Raises
@@ -158,18 +162,18 @@ def write_collection(
                 "'-', '_' and '.'"
             )
     writing = _checked(found, version, options)
-    with begun(target, mode, writing, storage_options) as (place, writing):
-        put = _Put(place, version, options, writing, {})
+    with begun(target, mode, writing, wait, storage_options) as new:
+        put = _Put(new, version, options, {})
         with shown_progress("writing", "images", progress, len(found)) as bar:
             for path, each in found.items():
                 put.image(path, each)
                 bar.did()
                 bar.show()
         if ome_xml is not None:
-            key = join(place.path, "OME/METADATA.ome.xml")
-            store.put_bytes(place.store, key, ome_xml.encode())
+            key = join(new.place.path, "OME/METADATA.ome.xml")
+            store.put_bytes(new.place.store, key, ome_xml.encode())
         put.group("OME", Collection(tuple(found), {"series": list(found)}))
-        put.group("", Collection(None, {LAYOUT: 3}))
+        new.commit(writing.attributes(Collection(None, {LAYOUT: 3})))
 
 
 class _Put:
@@ -177,28 +181,25 @@ class _Put:
 
     Parameters
     ----------
-    place
-        Its root.
+    new
+        The store.
     version
         Of the specification.
     options
         How images are written.
-    writing
-        How the root is written.
     acquisitions
         By field.
     """
 
     def __init__(
         self,
-        place: store.Source,
+        new: Begun,
         version: str,
         options: ImageOptions,
-        writing: Writing,
         acquisitions: Mapping[str, int],
     ) -> None:
-        self._place, self._version, self._options = place, version, options
-        self._writing, self._acquisitions = writing, acquisitions
+        self._place, self._writing = new.place, new.writing
+        self._version, self._options, self._acquisitions = version, options, acquisitions
 
     def image(self, path: str, supplied: Callable[[], Obj]) -> None:
         """Write an image."""

@@ -32,7 +32,7 @@ def check(obj: Obj, writing: Writing) -> bool:
     if isinstance(content, Image):
         content = _with_writable_others(content, image.version(obj), writing)
         for array in image.levels(obj):
-            if array.dtype.kind not in "biufc":
+            if array.dtype.kind in "OSTUV":
                 raise UnsupportedError(
                     f"the pixels are {array.dtype}: expected numbers: convert them"
                 )
@@ -92,6 +92,11 @@ def _is_unopened(node: xr.DataTree) -> bool:
 
 def write_node(obj: Obj, target: Store, path: str, writing: Writing) -> None:
     """Write a group and all that is below it, its attributes last."""
+    commit(target, path, write_content(obj, target, path, writing), writing)
+
+
+def write_content(obj: Obj, target: Store, path: str, writing: Writing) -> dict[str, Any]:
+    """Write all that is below a group; return what its attributes are to say."""
     content = described(obj, lossy=writing.lossy)
     children = _below(obj)
     for name, child in children.items():
@@ -121,7 +126,7 @@ def write_node(obj: Obj, target: Store, path: str, writing: Writing) -> None:
         content = _with_present(content, children)
         if writing.keeps_xml:
             _copy_xml(obj, target, path)
-    commit(target, path, {**other_attributes(obj), **writing.attributes(content)}, writing)
+    return {**other_attributes(obj), **writing.attributes(content)}
 
 
 def _with_writable_others(content: Image, opened_from: str | None, writing: Writing) -> Image:

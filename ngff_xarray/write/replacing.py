@@ -12,6 +12,7 @@ from zarr.storage import LocalStore
 from ngff_xarray import store, unfinished
 from ngff_xarray.errors import StoreError
 from ngff_xarray.storage import swapping
+from ngff_xarray.storage.locks import locked
 from ngff_xarray.store import Source, ZarrFormat
 from ngff_xarray.text import printable
 from ngff_xarray.write import staging
@@ -42,7 +43,7 @@ def replacing(place: Source, zarr_format: ZarrFormat) -> Iterator[tuple[Source, 
             yield Source(found.staged, place.path, place.url), found.suffix
         except BaseException:  # Ctrl-C as well
             with suppress(StoreError):  # the store may be what fails
-                staging.resume(place)
+                found.abandon()
             raise
         found.end(zarr_format)
         return
@@ -61,8 +62,15 @@ def is_begun(place: Source) -> bool:
     return staging.is_begun(place) if target is None else bool(swapping.leftovers(target))
 
 
-def resume(place: Source) -> bool:
+def resume(place: Source, *, force: bool = False) -> bool:
     """End what writers that were killed have begun at a place, or clear it away.
+
+    Parameters
+    ----------
+    place
+        Where.
+    force
+        Whether writers of other machines are known to have been killed.
 
     Returns
     -------
@@ -71,18 +79,19 @@ def resume(place: Source) -> bool:
 
     Raises
     ------
-    StoreError
-        If another process of this machine is at it.
+    BusyError
+        If another writer is at it.
     """
     target = _directory(place)
     if target is None:
-        return staging.resume(place)
+        return staging.resume(place, force=force)
     found = swapping.leftovers(target)
     for left in found:
-        group = store.look(Source(LocalStore(left, read_only=True), "", str(left)))
-        if group is not None:
-            unfinished.check_written(place.url, group.attributes)
-        shutil.rmtree(left)
+        with suppress(TimeoutError, FileNotFoundError), locked(left, 0):  # or it is being deleted
+            group = store.look(Source(LocalStore(left, read_only=True), "", str(left)))
+            if group is not None:
+                unfinished.check_written(place.url, group.attributes)
+            shutil.rmtree(left)
     return bool(found)
 
 

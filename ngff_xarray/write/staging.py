@@ -12,7 +12,6 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from zarr.abc.store import ByteRequest, Store
@@ -20,8 +19,8 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from ngff_xarray import store, unfinished
-from ngff_xarray.errors import StoreError, UnsupportedError
-from ngff_xarray.store import Source, ZarrFormat
+from ngff_xarray.errors import BusyError, StoreError, UnsupportedError
+from ngff_xarray.store import Document, Source, ZarrFormat
 from ngff_xarray.text import printable
 
 JOURNAL = ".ngff_xarray-new.json"
@@ -112,10 +111,30 @@ class Replacement:
     staged: Staged
     suffix: str
 
+    def abandon(self) -> None:
+        """Delete it, and leave the old."""
+        _clear(self.place, self.suffix)
+
     def end(self, zarr_format: ZarrFormat) -> None:
-        """Put it in the place of the old, when all of it is written."""
+        """Put it in the place of the old, when all of it is written.
+
+        Raises
+        ------
+        StoreError
+            If somebody else has cleared it away meanwhile.
+        """
         held = {key: content.decode() for key, content in self.staged.held.items()}
-        _put(self.place, {"suffix": self.suffix, "format": zarr_format, "documents": held})
+
+        def whole(journal: Document | None) -> Document:
+            mine = journal is not None and journal.get("suffix") == self.suffix
+            if journal is None or not mine or journal.get("cleared"):
+                raise StoreError(
+                    f"{printable(self.place.url, store.MAX_SHOWN)}: another writer has replaced it "
+                    "meanwhile, or deleted what was to replace it: write it again"
+                )
+            return {**journal, "format": zarr_format, "documents": held}
+
+        store.change_json(self.place, JOURNAL, whole)
         _roll_forward(self.place, self.suffix, zarr_format, held)
 
 
@@ -131,8 +150,25 @@ def begun(place: Source) -> Replacement:
         shown = printable(place.url, store.MAX_SHOWN)
         raise StoreError(f"{shown}: this kind of store does not replace: give another place")
     suffix = f"-new{uuid4().hex[:8]}"
-    _put(place, {"suffix": suffix})
+
+    def first(journal: Document | None) -> Document:
+        if journal is not None:
+            raise _busy(place, journal)
+        return {**unfinished.writer(), "suffix": suffix}
+
+    store.change_json(place, JOURNAL, first)
     return Replacement(place, Staged(place.store, suffix), suffix)
+
+
+def _busy(place: Source, journal: Document) -> BusyError:
+    host, process, started = (
+        printable(journal.get(key), 80) for key in ("host", "process", "started")
+    )
+    return BusyError(
+        f"{printable(place.url, store.MAX_SHOWN)}: is being replaced by process {process} of "
+        f"{host} (since {started}): wait until it ends; if it was killed, "
+        "ngff_xarray.repair(…).apply() deletes what it has left"
+    )
 
 
 def is_begun(place: Source) -> bool:
@@ -140,8 +176,15 @@ def is_begun(place: Source) -> bool:
     return store.run(place.store.exists(_join(place.path, JOURNAL)))
 
 
-def resume(place: Source) -> bool:
+def resume(place: Source, *, force: bool = False) -> bool:
     """End what a writer that was killed has begun: to put the new there, or to clear it away.
+
+    Parameters
+    ----------
+    place
+        Where.
+    force
+        Whether a writer of another machine is known to have been killed.
 
     Returns
     -------
@@ -150,13 +193,12 @@ def resume(place: Source) -> bool:
 
     Raises
     ------
-    StoreError
-        If another process of this machine is at it.
+    BusyError
+        If another writer is at it, or may be: one of another machine.
     """
     journal = store.run(store.fetch_json(place, JOURNAL))
     if journal is None:
         return False
-    unfinished.check_writer(place.url, journal)
     suffix, held, zarr_format = (journal.get(key) for key in ("suffix", "documents", "format"))
     if not (isinstance(suffix, str) and suffix.startswith("-new") and suffix[4:].isalnum()):
         raise StoreError(
@@ -165,15 +207,19 @@ def resume(place: Source) -> bool:
         )
     if isinstance(held, dict) and zarr_format in (2, 3):
         _roll_forward(place, suffix, zarr_format, held)
-    else:
-        with store.changing(place):
-            _delete(place, lambda key: suffix in key)
-            store.remove_key(place, JOURNAL)
+        return True
+    if not (force or unfinished.is_over(journal)):
+        raise _busy(place, journal)
+    _clear(place, suffix)
     return True
 
 
-def _put(place: Source, said: Mapping[str, Any]) -> None:
-    store.put_json(place, JOURNAL, {**unfinished.writer(), **said})
+def _clear(place: Source, suffix: str) -> None:
+    """Delete what was to replace something; from the first on nobody can end it any more."""
+    store.change_json(place, JOURNAL, lambda journal: {**(journal or {}), "cleared": True})
+    with store.changing(place):
+        _delete(place, lambda key: suffix in key)
+        store.remove_key(place, JOURNAL)
 
 
 def _roll_forward(

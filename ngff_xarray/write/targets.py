@@ -4,24 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ngff_xarray import store, unfinished
-from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
-from ngff_xarray.storage import Access, is_zarr_only
+from ngff_xarray.errors import SelectionError, StoreError
+from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
+from ngff_xarray.turns import Claim, turn
 from ngff_xarray.write.replacing import replacing, resume
 from ngff_xarray.write.writing import Writing, commit, said_so
 
 Mode = Literal["w-", "w"]
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is being written.
+
+    Parameters
+    ----------
+    place
+        Where: it is marked.
+    writing
+        How.
+    claim
+        The mark.
+    """
+
+    place: store.Source
+    writing: Writing
+    claim: Claim
+
+    def commit(self, attributes: dict[str, Any]) -> None:
+        """Write what the root says, in the place of the mark: last."""
+        self.claim.end()
+        commit(self.place.store, self.place.path, attributes, self.writing)
+
+
 @contextmanager
 def begun(
-    target: Any, mode: Mode, writing: Writing, storage_options: Mapping[str, Any] | None
-) -> Iterator[tuple[store.Source, Writing]]:
-    """Begin to write, and end that: marked meanwhile, and in the place of what is there.
+    target: Any,
+    mode: Mode,
+    writing: Writing,
+    wait: float,
+    storage_options: Mapping[str, Any] | None,
+) -> Iterator[Begun]:
+    """Begin to write: where nothing is, or to take the place of what is there in the end.
 
     Parameters
     ----------
@@ -31,64 +60,51 @@ def begun(
         ``"w"`` where something may be there.
     writing
         How it is written.
+    wait
+        How many seconds to wait for another writer of what is replaced.
     storage_options
         For fsspec, where the target is a URL.
 
-    Yields
-    ------
-    Source, Writing
-        Where to write what, whose metadata come last, and how.
-
     Raises
     ------
+    BusyError
+        If another writer is at the target.
     StoreError
-        If there is something that is not to be replaced, or cannot be, or is being written.
+        If there is something that is not to be replaced, or cannot be.
     SelectionError
         If there is no such mode.
-    UnsupportedError
-        If the store has no place for what is written.
     """
     if mode not in ("w-", "w"):
         raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
     place = store.open_target(target, access=Access(storage_options or {}))
-    if is_zarr_only(place.store):
-        writing = _for_icechunk(writing)
-    if mode == "w":
-        resume(place)
-    is_taken = store.is_taken(place)
-    if is_taken and mode == "w-":
-        raise StoreError(
-            f"{place.url}: there is something already: give another path, or mode='w' to replace it"
-        )
-    with said_so(place):
-        if not is_taken:
-            _mark(place, writing)
-            yield place, writing
-            return
-        with replacing(place, writing.zarr_format) as (new, suffix):
-            _mark(new, writing)
-            yield new, replace(writing, suffix=suffix)
+    with turn(place, wait, creates=True, at_once=mode == "w-"):
+        if mode == "w":
+            resume(place)
+        is_taken = store.is_taken(place)
+        if is_taken and mode == "w-":
+            raise StoreError(
+                f"{place.url}: there is something already: give another path, or mode='w' to "
+                "replace it"
+            )
+        with said_so(place):
+            if not is_taken:
+                with _marked(place, writing) as new:
+                    yield new
+                return
+            with (
+                replacing(place, writing.zarr_format) as (made, suffix),
+                _marked(made, replace(writing, suffix=suffix)) as new,
+            ):
+                yield new
 
 
-def _for_icechunk(writing: Writing) -> Writing:
-    if writing.zarr_format == 2:
-        raise UnsupportedError(
-            f"icechunk has no Zarr v2, of which version {writing.version} is: give version='0.5'"
-        )
-    if writing.has_xml and not writing.lossy:
-        raise UnsupportedError(
-            "icechunk has no place for the OME-XML beside a plate or a collection: give lossy=True "
-            "to leave it out"
-        )
-    return replace(writing, keeps_xml=False)
-
-
-def _mark(place: store.Source, writing: Writing) -> None:
-    """Mark the place as being written, until its metadata take the place of the mark.
-
-    What a run that was killed has left is deleted first.
-    """
+@contextmanager
+def _marked(place: store.Source, writing: Writing) -> Iterator[Begun]:
+    """Mark a place as being written. What a run that was killed has left there is deleted."""
     group = store.look(place)
-    if group is not None and unfinished.is_marked(group.attributes):
-        store.clear(place)
-    commit(place.store, place.path, unfinished.mark(), writing)
+    is_left = group is not None and unfinished.is_marked(group.attributes)
+    with Claim(place, writing.zarr_format) as claim:
+        claim.begin()
+        if is_left:
+            store.clear(place)
+        yield Begun(place, writing, claim)
