@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,31 @@ def test_labels_plates_and_memory(tmp_path: Path) -> None:
     copied = {key for key in store._store_dict if key.rpartition("/")[2].isdigit()}
     assert copied == set(contents(path))
     assert all(store._store_dict[key].to_bytes() == contents(path)[key] for key in copied)
+
+
+def test_an_image_is_copied_over_itself(tmp_path: Path) -> None:
+    tree = written(tmp_path / "a.ome.zarr")
+    before = contents(tmp_path / "a.ome.zarr")
+    tree.ngff.to_zarr(tmp_path / "a.ome.zarr", mode="w")
+    assert contents(tmp_path / "a.ome.zarr") == before
+    store = Watched()
+    tree.ngff.to_zarr(store)
+    again = xr.open_datatree(store, engine="ngff")
+    again.ngff.to_zarr(store, mode="w")
+    for found, wanted in zip(
+        xr.open_datatree(store, engine="ngff").ngff.levels, tree.ngff.levels, strict=True
+    ):
+        np.testing.assert_array_equal(found.values, wanted.values)
+
+
+@pytest.mark.parametrize("what", ["tree", "level"])
+def test_out_of_a_zip_file(tmp_path: Path, what: str) -> None:
+    written(tmp_path / "a.ome.zarr")
+    file = shutil.make_archive(str(tmp_path / "a.ome.zarr"), "zip", tmp_path / "a.ome.zarr")
+    tree = xr.open_datatree(file)
+    obj = tree if what == "tree" else tree.ngff.level(0)
+    obj.ngff.to_zarr(tmp_path / "b.ome.zarr", levels=None if what == "tree" else 2)
+    assert contents(tmp_path / "b.ome.zarr/0") == contents(tmp_path / "a.ome.zarr/0")
 
 
 # ---- what is not -------------------------------------------------------------------------------
