@@ -40,6 +40,19 @@ def image(path: Path) -> Any:
     return array.ngff.pyramid(scale_factors=[2, 2])
 
 
+def smooth(path: Path) -> Any:
+    return image(path).ngff.level(0).ngff.pyramid(scale_factors=[2, 2], method="gaussian")
+
+
+def dots(path: Path) -> Any:
+    """Labels of one pixel each, which are put in once a level is made."""
+    pixels = np.zeros((40, 50), "u2")
+    pixels[1::8, 2::8] = np.arange(1, 31).reshape(5, 6)
+    array = xr.DataArray(pixels, dims=("y", "x"))
+    array.encoding["chunks"] = (16, 32)
+    return array.ngff.pyramid(scale_factors=[2, 2], keep_ids=True)
+
+
 def with_labels(path: Path) -> Any:
     write_image(path, axes="yx", shape=(32, 32), levels=2, labels={"cells": {}, "nuclei": {}})
     return xr.open_datatree(path)
@@ -57,7 +70,7 @@ def same(store: Any, obj: xr.DataTree) -> bool:
 
 
 @pytest.mark.parametrize("version", WRITTEN)
-@pytest.mark.parametrize("made", [image, with_labels, plate])
+@pytest.mark.parametrize("made", [image, smooth, dots, with_labels, plate])
 def test_whoever_is_killed_leaves_nothing_that_looks_whole(
     tmp_path: Path, made: Callable[[Path], Any], version: str
 ) -> None:
@@ -298,7 +311,7 @@ def test_a_process_that_is_killed_while_it_replaces(tmp_path: Path, after: int) 
 @pytest.mark.parametrize(
     "versions", [("0.5", "0.5"), ("0.4", "0.4"), ("0.4", "0.5"), ("0.5", "0.4")]
 )
-@pytest.mark.parametrize("made", [image, with_labels, plate])
+@pytest.mark.parametrize("made", [image, smooth, dots, with_labels, plate])
 def test_a_bucket_keeps_the_old_until_the_new_is_whole(
     tmp_path: Path, made: Callable[[Path], Any], versions: tuple[str, str]
 ) -> None:
