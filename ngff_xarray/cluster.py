@@ -256,23 +256,27 @@ class Work:
         except KilledWorker as error:
             raise StoreError(
                 "workers of the cluster died, one after another, of the same piece of work (is "
-                f"their memory enough?): {printable(error, 300)}"
+                f"their memory enough?): {_in_a_line(error)}"
             ) from error
         except (CancelledError, CommClosedError) as error:
             raise StoreError(
-                f"the cluster is gone, or has cancelled the work: {printable(error, 300)}"
+                f"the cluster is gone, or has cancelled the work: {_in_a_line(error)}"
             ) from error
 
     def _stop(self, future: Any) -> None:
         """Cancel all tasks, and wait until none writes any more."""
         end = time.monotonic() + _PATIENCE
-        with suppress(OSError, TimeoutError, CancelledError, RuntimeError):  # the cluster is gone
+        with suppress(Exception):  # the cluster may be gone; what went wrong before says more
             self._client.cancel([future], force=True)
             while time.monotonic() < end:
                 busy = self._client.run(_is_busy, self._job, on_error="ignore")
                 if not any(each is True for each in busy.values()):
                     return
                 time.sleep(_TICK / 4)
+
+
+def _in_a_line(error: BaseException) -> str:
+    return printable(" ".join(str(error).split()), 300)
 
 
 class _Said:

@@ -45,22 +45,22 @@ FEW = settings(
 )
 
 
+def started(n_workers: int) -> Any:
+    return distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    )
+
+
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
-    settings_of_dask = {
-        "distributed.worker.daemon": True,
-        "distributed.scheduler.allowed-failures": 1,
-    }
     with (
-        dask.config.set(settings_of_dask),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as running,
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        started(n_workers=2) as running,
         distributed.Client(running) as client,
     ):
         yield client
@@ -277,6 +277,24 @@ def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
         xr.open_datatree(path, engine="ngff")
     Odd.image(tmp_path, what, 0).ngff.to_zarr(path, **STORED)
     same(tmp_path / "here.ome.zarr", path)
+
+
+def test_a_cluster_that_goes(tmp_path: Path) -> None:
+    path = tmp_path / "there.ome.zarr"
+    with started(n_workers=1) as running, distributed.Client(running):
+
+        def end() -> None:
+            while not (tmp_path / "wait-0").exists():
+                time.sleep(0.01)
+            running.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        with pytest.raises(StoreError, match="the cluster is gone"):
+            Odd.image(tmp_path, "wait", 100).ngff.to_zarr(path, **STORED)
+        thread.join()
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(path, engine="ngff")
 
 
 def _executed(dask_worker: Any) -> int:
