@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -10,48 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LOW, _HIGH = 1.0, 99.9  # percentiles: background is black, and few pixels are too bright
-_AT_ONCE = 2**14  # values that are kept of each part
-_KEPT = 2**19  # and in all
+_KEPT = 2**19  # values of a channel
 
 
 class Contrast:
     """The least and the largest value of every channel, and what lies between most of them.
 
+    Most of them are told by a grid of pixels, so that it does not matter in which order, or in
+    which parts, all of them come.
+
     Parameters
     ----------
+    shape
+        Of the image.
     axis
         The axis of the channels; None if there is none.
-    count
-        How many there are.
 
     Examples
     --------
-    >>> contrast = Contrast(None, 1)
+    >>> contrast = Contrast((10, 100))
     >>> contrast.add((0, 0), np.arange(1000, dtype="u2").reshape(10, 100))
     >>> contrast.windows()
     [{'min': 0, 'max': 999, 'start': 9, 'end': 998}]
     """
 
-    def __init__(self, axis: int | None, count: int) -> None:
-        self._axis = axis
-        self._channels = [_Channel() for _ in range(count)]
+    def __init__(self, shape: Sequence[int], axis: int | None = None) -> None:
+        self._shape, self._axis = tuple(shape), axis
+        self._channels = [_Channel() for _ in range(1 if axis is None else shape[axis])]
+        self._steps = _steps(shape, axis)
         self._lock = threading.Lock()
 
     def add(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
         """Take note of some pixels, by where they begin; NaN and infinities do not count."""
+        grid = tuple(
+            slice(-at % step, None, step) for at, step in zip(start, self._steps, strict=True)
+        )
         if self._axis is None:
-            self._channels[0].add(pixels, self._lock)
+            self._channels[0].add(pixels, pixels[grid], self._lock)
             return
-        first = start[self._axis]
         for i in range(pixels.shape[self._axis]):
-            self._channels[first + i].add(pixels.take(i, self._axis), self._lock)
+            channel = (slice(None),) * self._axis + (slice(i, i + 1),)
+            found = self._channels[start[self._axis] + i]
+            found.add(pixels[channel], pixels[channel][grid], self._lock)
 
     def merge(self, other: Contrast) -> None:
-        """Take over what another one has noted, of other pixels.
+        """Take over what another one has noted, of other pixels of the image.
 
         Examples
         --------
-        >>> both, other = Contrast(None, 1), Contrast(None, 1)
+        >>> both, other = Contrast((1000,)), Contrast((1000,))
         >>> both.add((0,), np.arange(500))
         >>> other.add((500,), np.arange(500, 1000))
         >>> both.merge(other)
@@ -63,8 +71,8 @@ class Contrast:
                 mine.merge(theirs)
 
     def empty(self) -> Contrast:
-        """Return one for the same channels that has noted nothing yet."""
-        return Contrast(self._axis, len(self._channels))
+        """Return one for the same image that has noted nothing yet."""
+        return Contrast(self._shape, self._axis)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_lock"}
@@ -78,57 +86,61 @@ class Contrast:
         return [channel.window() for channel in self._channels]
 
 
+def _steps(shape: Sequence[int], axis: int | None) -> list[int]:
+    """Return how far apart the pixels of the grid are: odd, for patterns are even more often."""
+    steps = [1] * len(shape)
+
+    def counts() -> list[int]:
+        return [
+            1 if i == axis else -(-n // s)
+            for i, (n, s) in enumerate(zip(shape, steps, strict=True))
+        ]
+
+    while math.prod(found := counts()) > _KEPT:
+        steps[found.index(max(found))] += 2
+    return steps
+
+
 class _Channel:
     def __init__(self) -> None:
         self._least: Any = None
         self._most: Any = None
         self._sample: list[NDArray[Any]] = []
-        self._step = 1
-        self._count = 0
 
-    def add(self, pixels: NDArray[Any], lock: threading.Lock) -> None:
-        if pixels.dtype.kind == "b":
-            pixels = pixels.view("u1")
-        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            pixels = pixels[np.isfinite(pixels)]
+    def add(self, pixels: NDArray[Any], sample: NDArray[Any], lock: threading.Lock) -> None:
+        pixels, sample = _finite(pixels), _finite(sample).copy()
         if not pixels.size:
             return
         least, most = pixels.min().item(), pixels.max().item()
-        flat = pixels.ravel()
-        wanted = _AT_ONCE if self._step == 1 and 8 * self._count < _KEPT else _AT_ONCE // 16
-        sample = flat[:: max(1, -(-flat.size // wanted))].copy()
         with lock:
-            self._note(least, most, sample[:: self._step])
+            self._note(least, most, [sample])
 
-    def _note(self, least: Any, most: Any, sample: NDArray[Any]) -> None:
+    def _note(self, least: Any, most: Any, sample: list[NDArray[Any]]) -> None:
         self._least = least if self._least is None else min(self._least, least)
         self._most = most if self._most is None else max(self._most, most)
-        self._sample.append(sample)
-        self._count += sample.size
-        while self._count > _KEPT:  # of an image that goes on, fewer of each part
-            self._thin()
-
-    def _thin(self) -> None:
-        self._step *= 2
-        self._sample = [np.concatenate(self._sample)[::2]]
-        self._count = self._sample[0].size
+        self._sample += sample
 
     def merge(self, other: _Channel) -> None:
-        if other._least is None:
-            return
-        while self._step < other._step and self._sample:
-            self._thin()
-        self._step = max(self._step, other._step)
-        sample = np.concatenate(other._sample)[:: self._step // other._step]
-        self._note(other._least, other._most, sample)
+        if other._least is not None:
+            self._note(other._least, other._most, other._sample)
 
     def window(self) -> dict[str, int | float]:
         if self._least is None:
             return {"min": 0, "max": 1, "start": 0, "end": 1}
-        sample = np.concatenate(self._sample)
-        kind = float if sample.dtype.kind == "f" else int
-        start, end = (kind(value) for value in np.percentile(sample, (_LOW, _HIGH)))
+        sample = np.concatenate([each.ravel() for each in self._sample])
+        kind = int if isinstance(self._least, int) else float
+        start = end = kind(self._least)
+        if sample.size:
+            start, end = (kind(value) for value in np.percentile(sample, (_LOW, _HIGH)))
         if start >= end:
             start, end = kind(self._least), kind(self._most)
         end = end if start < end else start + 1
         return {"min": kind(self._least), "max": kind(self._most), "start": start, "end": end}
+
+
+def _finite(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.dtype.kind == "b":
+        return pixels.view("u1")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        return pixels[np.isfinite(pixels)]
+    return pixels

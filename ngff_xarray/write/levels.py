@@ -78,7 +78,7 @@ def contrast_of(obj: Obj, writing: Writing) -> Contrast | None:
     if not (writing.contrast and lacks_omero(obj) and finest.dtype.kind in "biuf"):
         return None
     dim = image.channel_dim(finest)
-    return Contrast(None, 1) if dim is None else Contrast(finest.dims.index(dim), finest.sizes[dim])
+    return Contrast(finest.shape, None if dim is None else finest.dims.index(dim))
 
 
 def with_contrast(content: Image, finest: xr.DataArray, windows: Sequence[Any]) -> Image:
