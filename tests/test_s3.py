@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,10 +19,22 @@ import pytest
 import weed
 import xarray as xr
 from stores import write_image, write_plate
+from test_two_writers import (
+    BEGINS,
+    LABELS,
+    REGIONS,
+    black,
+    check_levels,
+    check_updates,
+    in_threads,
+    together,
+    updates,
+)
 from test_zips import zipped
 
 import ngff_xarray
-from ngff_xarray.errors import DeniedError, NgffError, StoreNotFoundError
+from ngff_xarray import unfinished
+from ngff_xarray.errors import BusyError, DeniedError, NgffError, StoreNotFoundError
 
 IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
 if not IN_CI:
@@ -257,3 +270,69 @@ def test_a_plate(s3: weed.S3, bucket: str, tmp_path: Path) -> None:
     plate = xr.open_datatree(url, engine="ngff", storage_options=s3.options, wells="all")
     assert plate.ngff.kind == "plate"
     assert plate.ngff.well(plate.ngff.wells["path"].iloc[0]).ngff.fields
+
+
+# ---- several writers ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_obstore(library: str) -> None:
+    if library == "s3fs":
+        pytest.skip("s3fs puts nothing under conditions")
+
+
+def test_no_update_of_two_processes_is_lost(s3: weed.S3, bucket: str, by_obstore: None) -> None:
+    url = f"s3://{bucket}/a.ome.zarr"
+    black(url, storage_options=s3.options)
+    together(url, 15, REGIONS, REGIONS, **s3.options)
+    check_updates(url, 15, **s3.options)
+    in_threads(*(lambda me=me: updates(url, me, 5, **s3.options) for me in (0, 1)))
+    check_updates(url, 15, **s3.options)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_no_label_image_of_two_processes_is_lost(
+    s3: weed.S3, bucket: str, by_obstore: None, tmp_path: Path, version: Any
+) -> None:
+    folder = write_image(
+        tmp_path / "a.ome.zarr", version=version, axes="yx", shape=(32, 32), consolidated=True
+    )
+    url = s3.put(bucket, folder)
+    together(url, 3, LABELS, LABELS, **s3.options)
+    found = opened(url, **s3.options).ngff.labels
+    assert sorted(found) == [f"from {me}, {i}" for me in (0, 1) for i in range(3)]
+    for name, tree in found.items():
+        assert (tree.ngff.level(0) == 1 + int(name[5])).all()
+
+
+def test_of_two_that_begin_one_image_one_is_refused(
+    s3: weed.S3, bucket: str, by_obstore: None
+) -> None:
+    for number in range(3):
+        url = f"s3://{bucket}/{number}.ome.zarr"
+        together(url, 1, BEGINS, BEGINS, ends=[0, 3], **s3.options)
+        check_levels(url, opened(url, **s3.options).ngff.level(0).values, **s3.options)
+
+
+def test_a_writer_elsewhere_is_waited_for(
+    s3: weed.S3, bucket: str, library: str, image: Path
+) -> None:
+    url = s3.put(bucket, image)
+    key = f"{image.name}/zarr.json"
+    document = json.loads((image / "zarr.json").read_text())
+    whole = document["attributes"]
+    for ago, waits in ((10, True), (1000, False)):
+        marked = unfinished.region_begun(whole, [])
+        renewed = datetime.now(UTC) - timedelta(seconds=ago)
+        said = {"host": "another", "process": 1, "renewed": renewed.isoformat()}
+        marked[unfinished.KEY]["writing"] |= said
+        content = json.dumps({**document, "attributes": marked}).encode()
+        s3.client().put_object(Bucket=bucket, Key=key, Body=content)
+        spot = xr.DataArray(np.ones((1, 1), "u2"), dims=("y", "x"))
+        place = {"region": {"y": slice(0, 1), "x": slice(0, 1)}, "storage_options": s3.options}
+        if waits:
+            with pytest.raises(BusyError, match="is being written by process 1 of another"):
+                spot.ngff.write_region(url, wait=0.1, **place)
+        else:
+            spot.ngff.write_region(url, wait=0, **place)
+            assert opened(url, **s3.options).ngff.level(0)[0, 0] == 1

@@ -34,7 +34,7 @@ path, me, count, options = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json
 print("ready", flush=True)
 sys.stdin.readline()
 """
-_REGIONS = """
+REGIONS = """
 for i in range(count):
     at = 2 * i + me  # every second pixel is the other one's
     y, x = divmod(at % 1024, 32)
@@ -43,7 +43,7 @@ for i in range(count):
         path, region={"y": slice(y, y + 1), "x": slice(x, x + 1)}, storage_options=options
     )
 """
-_LABELS = """
+LABELS = """
 tree = xr.open_datatree(path, engine="ngff", storage_options=options)
 for i in range(count):
     labels = np.full(tree["0/image"].shape, 1 + me, "u1")
@@ -67,6 +67,14 @@ _REPLACES = """
 for i in range(count):
     pixels = np.full((32, 32), 1 + me, "u2")
     xr.DataArray(pixels, dims=("y", "x")).ngff.to_zarr(path, mode="w", scale_factors=[2, 2])
+"""
+BEGINS = """
+pixels = xr.DataArray(np.full((32, 32), 1 + me, "u2"), dims=("y", "x"))
+try:
+    pixels.ngff.to_zarr(path, scale_factors=[2, 2], storage_options=options)
+except ngff_xarray.NgffError as error:
+    assert "is being written by process" in str(error) or "there is something" in str(error), error
+    sys.exit(3)
 """
 _STUCK = """
 import dask.array as da
@@ -105,13 +113,13 @@ def writers(path: Any, count: int, *codes: str, **options: Any) -> Iterator[list
             each.communicate()
 
 
-def together(path: Any, count: int, *codes: str, **options: Any) -> None:
-    """Run processes that begin at once, to their ends."""
+def together(path: Any, count: int, *codes: str, ends: Any = None, **options: Any) -> None:
+    """Run processes that begin at once, to their ends, each as it should."""
     with writers(path, count, *codes, **options) as processes:
         for each in processes:
             each.stdin.write("go\n")
             each.stdin.flush()
-        assert [each.wait(500) for each in processes] == [0] * len(codes)
+        assert sorted(each.wait(500) for each in processes) == (ends or [0] * len(codes))
 
 
 def black(path: Any, shards: bool = True, **options: Any) -> None:
@@ -159,12 +167,16 @@ def in_threads(*works: Any) -> None:
         raise failed[0]
 
 
-def updates(target: Any, me: int, count: int) -> None:
+def updates(target: Any, me: int, count: int, **options: Any) -> None:
     for i in range(count):
         at = 2 * i + me
         y, x = divmod(at % (SIZE * SIZE), SIZE)
         spot = xr.DataArray(np.full((1, 1), at // (SIZE * SIZE) + 1, "u2"), dims=("y", "x"))
-        spot.ngff.write_region(target, region={"y": slice(y, y + 1), "x": slice(x, x + 1)})
+        spot.ngff.write_region(
+            target,
+            region={"y": slice(y, y + 1), "x": slice(x, x + 1)},
+            storage_options=options,
+        )
 
 
 # ---- on a disk ---------------------------------------------------------------------------------
@@ -177,7 +189,7 @@ def test_no_update_of_two_processes_is_lost(tmp_path: Path, shards: bool, count:
     path = tmp_path / "a.ome.zarr"
     black(path, shards)
     before = {p.name for p in tmp_path.iterdir()}
-    together(path, count, _REGIONS, _REGIONS)
+    together(path, count, REGIONS, REGIONS)
     check_updates(path, count)
     assert {p.name for p in tmp_path.iterdir()} == before, "no locks are left"
     assert "ngff_xarray" not in zarr.open_group(path, mode="r").attrs
@@ -204,7 +216,7 @@ def test_no_label_image_of_two_processes_is_lost(tmp_path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is in no specification yet
             zarr.consolidate_metadata(zarr.storage.LocalStore(path))
-        together(path, 4, _LABELS, _LABELS)
+        together(path, 4, LABELS, LABELS)
         found = xr.open_datatree(path).ngff.labels
         assert sorted(found) == [f"from {me}, {i}" for me in (0, 1) for i in range(4)]
         for name, tree in found.items():
@@ -243,7 +255,7 @@ def test_one_appends_while_another_writes_a_region(tmp_path: Path) -> None:
 def test_two_replace_one_image(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     black(path)
-    together(path, 8, _REPLACES, _REPLACES, _REGIONS)
+    together(path, 8, _REPLACES, _REPLACES, REGIONS)
     tree = xr.open_datatree(path)
     assert int(tree.ngff.level(0)[-1, -1]) in (1, 2)
     check_levels(path, tree.ngff.level(0).values)
@@ -309,7 +321,7 @@ def test_whoever_fails_does_not_keep_others_waiting(tmp_path: Path) -> None:
     whole = {"y": slice(0, 32), "x": slice(0, 32)}
     with pytest.raises(ZeroDivisionError):
         xr.DataArray(broken, dims=("y", "x")).ngff.write_region(path, region=whole)
-    together(path, 2, _REGIONS)
+    together(path, 2, REGIONS)
     tree = xr.open_datatree(path)
     check_levels(path, tree.ngff.level(0).values)
     assert tree.ngff.level(0).values[0, [0, 2]].tolist() == [1, 1]
