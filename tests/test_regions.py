@@ -388,6 +388,15 @@ def test_planes_are_appended(depth: int, shards: Any) -> None:
     check(store, whole, **options)
 
 
+def test_an_axis_of_one_pixel_grows() -> None:
+    """Its levels are as long, and made of two pixels each all the same."""
+    store, whole = Watched(), film(1, z=4)
+    options: dict[str, Any] = {"scale_factors": [2, 2]}
+    whole[:, :1].ngff.to_zarr(store, chunks={"z": 1, "y": 16, "x": 16}, **options)
+    whole[:, 1:].ngff.append(store, dim="z")
+    check(store, whole, **options)
+
+
 def test_only_new_chunks_are_written() -> None:
     store = Watched()
     film(2).ngff.to_zarr(store, chunks={"t": 1, "y": 64, "x": 64}, **FILM)

@@ -183,7 +183,7 @@ def updates(target: Any, me: int, count: int, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "count"), [(False, 60), pytest.param(True, 500, marks=pytest.mark.slow)]
+    ("shards", "count"), [(False, 40), pytest.param(True, 500, marks=pytest.mark.slow)]
 )
 def test_no_update_of_two_processes_is_lost(tmp_path: Path, shards: bool, count: int) -> None:
     path = tmp_path / "a.ome.zarr"
@@ -204,8 +204,8 @@ def test_no_update_of_two_threads_is_lost(tmp_path: Path, kind: str) -> None:
         obstore = pytest.importorskip("obstore.store")
         store = zarr.storage.ObjectStore(obstore.MemoryStore())
     black(store)
-    in_threads(*(lambda me=me: updates(store, me, 40) for me in (0, 1)))
-    check_updates(store, 40)
+    in_threads(*(lambda me=me: updates(store, me, 25) for me in (0, 1)))
+    check_updates(store, 25)
 
 
 def test_no_label_image_of_two_processes_is_lost(tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_no_label_image_of_two_processes_is_lost(tmp_path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is in no specification yet
             zarr.consolidate_metadata(zarr.storage.LocalStore(path))
-        together(path, 4, LABELS, LABELS)
+        together(path, 3, LABELS, LABELS)
         found = xr.open_datatree(path).ngff.labels
-        assert sorted(found) == [f"from {me}, {i}" for me in (0, 1) for i in range(4)]
+        assert sorted(found) == [f"from {me}, {i}" for me in (0, 1) for i in range(3)]
         for name, tree in found.items():
             assert (tree.ngff.level(0) == 1 + int(name[5])).all()
 

@@ -56,6 +56,10 @@ def add_labels(
     whoever is killed calls again. Trees that were opened before know nothing of it: of labels that
     were replaced they read zeros, so go on with the tree that comes back.
 
+    Writers of one label image wait for each other as those of regions do (see `write_region`);
+    those of others need not. In a bucket one who writes a region of a label image does not see
+    that it is being replaced or removed.
+
     Parameters
     ----------
     tree
@@ -86,7 +90,7 @@ def add_labels(
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait
-        How many seconds to wait for other writers of the image, as `write_region` does.
+        How many seconds to wait for other writers of the label image.
     target
         Where the image is stored, for a tree that does not know it: a path, a URL, or a zarr store
         or group. By default where the tree was opened.
@@ -106,6 +110,8 @@ def add_labels(
         If the labels are no integers, or the store is of a version that is not written.
     UnitError
         If the labels' unit cannot be converted to that of the image.
+    BusyError
+        If others are writing it all the time.
     StoreError
         If there is a label image of this name and ``replace`` is not set, or the store cannot be
         written.
@@ -180,6 +186,8 @@ def remove_labels(
     ------
     SelectionError
         If there is no label image of this name.
+    BusyError
+        If others are writing it all the time.
     StoreError
         If the store cannot be written.
 

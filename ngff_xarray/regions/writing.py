@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -314,11 +315,13 @@ def _planned(arrays: Sequence[xr.DataArray]) -> tuple[PlannedLevel, ...]:
 def _factor(finest: xr.DataArray, level: xr.DataArray, dim: str) -> int:
     """Return how many pixels of the finest level one of a level is made of along an axis."""
     whole, size = finest.sizes[dim], level.sizes[dim]
-    if whole == size:
+    if whole == size > 1:
         return 1
     steps = [geometry.pixel_size(array.coords[dim]) for array in (finest, level)]
     exact = steps[1] / steps[0] if steps[0] and steps[1] else whole / max(size, 1)
     factor = round(exact)
+    if whole == size:  # one pixel may be made of one: it is to be seen once there are more
+        return factor if factor > 1 and math.isclose(factor, exact, rel_tol=1e-3) else 1
     if factor < 1 or size not in (whole // factor, -(-whole // factor)):
         raise UnsupportedError(
             f"{dim}: a level has {size} pixels for the {whole} of the finest, which is no whole "
