@@ -381,7 +381,7 @@ class LabelEdit:
         """Return what changes the consolidated metadata of a group above the label image."""
         prefix = self.group.path.removeprefix(above.path).strip("/")
         own = f"{prefix}/{self.name}".strip("/")
-        groups = {_join(prefix, file) for file in ("", *_FILES[2])}
+        groups = {store.join(prefix, file) for file in ("", *_FILES[2])}
         kept = [path.removeprefix(above.path).strip("/") for path in self._others()]
 
         def change(whole: Document | None) -> Document | None:
@@ -391,7 +391,7 @@ class LabelEdit:
             for key in [key for key in known if key in groups or _is_below(key, own)]:
                 if not any(_is_below(key, other) for other in kept):
                     del known[key]
-            known |= {_join(prefix, path): document for path, document in documents.items()}
+            known |= {store.join(prefix, path): document for path, document in documents.items()}
             known.pop("", None)
             return whole
 
@@ -418,7 +418,7 @@ class LabelEdit:
                 document = store.run(store.fetch_json(self.group.child(path), file))
                 if document is None:
                     continue
-                key = path if self.zarr_format == 3 else _join(path, file)
+                key = path if self.zarr_format == 3 else store.join(path, file)
                 found[key] = self._consolidated(document)
         return found
 
@@ -451,10 +451,6 @@ def _new_paths(count: int, old: Sequence[str]) -> list[str]:
 
 def _is_below(key: str, path: str) -> bool:
     return key == path or key.startswith(f"{path}/")
-
-
-def _join(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
 
 
 def _shown(place: Source) -> str:

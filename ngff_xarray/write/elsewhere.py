@@ -11,8 +11,9 @@ from ngff_xarray import image, store
 from ngff_xarray.describe import described
 from ngff_xarray.layout import Layout
 from ngff_xarray.model import Image
+from ngff_xarray.store import join
 from ngff_xarray.write.levels import storage, write_levels
-from ngff_xarray.write.writing import Writing, check_json, join, moved, said_so
+from ngff_xarray.write.writing import Writing, check_json, moved, said_so
 
 
 def attributes_at(

@@ -15,11 +15,12 @@ from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec import hcs
 from ngff_xarray.spec.collections import LAYOUT
 from ngff_xarray.spec.values import is_relative
+from ngff_xarray.store import join
 from ngff_xarray.text import printable
 from ngff_xarray.write.nodes import write_node
 from ngff_xarray.write.preparing import ImageOptions, prepared
 from ngff_xarray.write.targets import Begun, Mode, begun
-from ngff_xarray.write.writing import Writing, commit, join
+from ngff_xarray.write.writing import Writing, commit
 
 _TOGETHER = re.compile(r"([A-Za-z]+)([0-9]+)")  # "B3" for "B/3"
 

@@ -16,8 +16,9 @@ from ngff_xarray.image import Obj
 from ngff_xarray.lazy import PARAMETERS
 from ngff_xarray.model import Collection, Image
 from ngff_xarray.spec.documents import Content
+from ngff_xarray.store import join
 from ngff_xarray.write.levels import contrast_of, storage, with_contrast, write_array, write_levels
-from ngff_xarray.write.writing import Writing, check_json, commit, join, moved
+from ngff_xarray.write.writing import Writing, check_json, commit, moved
 
 
 def check(obj: Obj, writing: Writing) -> bool:

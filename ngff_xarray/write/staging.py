@@ -173,7 +173,7 @@ def _busy(place: Source, journal: Document) -> BusyError:
 
 def is_begun(place: Source) -> bool:
     """Tell whether there is a journal."""
-    return store.run(place.store.exists(_join(place.path, JOURNAL)))
+    return store.run(place.store.exists(store.join(place.path, JOURNAL)))
 
 
 def resume(place: Source, *, force: bool = False) -> bool:
@@ -227,9 +227,11 @@ def _roll_forward(
 ) -> None:
     """Put documents, those of the root last, and delete all else."""
     names = (".zgroup", ".zattrs") if zarr_format == 2 else ("zarr.json",)
-    root = [_join(place.path, name) for name in names]
+    root = [store.join(place.path, name) for name in names]
     with store.changing(place):
-        hides = zarr_format == 2 and store.run(place.store.exists(_join(place.path, "zarr.json")))
+        hides = zarr_format == 2 and store.run(
+            place.store.exists(store.join(place.path, "zarr.json"))
+        )
         if hides or held.keys() != set(root):
             _mark(place, 3 if hides else zarr_format)
             for key in sorted(held.keys() - set(root)):
@@ -240,7 +242,7 @@ def _roll_forward(
         if hides:
             store.remove_key(place, "zarr.json")
         arrays = [key.rpartition("/")[0] for key in held if _is_array(key, held[key].encode())]
-        new = (_join(place.path, JOURNAL), *(f"{path}/" for path in arrays))
+        new = (store.join(place.path, JOURNAL), *(f"{path}/" for path in arrays))
         _delete(place, lambda key: not (key in held or suffix in key or key.startswith(new)))
         store.remove_key(place, JOURNAL)
 
@@ -275,7 +277,3 @@ def _delete(place: Source, wanted: Callable[[str], bool]) -> None:
         await asyncio.gather(*running)
 
     store.run(delete())
-
-
-def _join(*parts: str) -> str:
-    return "/".join(part for part in parts if part)

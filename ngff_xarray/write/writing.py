@@ -81,11 +81,6 @@ def moved(content: Image, paths: Sequence[str]) -> Image:
     return replace(content, multiscale=replace(content.multiscale, levels=placed))
 
 
-def join(*parts: str) -> str:
-    """Return the path of a part below others, of which some may be empty."""
-    return "/".join(part for part in parts if part)
-
-
 @contextmanager
 def said_so(place: store.Source) -> Iterator[None]:
     """Name the place that cannot be written."""
