@@ -516,7 +516,98 @@ def test_pixels_that_cannot_be_appended(
     assert unchanged(tmp_path) == before
 
 
-def test_channels_are_not_appended(tmp_path: Path) -> None:
-    image().ngff.to_zarr(tmp_path / "a.ome.zarr")
-    with pytest.raises(UnsupportedError, match="write the image anew, with all of them"):
-        image()[:1].ngff.append(tmp_path / "a.ome.zarr", dim="c")
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_channels_are_appended(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "a.ome.zarr"
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 1000, (3, 40, 30)).astype("u2")
+    names = ["DAPI", "GFP", "späť"]
+    whole = xr.DataArray(pixels, {"c": names}, dims=("c", "y", "x"))
+    whole[:1].ngff.to_zarr(path, version=version, scale_factors=[2])
+    opened = xr.open_datatree(path).ngff
+    first = opened.channels[0]
+    whole[1:2].ngff.append(path, dim="c")
+    whole[2].ngff.append(path, dim="c")  # a plane with the name of its channel
+    tree = xr.open_datatree(path)
+    np.testing.assert_array_equal(tree.ngff.level(0), pixels)
+    check_above(tree.ngff.levels)
+    assert [channel.name for channel in tree.ngff.channels] == names
+    assert tree.ngff.channels[0] == first
+    for channel in tree.ngff.channels:
+        assert channel.color is not None and channel.window is not None
+        assert 0 <= channel.window.start < channel.window.end <= 999
+    assert len({channel.color for channel in tree.ngff.channels}) == 3
+    assert ngff_xarray.validate(path).valid
+    with pytest.raises(SelectionError, match="there is a channel 'GFP' already"):
+        whole[1:2].ngff.append(path, dim="c")
+    whole[1:2].drop_vars("c").ngff.append(path, dim="c")
+    assert xr.open_datatree(path).ngff.channels[3].name == "3"
+
+
+def check_above(levels: Any) -> None:
+    made = levels[0].load().ngff.pyramid(scale_factors=[2]).ngff.levels
+    for level, wanted in zip(levels, made, strict=True):
+        np.testing.assert_array_equal(level.values, wanted.values)
+
+
+def test_channels_bring_along_what_is_said_of_them(tmp_path: Path) -> None:
+    window = {"min": 0, "max": 9, "start": 1, "end": 5}
+    described = [{"label": "Cy3", "color": "FFAA00", "window": window}, {"label": "Cy5"}]
+    shape = {"axes": "cyx", "shape": (2, 32, 32)}
+    other = write_image(tmp_path / "b.ome.zarr", omero={"channels": described}, **shape)
+    path = write_image(tmp_path / "a.ome.zarr", consolidated=True, **shape)
+    xr.open_datatree(other).ngff.level(0).ngff.append(path, dim="c")
+    channels = xr.open_datatree(path).ngff.channels
+    assert [channel.name for channel in channels][2:] == ["Cy3", "Cy5"]
+    assert channels[2].color == (255, 170, 0)
+    assert channels[2].window is not None and channels[2].window.end == 5
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_killed_append_of_a_channel(version: str) -> None:
+    whole = image()
+    first = Watched()
+    whole[:1].ngff.to_zarr(first, version=version, scale_factors=[2])
+    old, seen = xr.open_datatree(first, engine="ngff").ngff.channels, set()
+    for tried in range(10**4):
+        keys = dict(first._store_dict)
+        try:
+            whole[1:].ngff.append(Watched(keys, tried), dim="c")
+        except StoreError as error:
+            assert "No space left" in str(error)
+        else:
+            break
+        try:
+            assert xr.open_datatree(Watched(keys), engine="ngff").ngff.channels == old
+            seen.add("old")
+        except IncompleteError:
+            seen.add("incomplete")
+        if tried % 2:
+            ngff_xarray.repair(Watched(keys)).apply()
+            found = xr.open_datatree(Watched(keys), engine="ngff")
+            if found.ngff.level(0).sizes["c"] == 1:
+                continue
+        else:
+            whole[1:].ngff.append(Watched(keys), dim="c")
+        found = xr.open_datatree(Watched(keys), engine="ngff")
+        np.testing.assert_array_equal(found.ngff.level(0), whole)
+        assert [c.name for c in found.ngff.channels] == whole.c.values.tolist()
+    assert seen == {"old", "incomplete"}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_consolidated_metadata_above_grow(tmp_path: Path, version: Any) -> None:
+    path = write_plate(
+        tmp_path / "a.ome.zarr",
+        version=version,
+        rows="A",
+        columns="1",
+        fields=1,
+        image={"axes": "tyx", "shape": (2, 32, 32), "levels": 2},
+        consolidated=True,
+    )
+    frame = xr.DataArray(np.ones((1, 32, 32), "u2"), dims=("t", "y", "x"))
+    frame.ngff.append(f"{path}/A/1/0")
+    field = xr.open_datatree(path).ngff.well("A/1").ngff.fields["0"]
+    assert [level.sizes["t"] for level in field.ngff.levels] == [3, 3]
+    assert (field.ngff.level(1)[2] == 1).all()

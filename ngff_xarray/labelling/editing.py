@@ -352,22 +352,24 @@ class LabelEdit:
     def _put_consolidated(self, levels: Sequence[str]) -> None:
         """Let consolidated metadata repeat what is there of the label image, with these levels."""
         name = "zarr.json" if self.zarr_format == 3 else ".zmetadata"
-        for above in self._above():
+        for above, prefix in self.group.upwards():
             try:
                 found = store.run(store.fetch_json(above, name))
             except NgffError:  # which nobody else can read either
                 continue
             if found is not None and self._repeated(found) is not None:
-                self._put_consolidated_in(above, name, levels)
+                self._put_consolidated_in(above, prefix, name, levels)
 
-    def _put_consolidated_in(self, above: Source, name: str, levels: Sequence[str]) -> None:
+    def _put_consolidated_in(
+        self, above: Source, prefix: str, name: str, levels: Sequence[str]
+    ) -> None:
         """Write what is there; again, if another writer has changed that meanwhile."""
         documents: dict[str, Document] | None = None
         while documents is None or (
             self.claim.needs_taking and documents != self._documents(levels)
         ):
             documents = self._documents(levels)
-            store.change_json(above, name, self._consolidating(above, documents))
+            store.change_json(above, name, self._consolidating(prefix, documents))
 
     def _repeated(self, whole: Document) -> dict[str, Any] | None:
         """Return the documents that consolidated metadata repeat, in which they may be changed."""
@@ -376,13 +378,12 @@ class LabelEdit:
         return known if isinstance(known, dict) else None
 
     def _consolidating(
-        self, above: Source, documents: Mapping[str, Document]
+        self, prefix: str, documents: Mapping[str, Document]
     ) -> Callable[[Document | None], Document | None]:
-        """Return what changes the consolidated metadata of a group above the label image."""
-        prefix = self.group.path.removeprefix(above.path).strip("/")
-        own = f"{prefix}/{self.name}".strip("/")
+        """Return what changes the consolidated metadata of a group that the labels are below."""
+        own = store.join(prefix, self.name)
         groups = {store.join(prefix, file) for file in ("", *_FILES[2])}
-        kept = [path.removeprefix(above.path).strip("/") for path in self._others()]
+        kept = [store.join(prefix, path) for path in self.listed() if path != self.name]
 
         def change(whole: Document | None) -> Document | None:
             known = None if whole is None else self._repeated(whole)
@@ -396,15 +397,6 @@ class LabelEdit:
             return whole
 
         return change
-
-    def _above(self) -> Iterator[Source]:
-        """Yield the groups that may hold consolidated metadata of the labels, inner ones first."""
-        yield self.group
-        path = self.image.path
-        yield self.image
-        while path:
-            path = path.rpartition("/")[0]
-            yield replace(self.image, path=path)
 
     def _documents(self, levels: Sequence[str]) -> dict[str, Document]:
         """Return documents by their path below the labels group, as consolidated metadata do."""

@@ -10,8 +10,9 @@ import xarray as xr
 
 from ngff_xarray import image, selection, store, turns, unfinished
 from ngff_xarray.boxes import count
-from ngff_xarray.errors import SelectionError, UnsupportedError
+from ngff_xarray.errors import SelectionError
 from ngff_xarray.image import Obj
+from ngff_xarray.regions import channels
 from ngff_xarray.regions.placing import by_coordinates, by_region, check_continues, fitting, side
 from ngff_xarray.regions.writing import Say, Written
 from ngff_xarray.storage import Access
@@ -150,7 +151,8 @@ def append(
     target
         The image or label image: a path, a URL, or a zarr store or group.
     dim
-        The axis: any but that of the channels.
+        The axis. Channels get the names on it, and are described as the pixels say, or by a colour
+        and the range that they are best shown in.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait
@@ -163,7 +165,7 @@ def append(
     SelectionError
         If the pixels do not fit.
     UnsupportedError
-        If ``dim`` is the axis of the channels.
+        If the levels of the image are not made of whole pixels of the finest.
     BusyError
         If others are writing it all the time; nothing is written then.
     StoreError
@@ -210,16 +212,16 @@ def _appending(
     if dim not in finest.dims:
         names = ", ".join(map(str, finest.dims))
         raise SelectionError(f"there is no axis {printable(dim, 40)!r}; the axes are {names}")
-    if dim == image.channel_dim(finest):
-        raise UnsupportedError(
-            f"channels are not appended (along {dim}): write the image anew, with all of them"
-        )
     size = pixels.sizes.get(dim, 1)
     start, stop = finest.sizes[dim], finest.sizes[dim] + size
     was = written.appended
     if was is not None and was[0] == dim and was[2] - was[1] == size:
         start, stop = was[1:]  # all but done by a writer that was killed
-    check_continues(pixels, finest, dim, start)
+    named = None
+    if dim == image.channel_dim(finest):
+        named = channels.entries(pixels, finest, dim, start, size)
+    else:
+        check_continues(pixels, finest, dim, start)
     box = tuple(
         slice(start, stop) if each == dim else side(pixels, finest, str(each))
         for each in finest.dims
@@ -235,4 +237,4 @@ def _appending(
         return None
     if stop == finest.sizes[dim]:
         return partial(written.write, pixels, box, progress)
-    return partial(written.append, pixels, box, finest.dims.index(dim), progress)
+    return partial(written.append, pixels, box, finest.dims.index(dim), named, progress)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.lazy import lazy
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.pyramid import PlannedLevel
-from ngff_xarray.regions import pieces
+from ngff_xarray.regions import channels, pieces
 from ngff_xarray.regions.pieces import Piece
 from ngff_xarray.storage import is_zarr_only
 from ngff_xarray.text import printable
@@ -151,9 +152,18 @@ class Written:
         say(self.attributes)
 
     def append(
-        self, pixels: xr.DataArray, box: Box, axis: int, progress: bool | None, say: Say
+        self,
+        pixels: xr.DataArray,
+        box: Box,
+        axis: int,
+        named: Sequence[store.Document] | None,
+        progress: bool | None,
+        say: Say,
     ) -> None:
-        """Write pixels that begin where an axis of the finest level ends."""
+        """Write pixels that begin where an axis of the finest level ends.
+
+        Along the axis of the channels, ``named`` is what is to be said of those that come.
+        """
         end = box[axis].start
         largest = max(level.factors[axis] for level in self.levels)
         beside = 2 * largest if self.method == "gaussian" and largest > 1 else 0
@@ -169,8 +179,24 @@ class Written:
         if is_zarr_only(self.place.store):  # icechunk takes no chunks that are beyond an end
             self._grow(longer, what, say)
         longer._put_all(pixels, box, [*self.begun, box], progress)
+        if named is not None:
+            self = replace(self, attributes=self._with_channels(longer, box, axis, named))
         self._grow(longer, what, say)
         say(self.attributes)
+
+    def _with_channels(
+        self, longer: Written, box: Box, axis: int, named: Sequence[store.Document]
+    ) -> dict[str, Any]:
+        """Return the attributes that tell of channels that have come."""
+        boxes = (longer._above(number, box) for number in range(len(longer.levels)))
+        dims = self.arrays[0].dims
+        pixels = [
+            xr.Variable(dims, lazy(array))[part]
+            for array, part in zip(longer.stored, boxes, strict=True)
+        ]
+        said = channels.with_windows(named, pixels, axis)
+        dtype = self.arrays[0].dtype
+        return channels.appended(self.attributes, self.zarr_format, box[axis].start, said, dtype)
 
     def _grow(self, longer: Written, what: tuple[str, int, int], say: Say) -> None:
         """Give the levels the lengths that they are to have."""
@@ -246,8 +272,11 @@ def _grow(place: store.Source, zarr_format: store.ZarrFormat, shapes: Mapping[st
         if document is not None and _is_longer(shape, document.get("shape")):
             store.put_json(below, name, {**document, "shape": shape})
     holder = "zarr.json" if zarr_format == 3 else ".zmetadata"
-    if store.run(store.fetch_json(place, holder)) is not None:
-        store.change_json(place, holder, lambda whole: _grown(whole, zarr_format, shapes))
+    for above, inside in place.upwards():
+        moved = {store.join(inside, path): shape for path, shape in shapes.items()}
+        grown = partial(_grown, zarr_format=zarr_format, shapes=moved)
+        if grown(store.run(store.fetch_json(above, holder))) is not None:
+            store.change_json(above, holder, grown)
 
 
 def _grown(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,22 @@ class Source:
     def parent(self) -> Source:
         """The place above this one."""
         return replace(self, path=self.path.rpartition("/")[0], url=self.url.rpartition("/")[0])
+
+    def upwards(self) -> Iterator[tuple[Source, str]]:
+        """Yield this place and those above it, and the path from there to this one.
+
+        On local disks also groups above the root of the store.
+        """
+        place, below = self, ""
+        yield place, below
+        while place.path:
+            below = join(place.path.rpartition("/")[2], below)
+            place = place.parent
+            yield place, below
+        root = getattr(place.store, "root", None)
+        while isinstance(root, Path) and any((root.parent / key).is_file() for key in GROUP_KEYS):
+            below, root = join(root.name, below), root.parent
+            yield Source(LocalStore(root), "", str(root)), below
 
     def child(self, path: str) -> Source:
         """Return a place below this one."""
