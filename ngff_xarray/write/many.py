@@ -162,7 +162,7 @@ def write_collection(
                 f"{printable(path, 80)!r} cannot be the name of an image: take letters, digits, "
                 "'-', '_' and '.'"
             )
-    writing = _checked(found, version, options)
+    writing = replace(_checked(found, version, options), has_xml=ome_xml is not None)
     with begun(target, mode, writing, wait, storage_options) as new:
         put = _Put(new, version, options, {})
         with shown_progress("writing", "images", progress, len(found)) as bar:
@@ -170,7 +170,7 @@ def write_collection(
                 put.image(path, each)
                 bar.did()
                 bar.show()
-        if ome_xml is not None:
+        if ome_xml is not None and new.writing.keeps_xml:
             key = join(new.place.path, "OME/METADATA.ome.xml")
             store.put_bytes(new.place.store, key, ome_xml.encode())
         put.group("OME", Collection(tuple(found), {"series": list(found)}))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ngff_xarray import store, unfinished
-from ngff_xarray.errors import SelectionError, StoreError
-from ngff_xarray.storage import Access
+from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
+from ngff_xarray.storage import Access, is_zarr_only
 from ngff_xarray.text import printable
 from ngff_xarray.turns import Claim, turn
 from ngff_xarray.write.replacing import replacing, resume
@@ -73,10 +73,14 @@ def begun(
         If there is something that is not to be replaced, or cannot be.
     SelectionError
         If there is no such mode.
+    UnsupportedError
+        If the store has no place for what is written.
     """
     if mode not in ("w-", "w"):
         raise SelectionError(f"mode={printable(mode, 40)!r}: expected 'w-' or 'w'")
     place = store.open_target(target, access=Access(storage_options or {}))
+    if is_zarr_only(place.store):
+        writing = _for_icechunk(writing)
     with turn(place, wait, creates=True, at_once=mode == "w-"):
         if mode == "w":
             resume(place)
@@ -108,3 +112,16 @@ def _marked(place: store.Source, writing: Writing) -> Iterator[Begun]:
         if is_left:
             store.clear(place)
         yield Begun(place, writing, claim)
+
+
+def _for_icechunk(writing: Writing) -> Writing:
+    if writing.zarr_format == 2:
+        raise UnsupportedError(
+            f"icechunk has no Zarr v2, of which version {writing.version} is: give version='0.5'"
+        )
+    if writing.has_xml and not writing.lossy:
+        raise UnsupportedError(
+            "icechunk has no place for the OME-XML beside a plate or a collection: give lossy=True "
+            "to leave it out"
+        )
+    return replace(writing, keeps_xml=False)
