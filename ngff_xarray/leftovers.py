@@ -48,7 +48,7 @@ def beside(place: Source) -> Iterator[Leftover]:
             "",
             "was being replaced",
             "ended if all of the new is there, or else what there is of it is deleted",
-            lambda: replacing.resume(store.writable(place), force=True),
+            lambda: _resume(store.writable(place)),
         )
 
 
@@ -113,9 +113,14 @@ def _end_label(labels: Source, name: str, version: str, zarr_format: ZarrFormat)
         edit.end()
 
 
+def _resume(place: Source) -> None:
+    with turn(place, 0):
+        replacing.resume(place, force=True)
+
+
 def _delete(place: Source) -> None:
     """Delete all that is at a place; what is marked goes last."""
-    with store.changing(place):
+    with turn(place, 0), store.changing(place):
         store.clear(place)
         for name in (".zgroup", ".zattrs", "zarr.json"):
             store.remove_key(place, name)

@@ -20,6 +20,7 @@ from ngff_xarray.spec.values import is_relative
 from ngff_xarray.storage import Access
 from ngff_xarray.store import Document, Group, Source, ZarrFormat
 from ngff_xarray.text import printable
+from ngff_xarray.turns import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,17 @@ class Repair:
             If the store cannot be written, or a document has changed since it was read: then
             nothing is written.
         """
-        backups = self._rewrite() if self.documents else ()
+        backups: tuple[str, ...] = ()
+        if self.documents:
+            place = store.writable(self.place)
+            with turn(place, unfinished.WAIT):
+                backups = self._rewritten(place.store)
         for each in self.leftovers:
             each.end()
         return backups
 
-    def _rewrite(self) -> tuple[str, ...]:
-        target = store.writable(self.place).store
+    def _rewritten(self, target: Store) -> tuple[str, ...]:
+        """Write the documents; return the keys of their backups."""
         root = Source(target, "", self.place.url)
         for key, document in self.documents.items():
             now = store.fetch_bytes(root, key)
