@@ -13,6 +13,7 @@ from ngff_xarray.accessor import ngff, register
 from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
+    from ngff_xarray.converting import convert, open_image
     from ngff_xarray.mending import repair
     from ngff_xarray.referencing import references
     from ngff_xarray.samples import sample
@@ -23,7 +24,9 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NgffError",
     "__version__",
+    "convert",
     "ngff",
+    "open_image",
     "references",
     "repair",
     "sample",
@@ -37,6 +40,8 @@ register()
 
 # where to find what needs zarr, which whoever opens other files should not pay for
 _LATER = {
+    "convert": "ngff_xarray.converting",
+    "open_image": "ngff_xarray.converting",
     "references": "ngff_xarray.referencing",
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",

@@ -383,7 +383,7 @@ def xml_bytes(tree: xr.DataTree) -> bytes | None:
         return None
     found = store.fetch_bytes(below, "METADATA.ome.xml", MAX_XML_BYTES)
     if found is not None:
-        _check_xml(found, below.url)
+        check_xml(found, below.url)
     return found
 
 
@@ -397,7 +397,7 @@ def _encoding(document: bytes) -> str:
     return "utf-16" if document[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
-def _check_xml(document: bytes, url: str) -> None:
+def check_xml(document: bytes, url: str) -> None:
     """Refuse what only attacks look like: deep nesting, and documents that define entities."""
     depth = 0
     parser = expat.ParserCreate()

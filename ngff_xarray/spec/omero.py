@@ -126,6 +126,18 @@ def with_windows(omero: Json, windows: Sequence[Json]) -> Json:
     return {**omero, "channels": [{**channel, "window": dict(window)} for channel, window in both]}
 
 
+def has_windows(omero: Json) -> bool:
+    """Tell whether the range of any channel is said.
+
+    Examples
+    --------
+    >>> has_windows({"channels": [{"label": "DAPI"}]}), has_windows({"channels": [{"window": {}}]})
+    (False, True)
+    """
+    stored = _as_list(omero.get("channels"))
+    return not stored or any("window" in entry for entry in stored if isinstance(entry, dict))
+
+
 def default_index(omero: Json | None, axis_type: str | None, name: str) -> int | None:
     """Return the index that ``rdefs`` asks to show first on the time or the z axis."""
     rdefs = (omero or {}).get("rdefs")

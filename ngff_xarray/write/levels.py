@@ -36,9 +36,11 @@ _BLOCK_BYTES = 2**26  # written at once
 
 
 def lacks_omero(obj: Obj) -> bool:
-    """Tell whether nothing is said of how the channels of an image are shown."""
-    is_image = image.group_kind(obj) is None and image.kind(obj) == "image"
-    return is_image and "omero" not in image.ome(obj)
+    """Tell whether nothing is said of the ranges in which the channels of an image are shown."""
+    if image.group_kind(obj) is not None or image.kind(obj) != "image":
+        return False
+    said = image.ome(obj).get("omero")
+    return said is None or not omero.has_windows(said)
 
 
 def write_array(

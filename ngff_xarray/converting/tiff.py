@@ -1,0 +1,339 @@
+"""TIFF and its family by tifffile: OME-TIFF, ImageJ, SVS, LSM and whatever else it knows."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ngff_xarray.converting import omexml, tiff_kinds
+from ngff_xarray.converting.found import Found, Layout, Original, Scan
+from ngff_xarray.converting.reader import DeclinedError, Input, Options
+from ngff_xarray.converting.tiff_kinds import Said
+from ngff_xarray.converting.tiff_pages import PageArray, Plan, TiffHandle, reading
+from ngff_xarray.errors import (
+    Issue,
+    MissingDependencyError,
+    SelectionError,
+    StoreError,
+    UnsupportedError,
+)
+from ngff_xarray.text import printable
+
+NAME = "TIFF, OME-TIFF, ImageJ, SVS, LSM"
+EXTRA = "tiff"
+USES = frozenset({"series", "axes"})
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ENDINGS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".svs", ".lsm", ".scn", ".ndpi", ".qptiff")
+_ORDER = "tczyx"
+# what tifffile logs where offsets lead out of the file
+_BROKEN = re.compile(r"invalid (page|value) offset|corrupted", re.IGNORECASE)
+_UNKNOWN = "QI"  # of tifffile's letters for axes, those that say nothing
+
+
+def claims(source: Input) -> bool:
+    """Tell whether this may be a TIFF file."""
+    return source.head.startswith(_MAGIC) or (
+        (source.is_url or source.is_file) and source.ends(*_ENDINGS)
+    )
+
+
+def read(source: Input, options: Options) -> Found:
+    """Return the images of a file."""
+    try:
+        import tifffile  # noqa: F401  # before anything is opened
+    except ImportError as error:
+        raise MissingDependencyError("tifffile", "tiff", f"reading {source.name}") from error
+    if not source.is_url and not source.head.startswith(_MAGIC):
+        raise DeclinedError(f"its first bytes {source.head[:4]!r} are not those of a TIFF file")
+    handle = TiffHandle(source.text, options.storage_options)
+    with _messages() as messages, reading(source.name):
+        tif = handle.tif
+        series = list(tif.series)
+    if not series:
+        raise StoreError(f"{source.name}: holds no image: the file is empty or truncated")
+    broken = [text for text in messages if _BROKEN.search(text)]
+    if broken and options.missing != "fill":
+        raise StoreError(
+            f"{source.name}: is truncated or damaged ({broken[0]}): copy it again, or give "
+            "missing='fill' for what is left"
+        )
+    issues = [Issue("TIFF", text) for text in messages]
+    if tif.is_ome and series[0].kind == "ome":
+        return _ome(handle, series, options, issues)
+    return _other(handle, series, options, issues)
+
+
+@contextmanager
+def _messages() -> Iterator[list[str]]:
+    """Take note of what tifffile only logs: what is odd in a file, or missing."""
+    found: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(printable(record.getMessage(), 300))
+
+    logger, handler = logging.getLogger("tifffile"), Handler(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+# ---- OME-TIFF ----------------------------------------------------------------------------------
+
+
+def _ome(
+    handle: TiffHandle, series: Sequence[Any], options: Options, issues: Sequence[Issue]
+) -> Found:
+    """Return the images that the OME-XML of a file describes."""
+    text = handle.tif.ome_metadata or ""
+    document = omexml.parse(text, handle.name)
+    numbers = _numbers(series, document.images, handle)
+    original = Original("OME-XML", text)
+    described = {
+        number: partial(_ome_scan, handle, at, document.images[number], options, issues)
+        for number, at in numbers.items()
+    }
+    dropped = list(document.dropped)
+    missing = len(document.images) - len(numbers)
+    if missing:
+        dropped.append(f"{missing} images that the file describes and does not hold")
+    plate = document.plate
+    if plate is not None and options.series is None:
+        held = {path: described[n] for path, n in plate.fields.items() if n in described}
+        known = {path.rpartition("/")[2]: n for path, n in plate.acquisitions.items()}
+        return Found(
+            "OME-TIFF",
+            held,
+            "plate",
+            original,
+            name=plate.name,
+            rows=plate.rows,
+            columns=plate.columns,
+            acquisitions=known or None,
+            dropped=dropped,
+        )
+    names = {number: document.images[number].name or "" for number in described}
+    images, layout = selected(described, names, options.series)
+    return Found("OME-TIFF", images, layout, original, dropped=dropped)
+
+
+def selected(
+    described: Mapping[int, Callable[[], Any]],
+    names: Mapping[int, str],
+    series: int | str | None,
+) -> tuple[dict[str, Callable[[], Any]], Layout]:
+    """Return the images that are wanted by path, and what they are together.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such image.
+    """
+    if series is None or series == "all":
+        found = {str(number): supply for number, supply in described.items()}
+        return found, "image" if len(found) == 1 else "collection"
+    wanted = [number for number in described if series in (number, str(number), names.get(number))]
+    if not wanted:
+        known = ", ".join(
+            f"{n} {printable(names.get(n) or '', 40)!r}" for n in list(described)[:20]
+        )
+        raise SelectionError(f"there is no series {printable(series, 40)!r}; there are {known}")
+    return {"0": described[wanted[0]]}, "image"
+
+
+def _numbers(
+    series: Sequence[Any], images: Sequence[omexml.ImageInfo], handle: TiffHandle
+) -> dict[int, int]:
+    """Return which series of tifffile an image is: those without pixels have none."""
+    found: dict[int, int] = {}
+    at = 0
+    for number, info in enumerate(images):
+        if at < len(series) and (len(series) == len(images) or _is_of(series[at], info)):
+            found[number] = at
+            at += 1
+    if at < len(series):
+        raise UnsupportedError(
+            f"{handle.name}: the OME-XML describes {len(images)} images, of which {at} could be "
+            f"told from the {len(series)} that the file holds"
+        )
+    return found
+
+
+def _is_of(series: Any, info: omexml.ImageInfo) -> bool:
+    known = {axis: size for axis, size in info.shape.items() if size > 1 and axis in "YX"}
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    return (series.name or None) == info.name and all(
+        sizes.get(axis) == size for axis, size in known.items()
+    )
+
+
+def _ome_scan(
+    handle: TiffHandle,
+    at: int,
+    info: omexml.ImageInfo,
+    options: Options,
+    issues: Sequence[Issue],
+) -> Scan:
+    said = Said(info.name, info.sizes, info.channels, issues=(*issues, *info.issues))
+    return _scan(handle, at, said, options, keep_channel=bool(info.channels))
+
+
+# ---- all others --------------------------------------------------------------------------------
+
+
+def _other(
+    handle: TiffHandle, series: Sequence[Any], options: Options, issues: Sequence[Issue]
+) -> Found:
+    """Return the images of a file that describes itself in another way, or not at all."""
+    tif = handle.tif
+    kind = tiff_kinds.kind_of(tif)
+    with reading(handle.name):
+        format_, original, describe = kind(tif)
+    described = {
+        number: partial(_other_scan, handle, number, describe, options, issues)
+        for number in range(len(series))
+    }
+    names = {number: each.name or "" for number, each in enumerate(series)}
+    main = tiff_kinds.main_series(tif)
+    if main is not None and options.series is None and len(series) > 1:
+        others = ", ".join(printable(name, 40) or str(n) for n, name in names.items() if n != main)
+        dropped = [f"{others} (give series='all', or the name of one)"]
+        return Found(format_, {"0": described[main]}, "image", original, dropped=dropped)
+    images, layout = selected(described, names, options.series)
+    return Found(format_, images, layout, original)
+
+
+def _other_scan(
+    handle: TiffHandle,
+    number: int,
+    describe: Callable[[int], Said],
+    options: Options,
+    issues: Sequence[Issue],
+) -> Scan:
+    said = describe(number)
+    said = replace(said, issues=(*issues, *said.issues))
+    return _scan(handle, number, said, options, keep_channel=len(said.channels) > 0)
+
+
+# ---- a series of pages -------------------------------------------------------------------------
+
+
+def _scan(
+    handle: TiffHandle, number: int, said: Said, options: Options, *, keep_channel: bool
+) -> Scan:
+    """Return the description of a series."""
+    series = handle.tif.series[number]
+    axes, issues = _letters(series, options)
+    plan = _plan(axes, series.shape, keep_channel=keep_channel)
+    names = tuple(name for name, _ in plan)
+    with reading(handle.name):
+        levels = [
+            PageArray(handle, number, i, plan, fill=options.missing == "fill")
+            for i in range(len(series.levels))
+            if _fits(series, series.levels[i])
+        ]
+    _check_present(handle, series, levels[0], options)
+    channels = said.channels
+    shape = dict(zip(names, levels[0].shape, strict=True))
+    if not channels and series.keyframe.photometric in (2, 6) and shape.get("c") == 3:
+        channels = omexml.colored()
+    if len(channels) != shape.get("c", 1):
+        channels = ()
+    dropped = list(said.dropped)
+    if series.keyframe.photometric == 3:  # indices into a table of colours
+        dropped.append("the palette (colours of pixel values)")
+    skipped = len(series.levels) - len(levels)
+    if skipped:
+        dropped.append(f"{skipped} levels that do not have the axes of the first")
+    return Scan(
+        axes=names,
+        levels=levels,
+        name=said.name or None,
+        sizes={axis: size for axis, size in said.sizes.items() if axis in names},
+        channels=channels,
+        issues=(*said.issues, *issues),
+        dropped=dropped,
+    )
+
+
+def _fits(series: Any, level: Any) -> bool:
+    """Tell whether a level has the axes of the finest, and is reduced in y, x and z only."""
+    return len(level.shape) == len(series.shape) and all(
+        n == m or axis in "ZYX"
+        for axis, n, m in zip(series.axes, level.shape, series.shape, strict=True)
+    )
+
+
+def _letters(series: Any, options: Options) -> tuple[str, list[Issue]]:
+    """Return the letter of each axis of a series: T, C, Z, Y, X, S, or another one."""
+    axes, shape = str(series.axes), tuple(series.shape)
+    if options.axes is not None:
+        return _told(axes, shape, options.axes), []
+    issues = []
+    unknown = [i for i, axis in enumerate(axes) if axis in _UNKNOWN and shape[i] > 1]
+    if len(unknown) == 1 and "Z" not in axes:
+        axes = f"{axes[: unknown[0]]}Z{axes[unknown[0] + 1 :]}"
+        message = f"the file does not say what its {shape[unknown[0]]} pages are: read as z"
+        told = axes.lower().translate({ord("z"): "t"})
+        issues.append(Issue("TIFF: axes", message, mend=f"give axes={told!r} for time points"))
+    return axes, issues
+
+
+def _told(axes: str, shape: Sequence[int], told: str | Sequence[str]) -> str:
+    """Return the axes that the caller names, for all or for those with several entries."""
+    names = "".join(told).upper()
+    longer = [i for i, size in enumerate(shape) if size > 1 or axes[i] in "YX"]
+    if len(names) == len(shape):
+        found = names
+    elif len(names) == len(longer):
+        letters = list("Q" * len(shape))
+        for i, name in zip(longer, names, strict=True):
+            letters[i] = name
+        found = "".join(letters)
+    else:
+        raise SelectionError(
+            f"axes={''.join(told)!r}: the array has {len(shape)} axes of sizes {tuple(shape)}"
+        )
+    if not {"Y", "X"} <= set(found) or len({*names}) < len(names):
+        raise SelectionError(f"axes={''.join(told)!r}: expected different letters, y and x in them")
+    return found
+
+
+def _plan(axes: str, shape: Sequence[int], *, keep_channel: bool) -> Plan:
+    """Return the axes of an image, and which of the series each stands for.
+
+    Axes of one entry are left out; all that OME-Zarr does not know become channels.
+    """
+    longer = [i for i, axis in enumerate(axes) if shape[i] > 1 or axis in "YX"]
+    places: dict[str, list[int]] = {name: [] for name in _ORDER}
+    for i in longer:
+        name = axes[i].lower()
+        places[name if name in _ORDER and not (name == "c" or places[name]) else "c"].append(i)
+    if not places["c"] and keep_channel and "C" in axes:
+        places["c"].append(axes.index("C"))
+    return tuple((name, tuple(found)) for name, found in places.items() if found or name in "yx")
+
+
+def _check_present(handle: TiffHandle, series: Any, finest: PageArray, options: Options) -> None:
+    """Check that the file does not end before its last page, and holds all of them."""
+    if options.missing == "fill":
+        return
+    finest.check_end()
+    pages = series.pages
+    listed = getattr(pages, "_pages", None)
+    if listed is not None and len(listed) > 1 and any(page is None for page in listed):
+        count = sum(page is None for page in listed)
+        raise StoreError(
+            f"{handle.name}: {count} of {len(listed)} planes are not there: the file is truncated, "
+            "or one of several files is missing; give missing='fill' for zeros"
+        )

@@ -1,0 +1,583 @@
+"""TIFF and its family: what tifffile wrote is read as it was meant, and converted."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+
+import ngff_xarray
+from ngff_xarray import NgffError, convert, open_image
+from ngff_xarray.converting import tiff_pages
+from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, StoreNotFoundError
+
+GREY = {"photometric": "minisblack"}
+RNG = np.random.default_rng(0)
+OME = {
+    "axes": "TCZYX",
+    "Name": "embryo",
+    "PhysicalSizeX": 0.2,
+    "PhysicalSizeXUnit": "µm",
+    "PhysicalSizeY": 250.0,
+    "PhysicalSizeYUnit": "nm",
+    "PhysicalSizeZ": 1.5,
+    "TimeIncrement": 2.5,
+    "TimeIncrementUnit": "min",
+    "Channel": {"Name": ["DAPI", "GFP", "RFP"], "Color": [65535, 16711935, -16776961]},
+}
+
+
+def pixels(*shape: int, dtype: str = "uint16") -> np.ndarray:
+    return RNG.integers(0, 200, shape).astype(dtype)
+
+
+@pytest.fixture
+def ome(tmp_path: Path) -> Path:
+    path = tmp_path / "embryo.ome.tif"
+    tifffile.imwrite(path, pixels(2, 3, 4, 40, 50), metadata=OME)
+    return path
+
+
+def xml(path: Path) -> str:
+    with tifffile.TiffFile(path) as tif:
+        return tif.ome_metadata or ""
+
+
+def level(path: Path, number: int = 0, **options: Any) -> xr.DataArray:
+    found: xr.DataArray = open_image(path, **options).ngff.level(number)
+    return found
+
+
+def test_an_ome_tiff_has_its_axes_sizes_channels_and_text(ome: Path) -> None:
+    tree = open_image(ome)
+    finest = tree.ngff.level(0)
+    assert dict(finest.sizes) == {"t": 2, "c": 3, "z": 4, "y": 40, "x": 50}
+    np.testing.assert_array_equal(finest.values, tifffile.imread(ome))
+    sizes = {axis: str(size) for axis, size in tree.ngff.pixel_size.items()}
+    assert sizes == {
+        "t": "2.5 minute",
+        "z": "1.5 micrometer",
+        "y": "250.0 nanometer",
+        "x": "0.2 micrometer",
+    }
+    assert [(each.name, each.color) for each in tree.ngff.channels] == [
+        ("DAPI", (0, 0, 255)),
+        ("GFP", (0, 255, 0)),
+        ("RFP", (255, 0, 0)),
+    ]
+    assert tree.ngff.name == "embryo"
+    assert tree.attrs["original_metadata"]["text"] == xml(ome)
+    assert tree.ngff.issues == ()
+
+
+def test_what_is_converted_reads_the_same_and_says_what_was_kept(ome: Path, tmp_path: Path) -> None:
+    said = convert(ome, tmp_path / "a.ome.zarr", chunks={"y": 16, "x": 16}, levels=2)
+    tree = xr.open_datatree(tmp_path / "a.ome.zarr")
+    np.testing.assert_array_equal(tree.ngff.level(0).values, tifffile.imread(ome))
+    assert tree.ngff.level(0).encoding["chunks"][-2:] == (16, 16)
+    assert len(tree.ngff.levels) == 2
+    xr.testing.assert_equal(tree["0"].coords.to_dataset(), open_image(ome)["0"].coords.to_dataset())
+    windows = [each.window for each in tree.ngff.channels]
+    assert all(window is not None and window.end <= 200 for window in windows)
+    assert tree.attrs["original_metadata"]["format"] == "OME-XML"
+    assert (said.reader, said.format, said.images) == ("tiff", "OME-TIFF", ("",))
+    assert said.kept == (
+        "pixels: t 2 x c 3 x z 4 x y 40 x x 50, uint16",
+        "pixel sizes: t 2.5 min, z 1.5 µm, y 250 nm, x 0.2 µm",
+        "channels: DAPI, GFP, RFP",
+        "original metadata: OME-XML",
+    )
+    assert said.dropped == () and said.issues == ()
+    assert "kept: channels" in str(said)
+    assert not ngff_xarray.validate(tmp_path / "a.ome.zarr").issues
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_versions(ome: Path, tmp_path: Path, version: str) -> None:
+    convert(ome, tmp_path / "a.ome.zarr", version=version)
+    tree = xr.open_datatree(tmp_path / "a.ome.zarr")
+    assert tree.ngff.version == version
+    np.testing.assert_array_equal(tree.ngff.level(0).values, tifffile.imread(ome))
+
+
+FORMS: dict[str, tuple[np.ndarray, dict[str, Any], tuple[str, ...]]] = {
+    "strips": (pixels(3, 40, 50), {"rowsperstrip": 7, "metadata": {"axes": "ZYX"}}, ("z",)),
+    "deflate": (
+        pixels(3, 40, 50),
+        {"rowsperstrip": 7, "compression": "zlib", "metadata": {"axes": "ZYX"}},
+        ("z",),
+    ),
+    "tiles": (pixels(3, 40, 50), {"tile": (16, 32), "metadata": {"axes": "ZYX"}}, ("z",)),
+    "tiles, lzw, predictor": (
+        pixels(3, 40, 50),
+        {"tile": (16, 32), "compression": "lzw", "predictor": 2, "metadata": {"axes": "TYX"}},
+        ("t",),
+    ),
+    "big endian": (
+        pixels(2, 40, 50, dtype="float32"),
+        {"byteorder": ">", "metadata": {"axes": "CYX"}},
+        ("c",),
+    ),
+    "big endian, zstd": (
+        pixels(2, 40, 50, dtype="float32"),
+        {"byteorder": ">", "compression": "zstd", "metadata": {"axes": "CYX"}},
+        ("c",),
+    ),
+    "BigTIFF": (pixels(40, 50), {"bigtiff": True, "metadata": {"axes": "YX"}}, ()),
+    "bits": (pixels(40, 50).astype(bool), {"metadata": {"axes": "YX"}}, ()),
+    "int8": (pixels(2, 40, 50).astype("int8"), {"metadata": {"axes": "TYX"}}, ("t",)),
+    "not packed up": (
+        pixels(4, 40, 50),
+        {"contiguous": False, "metadata": {"axes": "ZYX"}},
+        ("z",),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_storage(form: str, tmp_path: Path) -> None:
+    written, options, outer = FORMS[form]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, written, photometric="minisblack", **options)
+    found = level(path)
+    assert found.dims == (*outer, "y", "x")
+    assert found.dtype == written.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(found.values, tifffile.imread(path))
+    np.testing.assert_array_equal(found[..., 33:2:-3, 7::5].values, written[..., 33:2:-3, 7::5])
+    np.testing.assert_array_equal(found[..., [3, 30, 4], 9].values, written[..., [3, 30, 4], 9])
+    assert found[..., 5:5, :].shape[-2:] == (0, 50)
+    again = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(again.values, written)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib", "jpeg"])
+def test_colours_are_channels(planar: str, compression: str | None, tmp_path: Path) -> None:
+    written = pixels(48, 64, 3, dtype="uint8")
+    if planar == "separate":
+        written = np.moveaxis(written, -1, 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        written,
+        photometric="rgb",
+        planarconfig=planar,
+        compression=compression,
+        tile=(32, 32),
+    )
+    tree = open_image(path)
+    read = tifffile.imread(path)
+    expected = read if planar == "separate" else np.moveaxis(read, -1, 0)
+    np.testing.assert_array_equal(tree.ngff.level(0).values, expected)
+    assert tree.ngff.level(0).c.values.tolist() == ["red", "green", "blue"]
+    assert tree.ngff.channels[0].color == (255, 0, 0)
+
+
+def test_stacks_in_colours_and_of_several_channels(tmp_path: Path) -> None:
+    written = pixels(2, 4, 40, 50, 3, dtype="uint8")
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, written, photometric="rgb", metadata={"axes": "TZYXS"})
+    np.testing.assert_array_equal(level(path).values, np.moveaxis(written, -1, 1))
+    assert level(path).dims == ("t", "c", "z", "y", "x")
+
+
+def test_a_pyramid_keeps_its_levels(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    finest = pixels(2, 128, 96)
+    with tifffile.TiffWriter(path) as writer:
+        how: dict[str, Any] = {"tile": (32, 32), "photometric": "minisblack"}
+        meta = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        writer.write(finest, subifds=2, metadata=meta, **how)
+        writer.write(finest[:, ::2, ::2], subfiletype=1, **how)
+        writer.write(finest[:, 3::4, 3::4], subfiletype=1, **how)
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert "levels: 3" in said.kept
+    for tree in (open_image(path), xr.open_datatree(tmp_path / "a.ome.zarr")):
+        assert [each.shape for each in tree.ngff.levels] == [(2, 128, 96), (2, 64, 48), (2, 32, 24)]
+        np.testing.assert_array_equal(tree.ngff.level(2).values, finest[:, 3::4, 3::4])
+        assert tree.ngff.level(1).x.values[:2].tolist() == [0.25, 1.25]
+    convert(path, tmp_path / "a.ome.zarr", scale_factors=[4], mode="w")
+    tree = xr.open_datatree(tmp_path / "a.ome.zarr")
+    assert [each.shape for each in tree.ngff.levels] == [(2, 128, 96), (2, 32, 24)]
+
+
+def write_series(path: Path, *arrays: np.ndarray) -> None:
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number, each in enumerate(arrays):
+            meta = {"axes": "CYX"[-each.ndim :], "Name": f"s{number}", "PhysicalSizeX": 1 + number}
+            writer.write(each, photometric="minisblack", metadata=meta)
+
+
+def test_several_series_are_a_collection(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    arrays = [pixels(2, 20, 30), pixels(40, 50), pixels(30, 20)]
+    write_series(path, *arrays)
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert said.images == ("0", "1", "2") and "collection of 3 images" in said.kept
+    for tree in (open_image(path), xr.open_datatree(tmp_path / "a.ome.zarr")):
+        assert tree.ngff.kind == "collection"
+        for written, each in zip(arrays, tree.ngff.images.values(), strict=True):
+            np.testing.assert_array_equal(each.ngff.level(0).values, written)
+    text = xml(path)
+    assert xr.open_datatree(tmp_path / "a.ome.zarr").ngff.ome_xml == text
+    one = open_image(path, series="s1")
+    np.testing.assert_array_equal(one.ngff.level(0).values, arrays[1])
+    np.testing.assert_array_equal(level(path, series=2).values, arrays[2])
+    with pytest.raises(SelectionError, match="no series 's7'; there are 0 's0', 1 's1'"):
+        open_image(path, series="s7")
+
+
+def with_plate(path: Path, plate: str) -> None:
+    text = xml(path)
+    tifffile.tiffcomment(path, text.replace("<Image ", f"{plate}<Image ", 1).encode())
+
+
+def test_a_plate_is_a_plate(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    arrays = [pixels(20, 30) for _ in range(3)]
+    write_series(path, *arrays)
+    sample = '<WellSample ID="WellSample:{0}" Index="{0}"><ImageRef ID="Image:{0}"/></WellSample>'
+    wells = (
+        f'<Well ID="Well:0" Row="1" Column="2">{sample.format(0)}{sample.format(1)}</Well>'
+        f'<Well ID="Well:1" Row="3" Column="0">{sample.format(2)}</Well>'
+    )
+    with_plate(
+        path,
+        '<Plate ID="Plate:0" Name="screen" Rows="8" Columns="12" RowNamingConvention="letter" '
+        f'ColumnNamingConvention="number">{wells}</Plate>',
+    )
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert "plate of 3 images" in said.kept
+    for tree in (open_image(path), xr.open_datatree(tmp_path / "a.ome.zarr", wells="all")):
+        plate = tree.ngff
+        assert (plate.kind, list(plate.wells.index)) == ("plate", ["B/3", "D/1"])
+        found = plate.well("B/3").ngff.fields["1"].ngff.level(0)
+        np.testing.assert_array_equal(found.values, arrays[1])
+        assert len(tree.attrs["ome"]["plate"]["columns"]) == 12
+    assert "Plate:0" in xr.open_datatree(tmp_path / "a.ome.zarr").ngff.ome_xml
+    # the tree itself can be written, too
+    open_image(path).ngff.to_zarr(tmp_path / "b.ome.zarr")
+    again = xr.open_datatree(tmp_path / "b.ome.zarr").ngff.well("D/1").ngff.fields["0"]
+    np.testing.assert_array_equal(again.ngff.level(0).values, arrays[2])
+
+
+def write_files(folder: Path, arrays: np.ndarray) -> list[Path]:
+    """Write a time point a file, each with the XML of all."""
+    ids = [f"urn:uuid:{uuid.uuid4()}" for _ in arrays]
+    paths = [folder / f"t{i}.ome.tif" for i in range(len(arrays))]
+    t, c, y, x = arrays.shape
+    data = "".join(
+        f'<TiffData FirstT="{i}" FirstC="{j}" FirstZ="0" IFD="{j}" PlaneCount="1">'
+        f'<UUID FileName="{paths[i].name}">{ids[i]}</UUID></TiffData>'
+        for i in range(t)
+        for j in range(c)
+    )
+    for own, path, each in zip(ids, paths, arrays, strict=True):
+        text = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{own}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+            f'Type="uint16" SizeX="{x}" SizeY="{y}" SizeZ="1" SizeC="{c}" SizeT="{t}">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f'<Channel ID="Channel:0:1" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            path, each, photometric="minisblack", compression="zlib", description=text,
+            metadata=None,
+        )  # fmt: skip
+    return paths
+
+
+def test_an_image_of_several_files(tmp_path: Path) -> None:
+    arrays = pixels(3, 2, 40, 50)
+    paths = write_files(tmp_path, arrays)
+    found = level(paths[1])
+    np.testing.assert_array_equal(found.values, arrays)
+    np.testing.assert_array_equal(found.values, tifffile.imread(paths[1]))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))[2].values, arrays[2])
+    paths[2].unlink()
+    with pytest.raises(StoreError, match="2 of 6 planes are not there"):
+        open_image(paths[0])
+    filled = open_image(paths[0], missing="fill")
+    np.testing.assert_array_equal(filled.ngff.level(0)[:2].values, arrays[:2])
+    assert not filled.ngff.level(0)[2].values.any()
+    assert any("t2.ome.tif" in issue.message for issue in filled.ngff.issues)
+
+
+def test_hyperstacks_of_imagej(tmp_path: Path) -> None:
+    path = tmp_path / "cells.tif"
+    written = pixels(2, 3, 2, 40, 50)
+    ramp = np.arange(256, dtype="uint8")
+    dark = np.zeros_like(ramp)
+    tifffile.imwrite(
+        path,
+        written,
+        imagej=True,
+        resolution=(1 / 0.65, 1 / 0.65),
+        metadata={
+            "axes": "TZCYX",
+            "spacing": 2.0,
+            "unit": "um",
+            "finterval": 0.5,
+            "LUTs": [np.stack([dark, ramp, dark]), np.stack([ramp, dark, ramp])],
+            "Ranges": (10.0, 100.0, 5.0, 150.0),
+            "Info": "taken on a rainy day",
+        },
+    )
+    tree = open_image(path)
+    np.testing.assert_array_equal(tree.ngff.level(0).values, np.swapaxes(written, 1, 2))
+    sizes = {axis: str(size) for axis, size in tree.ngff.pixel_size.items()}
+    assert sizes == {
+        "t": "0.5 second",
+        "z": "2.0 micrometer",
+        "y": "0.65 micrometer",
+        "x": "0.65 micrometer",
+    }
+    first, second = tree.ngff.channels
+    assert (first.color, second.color) == ((0, 255, 0), (255, 0, 255))
+    assert (first.window.start, first.window.end, second.window.end) == (10.0, 100.0, 150.0)
+    assert "rainy" in tree.attrs["original_metadata"]["text"]
+    said = convert(path, tmp_path / "cells.ome.zarr")
+    assert said.format == "ImageJ TIFF"
+    again = xr.open_datatree(tmp_path / "cells.ome.zarr")
+    np.testing.assert_array_equal(again.ngff.level(0).values, np.swapaxes(written, 1, 2))
+    assert again.ngff.channels == tree.ngff.channels
+
+
+def test_regions_of_imagej_are_named_as_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "cells.tif"
+    overlay = b"Iout" + bytes(60)
+    tifffile.imwrite(path, pixels(40, 50), imagej=True, metadata={"Overlays": [overlay, overlay]})
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert said.dropped == ("2 regions of interest (ROI)",)
+
+
+def test_regions_and_annotations_of_ome_are_named_as_dropped(ome: Path, tmp_path: Path) -> None:
+    text = xml(ome)
+    more = (
+        '<StructuredAnnotations><MapAnnotation ID="Annotation:0"/></StructuredAnnotations>'
+        '<ROI ID="ROI:0"/><ROI ID="ROI:1"/></OME>'
+    )
+    tifffile.tiffcomment(ome, text.replace("</OME>", more).encode())
+    said = convert(ome, tmp_path / "a.ome.zarr")
+    assert [line.split(" (")[0] for line in said.dropped] == [
+        "2 regions of interest",
+        "1 annotations",
+    ]
+
+
+def test_no_pixel_size_is_no_micrometer(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(3, 40, 50), photometric="minisblack")
+    tree = open_image(path)
+    assert {axis: str(size) for axis, size in tree.ngff.pixel_size.items()} == {
+        "z": "1.0 dimensionless",
+        "y": "1.0 dimensionless",
+        "x": "1.0 dimensionless",
+    }
+    assert [issue.path for issue in tree.ngff.issues] == ["TIFF: axes", "pixel size"]
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert said.issues == tree.ngff.issues
+    told = open_image(path, axes="tyx", pixel_size={"y": "0.5 µm", "x": "500 nm", "t": "1 min"})
+    assert told.ngff.issues == ()
+    assert {axis: str(size) for axis, size in told.ngff.pixel_size.items()} == {
+        "t": "60.0 second",
+        "y": "0.5 micrometer",
+        "x": "0.5 micrometer",
+    }
+    for wrong in ({"w": 1}, {"x": "-1 µm"}, {"x": "1 s"}):
+        with pytest.raises(NgffError, match=r"pixel_size|convert"):
+            open_image(path, pixel_size=wrong)
+
+
+def test_sizes_for_paper_are_not_used_and_those_of_microscopes_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(40, 50), resolution=(72, 72), resolutionunit="INCH")
+    tree = open_image(path)
+    assert str(tree.ngff.pixel_size["x"]) == "1.0 dimensionless"
+    assert "353 µm" in tree.ngff.issues[0].message.replace("352.778", "353")
+    tifffile.imwrite(path, pixels(40, 50), resolution=(2e4, 4e4), resolutionunit="CENTIMETER")
+    tree = open_image(path)
+    assert str(tree.ngff.pixel_size["x"]) == "0.5 micrometer"
+    assert str(tree.ngff.pixel_size["y"]) == "0.25 micrometer"
+
+
+def write_slide(path: Path, finest: np.ndarray) -> None:
+    """Write a slide as the scanners of Aperio do: levels are pages, the thumbnail the second."""
+    height, width, _ = finest.shape
+    title = f"Aperio Image Library v11.2.1 \r\n{width}x{height} (256x256) JPEG/RGB Q=70"
+    with tifffile.TiffWriter(path) as writer:
+        how: dict[str, Any] = {"photometric": "rgb", "metadata": None}
+        tiles = {"tile": (64, 64), "compression": "jpeg"}
+        writer.write(finest, description=f"{title}|AppMag = 20|MPP = 0.4990", **how, **tiles)
+        writer.write(finest[::8, ::8], description=title, **how, rowsperstrip=8)
+        writer.write(finest[::4, ::4], description=title, **how, **tiles)
+        writer.write(finest[::8, ::8], description=f"{title}\rlabel 1x1", **how, subfiletype=1)
+        writer.write(finest[::8, ::8], description=f"{title}\rmacro 1x1", **how, subfiletype=9)
+
+
+def test_slides_of_aperio(tmp_path: Path) -> None:
+    path = tmp_path / "slide.svs"
+    write_slide(path, np.kron(pixels(16, 20, 3, dtype="uint8"), np.ones((32, 32, 1), "uint8")))
+    tree = open_image(path)
+    assert [each.shape for each in tree.ngff.levels] == [(3, 512, 640), (3, 128, 160)]
+    read = tifffile.imread(path, series=0, level=0)
+    np.testing.assert_array_equal(tree.ngff.level(0).values, np.moveaxis(read, -1, 0))
+    assert str(tree.ngff.pixel_size["x"]) == "0.499 micrometer"
+    assert str(tree["1"].ngff.pixel_size["x"]) == "1.996 micrometer"
+    said = convert(path, tmp_path / "slide.ome.zarr")
+    assert said.format == "Aperio SVS" and "Label, Macro" in said.dropped[0]
+    assert "MPP = 0.4990" in tree.attrs["original_metadata"]["text"]
+    everything = open_image(path, series="all")
+    assert everything.ngff.kind == "collection" and len(everything.ngff.images) == 4
+
+
+def test_a_request_reads_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.tif"
+    shape = (64, 2048, 4096)  # a gigabyte that takes no place
+    tifffile.memmap(path, shape=shape, dtype="uint16", metadata={"axes": "ZYX"})[3, 5, 7] = 9
+    packed = tmp_path / "packed.tif"
+    tifffile.imwrite(
+        packed, pixels(8, 512, 512), compression="zlib", tile=(128, 128), metadata={"axes": "ZYX"}
+    )
+    read: list[int] = []
+    content = tiff_pages.TiffHandle.content
+
+    def counted(self: Any, path: Any, offset: int, count: int) -> Any:
+        read.append(count)
+        return content(self, path, offset, count)
+
+    monkeypatch.setattr(tiff_pages.TiffHandle, "content", counted)
+    large = level(path)
+    assert sum(read) <= 1
+    assert large[3, 5, 7].item() == 9
+    assert sum(read) <= 2048 * 4096 * 2 + 1  # of which the map takes a page of memory
+    read.clear()
+    tiles = level(packed)
+    read.clear()
+    tiles[2, 100:300, 200].values  # noqa: B018
+    assert len(read) == 3
+    tiles[2, 130:140, 130:140].values  # noqa: B018
+    assert len(read) == 3  # it was unpacked before
+
+
+def test_opening_does_not_hold_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    tifffile.memmap(path, shape=(64, 2048, 4096), dtype="uint16", metadata={"axes": "ZYX"})
+    import tracemalloc
+
+    tracemalloc.start()
+    found = level(path)
+    found[5, 100:200, 100:200].values  # noqa: B018
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_dask_arrays_have_the_blocks_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    written = pixels(3, 64, 96)
+    tifffile.imwrite(path, written, **GREY, tile=(32, 48), metadata={"axes": "CYX"})
+    found = level(path, chunks={})
+    assert found.chunks == ((1, 1, 1), (64,), (96,))  # a task of dask reads several tiles
+    assert level(path, chunks={"y": 32}).chunks == ((1, 1, 1), (32, 32), (96,))
+    np.testing.assert_array_equal(found.compute(scheduler="processes", num_workers=2), written)
+
+
+def test_files_that_are_truncated(ome: Path, tmp_path: Path) -> None:
+    whole = ome.read_bytes()
+    packed = tmp_path / "packed.tif"
+    tifffile.imwrite(packed, pixels(6, 200, 300), compression="zlib", metadata={"axes": "ZYX"})
+    for path in (ome, packed):
+        whole = path.read_bytes()
+        for part in (0.99, 0.7, 0.3, 0.01):
+            cut = tmp_path / f"cut{path.suffix}"
+            cut.write_bytes(whole[: int(part * len(whole))])
+            target = tmp_path / "cut.ome.zarr"
+            with pytest.raises(NgffError):
+                convert(cut, target, missing="raise")
+            with pytest.raises(NgffError):
+                xr.open_datatree(target, engine="ngff")
+
+
+def test_what_no_reader_reads(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFoundError, match="no such file"):
+        open_image(tmp_path / "nothing.tif")
+    text = tmp_path / "notes.txt"
+    text.write_text("no image")
+    with pytest.raises(NotOmeError, match=r"no reader can read this[\s\S]*not asked.*tiff"):
+        open_image(text)
+    text = tmp_path / "notes.tif"
+    text.write_text("no image")
+    with pytest.raises(NotOmeError, match="tiff: its first bytes b'no i' are not those"):
+        convert(text, tmp_path / "a.ome.zarr")
+    assert not (tmp_path / "a.ome.zarr").exists()
+    with pytest.raises(SelectionError, match="no reader 'tif': expected one of"):
+        open_image(text, reader="tif")
+
+
+def test_targets_that_cannot_be_written_are_refused_first(ome: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "letter.txt").write_text("keep me")
+    with pytest.raises(StoreError, match="something already"):
+        convert(ome, taken)
+    assert [each.name for each in taken.iterdir()] == ["letter.txt"]
+    with pytest.raises(StoreError, match="is what is to be converted"):
+        convert(ome, ome)
+    with pytest.raises(NgffError, match="chunks: there is no axis 'w'"):
+        convert(ome, tmp_path / "a.ome.zarr", chunks={"w": 3})
+    assert not (tmp_path / "a.ome.zarr").exists()
+    below_a_file = tmp_path / "a.txt" / "a.ome.zarr"
+    below_a_file.parent.write_text("")
+    with pytest.raises(StoreError, match="Not a directory"):
+        convert(ome, below_a_file)
+
+
+def test_channels_and_labels_as_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels(2, 40, 50), metadata={"axes": "CYX"})
+    tree = open_image(path, channel_names=["DAPI", "GFP"])
+    assert [each.name for each in tree.ngff.channels] == ["DAPI", "GFP"]
+    with pytest.raises(SelectionError, match="there are 2 channels, found 1 names"):
+        open_image(path, channel_names=["DAPI"])
+    assert open_image(path, labels=True).ngff.kind == "labels"
+    convert(path, tmp_path / "a.ome.zarr", labels=True)
+    assert xr.open_datatree(tmp_path / "a.ome.zarr").ngff.kind == "labels"
+
+
+def test_xml_that_attacks_is_refused(ome: Path) -> None:
+    text = xml(ome)
+    bomb = '<!DOCTYPE a [<!ENTITY b "bbbb">]>'
+    tifffile.tiffcomment(ome, re.sub(r"<OME ", f"{bomb}<OME ", text, count=1).encode())
+    with pytest.raises(NgffError, match="document type"):
+        open_image(ome)
+
+
+def test_several_threads_get_the_same(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = tmp_path / "a.tif"
+    written = pixels(12, 200, 300)
+    tifffile.imwrite(path, written, compression="zlib", rowsperstrip=8, metadata={"axes": "ZYX"})
+    found = level(path)
+    with ThreadPoolExecutor(8) as pool:
+        planes = list(pool.map(lambda i: found[i % 12].values, range(48)))
+    for i, plane in enumerate(planes):
+        np.testing.assert_array_equal(plane, written[i % 12])
+
+
+def test_urls(ome: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/embryo.ome.tif", ome.read_bytes())
+    found = level("memory://embryo.ome.tif")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.values, tifffile.imread(io.BytesIO(ome.read_bytes())))
