@@ -56,8 +56,8 @@ def chunked(tree: xr.DataTree, chunks: Any) -> xr.DataTree:
         if not isinstance(chunks, Mapping):
             return dataset.chunk(chunks)
         preferred: dict[Any, Any] = {}
-        for variable in dataset.variables.values():
-            preferred |= variable.encoding.get("preferred_chunks", {})
+        for each in dataset.variables.values():
+            preferred |= each.encoding.get("preferred_chunks", {})
         told = {dim: size for dim, size in chunks.items() if dim in dataset.dims}
         return dataset.chunk({**preferred, **told})
 
@@ -141,7 +141,7 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
         If the caller told of axes or channels that there are not.
     """
     scan = _as_told(scan, options)
-    variables = [_variable(scan, data) for data in scan.levels]
+    variables = [variable(scan, data) for data in scan.levels]
     content = _described(scan, variables)
     ome = {**ome_attrs(content), **scan.ome}
     root = xr.Dataset(attrs={"ome": ome, **scan.attributes})
@@ -150,10 +150,10 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
     name = "labels" if scan.is_labels else "image"
     while name in scan.axes:
         name += "_"
-    for level, variable in zip(content.multiscale.levels, variables, strict=True):
-        variable.attrs = {"ome": ome}
-        coords: dict[Any, Any] = dict(coordinates.of_level(content, level, variable.shape))
-        nodes[level.path] = xr.Dataset({name: variable}, coords=coords)
+    for level, each in zip(content.multiscale.levels, variables, strict=True):
+        each.attrs = {"ome": ome}
+        coords: dict[Any, Any] = dict(coordinates.of_level(content, level, each.shape))
+        nodes[level.path] = xr.Dataset({name: each}, coords=coords)
     tree = xr.DataTree.from_dict(nodes)
     tree.encoding = {
         "level_paths": tuple(level.path for level in content.multiscale.levels),
@@ -163,7 +163,8 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
     return tree
 
 
-def _variable(scan: Scan, data: Any) -> xr.Variable:
+def variable(scan: Scan, data: Any) -> xr.Variable:
+    """Return the pixels of a level."""
     if isinstance(data, xr.Variable):
         return data.copy(deep=False)
     encoding = {}
@@ -227,7 +228,7 @@ def _described(scan: Scan, variables: Sequence[xr.Variable]) -> Image:
             simplify(
                 Steps(
                     (
-                        geometry.placed_by_size(finest, variable.shape, axes),
+                        geometry.placed_by_size(finest, each.shape, axes),
                         Scale(scale),
                         Translation(start),
                     )
@@ -235,7 +236,7 @@ def _described(scan: Scan, variables: Sequence[xr.Variable]) -> Image:
                 len(axes),
             ),
         )
-        for number, variable in enumerate(variables)
+        for number, each in enumerate(variables)
     )
     shown = None if scan.is_labels else _omero(scan.channels, variables[0].dtype)
     label: dict[str, Any] | None = {} if scan.is_labels else None

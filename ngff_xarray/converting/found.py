@@ -97,6 +97,8 @@ class Found:
         Of the plate: a number by field.
     dropped
         What there is in the file that no image has.
+    files
+        The paths of other files that belong to it.
     """
 
     format: str
@@ -108,3 +110,4 @@ class Found:
     columns: Sequence[str] | None = None
     acquisitions: Mapping[str, int] | None = None
     dropped: Sequence[str] = ()
+    files: Sequence[str] = ()

@@ -18,7 +18,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.text import printable
 
 # in the order in which they are asked; each is a module beside this one
-READERS = ("tiff",)
+READERS = ("folder", "tiff", "pictures")
 
 
 def find(source: Input, options: Options, reader: str | None = None) -> tuple[str, Found]:
@@ -45,7 +45,7 @@ def find(source: Input, options: Options, reader: str | None = None) -> tuple[st
         )
     names = READERS if reader is None else (reader,)
     asked: dict[str, NgffError] = {}
-    for name, module in _claiming(source, names, is_told=reader is not None):
+    for name, module in claiming(source, names, is_told=reader is not None):
         unused = options.told - module.USES
         if unused:
             text = f"does not use {', '.join(sorted(unused))}="
@@ -63,9 +63,10 @@ def find(source: Input, options: Options, reader: str | None = None) -> tuple[st
     raise _none(source, asked)
 
 
-def _claiming(
-    source: Input, names: tuple[str, ...], *, is_told: bool
+def claiming(
+    source: Input, names: tuple[str, ...] = READERS, *, is_told: bool = False
 ) -> Iterator[tuple[str, Reader]]:
+    """Yield the readers that may read a source, by its name and first bytes, or all if told."""
     for name in names:
         module = cast(Reader, import_module(f"ngff_xarray.converting.{name}"))
         if is_told or module.claims(source):

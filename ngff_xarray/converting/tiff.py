@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,6 +105,7 @@ def _ome(
         for number, at in numbers.items()
     }
     dropped = list(document.dropped)
+    files = _files(series)
     missing = len(document.images) - len(numbers)
     if missing:
         dropped.append(f"{missing} images that the file describes and does not hold")
@@ -121,10 +123,23 @@ def _ome(
             columns=plate.columns,
             acquisitions=known or None,
             dropped=dropped,
+            files=files,
         )
     names = {number: document.images[number].name or "" for number in described}
     images, layout = selected(described, names, options.series)
-    return Found("OME-TIFF", images, layout, original, dropped=dropped)
+    return Found("OME-TIFF", images, layout, original, dropped=dropped, files=files)
+
+
+def _files(series: Sequence[Any]) -> list[str]:
+    """Return the paths of the files that pages are in, where these are several."""
+    parents = {
+        id(page.parent): page.parent
+        for each in series
+        if each.is_multifile
+        for page in getattr(each.pages, "_pages", ())
+        if page is not None
+    }
+    return [os.fspath(parent.filehandle.path) for parent in parents.values()]
 
 
 def selected(

@@ -112,6 +112,25 @@ def rounded(size: float) -> float:
     return short if math.isclose(short, size, rel_tol=1e-6) else size
 
 
+def paper_size(micrometers: float, axis: str, where: str) -> tuple[float | None, Issue | None]:
+    """Return the size of a pixel, or why it is none: it was made up for paper or a screen.
+
+    Examples
+    --------
+    >>> paper_size(0.25, "x", "dpi")
+    (0.25, None)
+    >>> print(paper_size(25_400 / 72, "x", "dpi")[1].message)
+    352.778 µm a pixel along x is a size for print or screen: not used
+    """
+    size = rounded(micrometers)
+    if not 0 < size < math.inf:
+        return None, None
+    if size > _PRINTED:
+        message = f"{size:g} µm a pixel along {axis} is a size for print or screen: not used"
+        return None, Issue(where, message)
+    return size, None
+
+
 def _stem(name: str | None) -> str | None:
     return None if name is None else re.sub(r"\.[A-Za-z0-9]+$", "", name)
 
@@ -224,17 +243,16 @@ def _plain_said(tif: tifffile.TiffFile, number: int) -> Said:
     unit = page.tags.get("ResolutionUnit")
     micrometers = {_INCH: 25_400.0, _CENTIMETER: 10_000.0}.get(getattr(unit, "value", 0))
     sizes: dict[str, Size] = {}
-    issues = []
+    issues: list[Issue] = []
     for axis in "yx":
         per_unit = _resolution(page, f"{axis.upper()}Resolution")
         if not micrometers or not per_unit or per_unit == 1:
             continue
-        size = rounded(micrometers / per_unit)
-        if size > _PRINTED:
-            message = f"{size:g} µm a pixel is a size for print or screen: not used"
-            issues.append(Issue(f"TIFF: {axis.upper()}Resolution", message))
-        else:
+        where = f"TIFF: {axis.upper()}Resolution"
+        size, issue = paper_size(micrometers / per_unit, axis, where)
+        if size:
             sizes[axis] = size, "micrometer"
+        issues += [issue] if issue else []
     return Said(name, sizes, issues=issues)
 
 

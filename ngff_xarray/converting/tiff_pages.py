@@ -14,7 +14,6 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from ngff_xarray.converting.kept import Kept
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError, UnsupportedError
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, without_secrets
@@ -56,7 +56,7 @@ class TiffHandle:
         self._lock = threading.RLock()
         self._tif: tifffile.TiffFile | None = None
         self._bytes: OrderedDict[str, Any] = OrderedDict()
-        self._kept = _Kept()
+        self._kept = Kept(_KEPT)
 
     def __reduce__(self) -> Any:
         return _handle, (self.place, tuple(sorted(self._options.items())))
@@ -163,45 +163,6 @@ def reading(name: str) -> Iterator[None]:
         if "imagecodecs" in text:
             raise MissingDependencyError("imagecodecs", "tiff", f"reading {name}") from error
         raise StoreError(f"{name}: cannot be read: {text}") from error
-
-
-class _Kept:
-    """What was unpacked last, up to a number of bytes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: OrderedDict[Any, Future[NDArray[Any]]] = OrderedDict()
-        self._nbytes = 0
-
-    def get(self, key: Any, load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        with self._lock:
-            known = self._found.get(key)
-            if known is not None:
-                self._found.move_to_end(key)
-            else:
-                mine = self._found[key] = Future()
-        if known is not None:
-            return known.result()
-        try:
-            made = load()
-        except BaseException as error:
-            with self._lock:
-                self._found.pop(key, None)
-            mine.set_exception(error)
-            raise
-        mine.set_result(made)
-        with self._lock:
-            self._nbytes += made.nbytes
-            self._forget()
-        return made
-
-    def _forget(self) -> None:
-        """Drop what was asked for longest ago; not what is being unpacked."""
-        for key in list(self._found):
-            if self._nbytes <= _KEPT:
-                return
-            if self._found[key].done():
-                self._nbytes -= self._found.pop(key).result().nbytes
 
 
 class PageArray(BackendArray):
