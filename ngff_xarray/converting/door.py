@@ -201,7 +201,7 @@ def convert(
     writing = _Writing(target, mode, version, storage_options, progress, options)
     seen = _Seen()
     supplied = suppliers(found, given, told)
-    _WAYS[found.layout](found, seen.noting(supplied, options), writing)
+    _WAYS[found.layout](found, seen.noting(supplied, options, version), writing)
     text = _beside(found)
     if text is not None and found.layout != "collection":
         place = store.open_target(target, access=Access(storage_options or {}))
@@ -244,13 +244,16 @@ class _Seen:
         self.nbytes = 0
 
     def noting(
-        self, supplied: Mapping[str, Callable[[], xr.DataTree]], options: ImageOptions
+        self,
+        supplied: Mapping[str, Callable[[], xr.DataTree]],
+        options: ImageOptions,
+        version: str | None,
     ) -> dict[str, Callable[[], xr.DataTree]]:
         """Return what makes the trees of images and takes note of them."""
 
         def noted(supply: Callable[[], xr.DataTree]) -> Callable[[], xr.DataTree]:
             def tree() -> xr.DataTree:
-                made = supply()
+                made = _sayable(supply(), version)
                 self.note(made)
                 return _with_levels(made, options)
 
@@ -265,6 +268,23 @@ class _Seen:
         if image.group_kind(tree) is None:
             self.kept.append(kept(tree))
             self.nbytes += image.levels(tree)[0].nbytes
+
+
+def _sayable(tree: xr.DataTree, version: str | None) -> xr.DataTree:
+    """Return an image without the transformations that only 0.6 can say, if it is to be another."""
+    ome = tree.attrs.get("ome", {})
+    is_read = image.version(tree) is not None
+    if version == "0.6" or is_read or "coordinateTransformations" not in ome:
+        return tree
+    left_out = {"intrinsic", "coordinateSystems", "coordinateTransformations"}
+    ome = {key: value for key, value in ome.items() if key not in left_out}
+    made = tree.copy(deep=False)
+    made.attrs = {**tree.attrs, "ome": ome}
+    for array in (node.data_vars[name] for node, name in image.level_nodes(made)):
+        array.attrs["ome"] = ome
+    dropped = "the transformation to the scanner (it needs version='0.6')"
+    made.encoding = {**tree.encoding, "dropped": (*tree.encoding.get("dropped", ()), dropped)}
+    return made
 
 
 def _with_levels(tree: xr.DataTree, options: ImageOptions) -> xr.DataTree:

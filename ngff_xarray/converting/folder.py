@@ -20,6 +20,7 @@ from ngff_xarray.converting.building import variable
 from ngff_xarray.converting.files_array import FilesArray
 from ngff_xarray.converting.found import Found, Layout, Scan
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
+from ngff_xarray.converting.stores import is_zarr
 from ngff_xarray.converting.tiff import selected
 from ngff_xarray.errors import NgffError, SelectionError, StoreError, StoreNotFoundError
 from ngff_xarray.model import Channel
@@ -40,7 +41,9 @@ def claims(source: Input) -> bool:
     """Tell whether this is a folder, or a pattern of paths."""
     if not source.text or source.is_url or source.is_file:
         return False
-    return source.is_folder or _SIGNS.search(source.text) is not None
+    if source.is_folder:
+        return not (is_zarr(source) or source.ends(".n5"))
+    return _SIGNS.search(source.text) is not None
 
 
 def read(source: Input, options: Options) -> Found:

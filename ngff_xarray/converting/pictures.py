@@ -52,7 +52,7 @@ def read(source: Input, options: Options) -> Found:
 
 
 def _scan(source: Input, size: tuple[int, int], mode: str, dpi: Any, frames: int) -> Scan:
-    pixels = PictureArray(source.text, size, mode)
+    pixels = PictureArray(source.text, size, mode, source.stamp)
     sizes: dict[str, Size] = {}
     issues: list[Issue] = []
     for axis, per_inch in zip("xy", dpi or (), strict=False):
@@ -81,12 +81,14 @@ class PictureArray(BackendArray):
         Of the file.
     size, mode
         As Pillow has them.
+    stamp
+        What tells the file from another one at its path.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], mode: str) -> None:
+    def __init__(self, path: str, size: tuple[int, int], mode: str, stamp: Any) -> None:
         from PIL import Image
 
-        self._path, self._mode = path, _MODES.get(mode, mode)
+        self._path, self._mode, self._stamp = path, _MODES.get(mode, mode), stamp
         sample = np.asarray(Image.new(self._mode, (1, 1)))
         self.dtype = sample.dtype
         self._plane = (size[1], size[0])
@@ -98,7 +100,7 @@ class PictureArray(BackendArray):
         )
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        return _kept.get((self._path, self._mode), self._load)[key]
+        return _kept.get((self._path, self._mode, self._stamp), self._load)[key]
 
     def _load(self) -> NDArray[Any]:
         from PIL import Image

@@ -106,6 +106,12 @@ class Input:
         return bool(self.text) and not self.is_url and Path(self.text).is_dir()
 
     @property
+    def stamp(self) -> tuple[int, int]:
+        """What tells a file from the one that was there before: when it was changed, its size."""
+        found = self.path.stat()
+        return found.st_mtime_ns, found.st_size
+
+    @property
     def path(self) -> Path:
         """That of a file or folder here."""
         return Path(self.text)

@@ -18,7 +18,19 @@ from ngff_xarray.errors import (
 from ngff_xarray.text import printable
 
 # in the order in which they are asked; each is a module beside this one
-READERS = ("folder", "tiff", "pictures")
+READERS = (
+    "objects",
+    "stores",
+    "zarr_arrays",
+    "n5",
+    "folder",
+    "tiff",
+    "pictures",
+    "nifti",
+    "mrc",
+    "numpy_files",
+    "hdf5",
+)
 
 
 def find(source: Input, options: Options, reader: str | None = None) -> tuple[str, Found]:
