@@ -516,7 +516,7 @@ def test_what_no_reader_reads(tmp_path: Path) -> None:
         open_image(text)
     text = tmp_path / "notes.tif"
     text.write_text("no image")
-    with pytest.raises(NotOmeError, match="tiff: its first bytes b'no i' are not those"):
+    with pytest.raises(NotOmeError, match="- tiff: its first bytes b'no i' are not those"):
         convert(text, tmp_path / "a.ome.zarr")
     assert not (tmp_path / "a.ome.zarr").exists()
     with pytest.raises(SelectionError, match="no reader 'tif': expected one of"):

@@ -16,12 +16,13 @@ import xarray as xr
 
 from ngff_xarray import image
 from ngff_xarray.converting import naming
+from ngff_xarray.converting.bioio import ENDINGS
 from ngff_xarray.converting.building import variable
 from ngff_xarray.converting.files_array import FilesArray
 from ngff_xarray.converting.found import Found, Layout, Scan
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
+from ngff_xarray.converting.selecting import selected
 from ngff_xarray.converting.stores import is_zarr
-from ngff_xarray.converting.tiff import selected
 from ngff_xarray.errors import NgffError, SelectionError, StoreError, StoreNotFoundError
 from ngff_xarray.model import Channel
 from ngff_xarray.text import printable
@@ -96,7 +97,7 @@ def _is_hidden(path: Path, root: Path) -> bool:
 
 def _each(source: Input, files: Sequence[Path], options: Options) -> Found:
     """Return the files as images of a collection; those that nobody reads are named."""
-    from ngff_xarray.converting.readers import claiming, find
+    from ngff_xarray.converting.readers import ANYTHING, claiming, find
 
     images: dict[str, Callable[[], Any]] = {}
     dropped, known = [], set()
@@ -105,7 +106,7 @@ def _each(source: Input, files: Sequence[Path], options: Options) -> Found:
         if str(path) in known:
             continue
         given = Input.of(path)
-        if not any(True for _ in claiming(given)):
+        if not any(name not in ANYTHING or given.ends(*ENDINGS) for name, _ in claiming(given)):
             dropped.append(f"{printable(path.name, 100)}: no reader claims it")
             continue
         try:

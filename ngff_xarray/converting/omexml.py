@@ -51,6 +51,8 @@ class ImageInfo:
         One a sample; empty where nothing is said of them.
     issues
         What is odd.
+    dtype
+        That of the pixels, as OME-XML names it.
     """
 
     name: str | None
@@ -58,6 +60,7 @@ class ImageInfo:
     sizes: dict[str, Size]
     channels: tuple[Channel, ...]
     issues: tuple[Issue, ...]
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def _image(element: ElementTree.Element, number: int) -> ImageInfo:
     if step is not None:
         sizes["t"] = step
     channels = _channels(list(_below(pixels, "Channel")), shape["C"])
-    return ImageInfo(element.get("Name"), shape, sizes, channels, tuple(issues))
+    dtype = pixels.get("Type", "uint8")
+    return ImageInfo(element.get("Name"), shape, sizes, channels, tuple(issues), dtype)
 
 
 def _number(element: ElementTree.Element, name: str) -> float | None:

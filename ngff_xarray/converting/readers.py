@@ -13,7 +13,8 @@ from ngff_xarray.errors import (
     NgffError,
     NotOmeError,
     SelectionError,
-    StoreNotFoundError,
+    StoreError,
+    UnsupportedError,
 )
 from ngff_xarray.text import printable
 
@@ -30,7 +31,12 @@ READERS = (
     "mrc",
     "numpy_files",
     "hdf5",
+    "bioio",
+    "bioformats",
 )
+
+ANYTHING = ("bioio", "bioformats")
+"""Which are asked for every file that no other one reads."""
 
 
 def find(source: Input, options: Options, reader: str | None = None) -> tuple[str, Found]:
@@ -47,6 +53,10 @@ def find(source: Input, options: Options, reader: str | None = None) -> tuple[st
     ------
     NotOmeError
         If none does; it says which ones were asked, and why they did not.
+    MissingDependencyError
+        If one would, with a package that is not installed.
+    StoreError
+        If it is broken.
     SelectionError
         If there is no such reader, or none that uses an option.
     """
@@ -65,13 +75,12 @@ def find(source: Input, options: Options, reader: str | None = None) -> tuple[st
             continue
         try:
             return name, module.read(source, options)
-        except (StoreNotFoundError, SelectionError):  # the caller's mistake, whoever reads it
-            raise
+        except (DeclinedError, MissingDependencyError, UnsupportedError) as error:
+            asked[name] = error  # another one may; of a file that is broken it would guess
         except NgffError as error:
+            if name not in ANYTHING or not asked:
+                raise
             asked[name] = error
-    alone = next(iter(asked.values())) if len(asked) == 1 else None
-    if alone is not None and not isinstance(alone, DeclinedError | SelectionError):
-        raise alone
     raise _none(source, asked)
 
 
@@ -87,15 +96,21 @@ def claiming(
 
 def _none(source: Input, asked: dict[str, NgffError]) -> NgffError:
     """Return what tells why nobody reads a source."""
-    lines = [f"{name}: {printable(error, 300)}" for name, error in asked.items()]
-    missing = [each for each in asked.values() if isinstance(each, MissingDependencyError)]
+    lines = [f"{name}: {printable(error, 400)}" for name, error in asked.items()]
     others = ", ".join(name for name in READERS if name not in asked)
     if others:
         lines.append(f"not asked, as neither its name nor its first bytes are theirs: {others}")
     text = "\n  - ".join([f"{source.name}: no reader can read this:", *lines])
+    special = [error for name, error in asked.items() if name not in ANYTHING]
+    for kind in (MissingDependencyError, UnsupportedError):
+        found = next((error for error in special if isinstance(error, kind)), None)
+        if found is not None:
+            found.add_note(text)
+            return found
+    broken = [each for each in asked.values() if isinstance(each, StoreError)]
+    if broken and not special:
+        broken[0].add_note(text)
+        return broken[0]
     error = NotOmeError(text)
-    if missing:
-        error.add_note("installing what is missing may help")
-    if asked:
-        error.__cause__ = next(iter(asked.values()))
+    error.__cause__ = next(iter(asked.values()), None)
     return error

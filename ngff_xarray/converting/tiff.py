@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ngff_xarray.converting import omexml, tiff_kinds
-from ngff_xarray.converting.found import Found, Layout, Original, Scan
+from ngff_xarray.converting.found import Found, Original, Scan
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
+from ngff_xarray.converting.selecting import on_plate, selected
 from ngff_xarray.converting.tiff_kinds import Said
 from ngff_xarray.converting.tiff_pages import PageArray, Plan, TiffHandle, reading
 from ngff_xarray.errors import (
@@ -109,22 +110,9 @@ def _ome(
     missing = len(document.images) - len(numbers)
     if missing:
         dropped.append(f"{missing} images that the file describes and does not hold")
-    plate = document.plate
-    if plate is not None and options.series is None:
-        held = {path: described[n] for path, n in plate.fields.items() if n in described}
-        known = {path.rpartition("/")[2]: n for path, n in plate.acquisitions.items()}
-        return Found(
-            "OME-TIFF",
-            held,
-            "plate",
-            original,
-            name=plate.name,
-            rows=plate.rows,
-            columns=plate.columns,
-            acquisitions=known or None,
-            dropped=dropped,
-            files=files,
-        )
+    if document.plate is not None and options.series is None:
+        plate = on_plate("OME-TIFF", document, described, original)
+        return replace(plate, dropped=dropped, files=files)
     names = {number: document.images[number].name or "" for number in described}
     images, layout = selected(described, names, options.series)
     return Found("OME-TIFF", images, layout, original, dropped=dropped, files=files)
@@ -140,30 +128,6 @@ def _files(series: Sequence[Any]) -> list[str]:
         if page is not None
     }
     return [os.fspath(parent.filehandle.path) for parent in parents.values()]
-
-
-def selected(
-    described: Mapping[int, Callable[[], Any]],
-    names: Mapping[int, str],
-    series: int | str | None,
-) -> tuple[dict[str, Callable[[], Any]], Layout]:
-    """Return the images that are wanted by path, and what they are together.
-
-    Raises
-    ------
-    SelectionError
-        If there is no such image.
-    """
-    if series is None or series == "all":
-        found = {str(number): supply for number, supply in described.items()}
-        return found, "image" if len(found) == 1 else "collection"
-    wanted = [number for number in described if series in (number, str(number), names.get(number))]
-    if not wanted:
-        known = ", ".join(
-            f"{n} {printable(names.get(n) or '', 40)!r}" for n in list(described)[:20]
-        )
-        raise SelectionError(f"there is no series {printable(series, 40)!r}; there are {known}")
-    return {"0": described[wanted[0]]}, "image"
 
 
 def _numbers(
