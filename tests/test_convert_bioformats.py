@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import xarray as xr
+from test_convert_tiff import OME, write_slide
 
 from ngff_xarray import convert, open_image
 from ngff_xarray.converting import bioformats
@@ -17,6 +19,7 @@ from ngff_xarray.converting.bioformats import NoBioFormatsError
 from ngff_xarray.errors import NotOmeError, StoreError
 
 RNG = np.random.default_rng(0)
+SMOOTH = np.ones((32, 32, 1), "uint8")
 
 
 def _is_here() -> bool:
@@ -138,3 +141,31 @@ def test_without_bio_formats_the_error_says_how_to_get_it(
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NotOmeError, match="there is no Java"):
         open_image(path)
+
+
+@here
+@pytest.mark.parametrize("kind", ["ome.tif", "tif", "svs"])
+def test_files_of_tiff_are_what_bio_formats_reads(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    pixels = RNG.integers(0, 200, (2, 3, 2, 64, 80), dtype="uint16")
+    if kind == "svs":
+        write_slide(path, np.kron(pixels[0, :, 0, :16, :20].T.astype("uint8"), SMOOTH))
+    elif kind == "tif":
+        meta = {"axes": "TZCYX", "spacing": 2.0, "unit": "um", "finterval": 0.5}
+        tifffile.imwrite(path, pixels, imagej=True, resolution=(2, 2), metadata=meta)
+    else:
+        tifffile.imwrite(path, pixels, compression="zlib", tile=(32, 32), metadata=OME)
+    mine, other = open_image(path), open_image(path, reader="bioformats")
+    if kind == "svs":
+        other = other.ngff.images["0"]
+    assert mine.ngff.level(0).dims == other.ngff.level(0).dims
+    difference = mine.ngff.level(0).values.astype(int) - other.ngff.level(0).values
+    assert np.abs(difference).max() <= (2 if kind == "svs" else 0)  # decoders of JPEG round
+    sizes = [
+        {axis: f"{size:.6g}" for axis, size in tree.ngff.pixel_size.items()}
+        for tree in (mine, other)
+    ]
+    assert sizes[0] == sizes[1]
+    if kind == "ome.tif":
+        assert mine.ngff.channels == other.ngff.channels
+        assert mine.ngff.name == other.ngff.name

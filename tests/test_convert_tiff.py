@@ -507,6 +507,13 @@ def test_files_that_are_truncated(ome: Path, tmp_path: Path) -> None:
                 xr.open_datatree(target, engine="ngff")
 
 
+def test_sizes_that_only_damaged_files_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.memmap(path, shape=(1, 2**25), dtype="uint8", metadata={"axes": "YX"})
+    with pytest.raises(NgffError, match="is it damaged"):
+        open_image(path)
+
+
 def test_what_no_reader_reads(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match="no such file"):
         open_image(tmp_path / "nothing.tif")

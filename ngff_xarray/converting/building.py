@@ -15,7 +15,7 @@ from ngff_xarray import geometry, units
 from ngff_xarray.converting.found import Found, Original, Scan, Size
 from ngff_xarray.converting.reader import Input, Options
 from ngff_xarray.describe import ome_attrs
-from ngff_xarray.errors import Issue, SelectionError
+from ngff_xarray.errors import Issue, SelectionError, UnsupportedError
 from ngff_xarray.lazy import Coordinates
 from ngff_xarray.model import Axis, Channel, Image, Level, Multiscale, axis_type
 from ngff_xarray.spec import omero
@@ -25,6 +25,9 @@ from ngff_xarray.transforms import Sequence as Steps
 
 ORIGINAL = "original_metadata"
 """The attribute that holds what the file said of itself."""
+
+MAX_COORDINATES = 2**24
+"""Pixels along all axes of all levels of an image, as of stores."""
 
 MAX_TEXT = 2**20  # letters in an attribute: it is read whenever the image is opened
 
@@ -142,6 +145,7 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
     """
     scan = _as_told(scan, options)
     variables = [variable(scan, data) for data in scan.levels]
+    _check_size(scan, variables)
     content = _described(scan, variables)
     ome = {**ome_attrs(content), **scan.ome}
     root = xr.Dataset(attrs={"ome": ome, **scan.attributes})
@@ -161,6 +165,16 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
         "dropped": tuple(scan.dropped),
     }
     return tree
+
+
+def _check_size(scan: Scan, variables: Sequence[xr.Variable]) -> None:
+    """Refuse what only damaged files say: every pixel along an axis gets a coordinate."""
+    total = sum(sum(each.shape) for each in variables)
+    if total > MAX_COORDINATES:
+        shown = ", ".join(
+            f"{axis} {n}" for axis, n in zip(scan.axes, variables[0].shape, strict=True)
+        )
+        raise UnsupportedError(f"has axes of {total} pixels together ({shown}): is it damaged?")
 
 
 def variable(scan: Scan, data: Any) -> xr.Variable:

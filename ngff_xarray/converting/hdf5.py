@@ -12,7 +12,7 @@ from ngff_xarray.converting import axes as axes_
 from ngff_xarray.converting.found import Found, Original, Scan, Size
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
 from ngff_xarray.converting.stored_array import StoredArray
-from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
+from ngff_xarray.errors import MissingDependencyError, NgffError, SelectionError, StoreError
 from ngff_xarray.text import printable
 
 NAME = "HDF5"
@@ -49,7 +49,9 @@ def read(source: Input, options: Options) -> Found:
             dataset = file[path]
             shape, dtype, said = dataset.shape, dataset.dtype, _attributes(dataset)
             labels = [dim.label for dim in dataset.dims]
-    except OSError as error:
+    except NgffError:
+        raise
+    except Exception as error:  # whatever h5py raises
         raise StoreError(f"{source.name}: cannot be read: {printable(error, 300)}") from error
     if dtype.kind not in "biufc":
         raise DeclinedError(f"{path} holds {dtype}, no numbers")

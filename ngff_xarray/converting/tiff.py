@@ -199,7 +199,8 @@ def _other_scan(
     options: Options,
     issues: Sequence[Issue],
 ) -> Scan:
-    said = describe(number)
+    with reading(handle.name):
+        said = describe(number)
     said = replace(said, issues=(*issues, *said.issues))
     return _scan(handle, number, said, options, keep_channel=len(said.channels) > 0)
 

@@ -55,8 +55,10 @@ def _resolution(page: Any, name: str) -> float | None:
     tag = page.tags.get(name)
     if tag is None:
         return None
-    above, below = tag.value if isinstance(tag.value, tuple) else (tag.value, 1)
-    return float(above) / float(below) if above and below else None
+    parts = tag.value if isinstance(tag.value, tuple) else (tag.value, 1)
+    if len(parts) != 2 or not all(isinstance(each, int | float) and each > 0 for each in parts):
+        return None
+    return float(parts[0]) / float(parts[1])
 
 
 # ---- ImageJ ------------------------------------------------------------------------------------
