@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -579,6 +580,22 @@ def test_several_threads_get_the_same(tmp_path: Path) -> None:
         planes = list(pool.map(lambda i: found[i % 12].values, range(48)))
     for i, plane in enumerate(planes):
         np.testing.assert_array_equal(plane, written[i % 12])
+
+
+def test_the_workers_of_a_cluster_read_the_file(tmp_path: Path) -> None:
+    from test_distributed import distributed, started
+
+    path = tmp_path / "a.tif"
+    written = pixels(8, 200, 300)
+    tifffile.imwrite(path, written, compression="zlib", rowsperstrip=16, metadata={"axes": "ZYX"})
+    with started(2) as cluster, distributed.Client(cluster) as client:
+        convert(path, tmp_path / "a.ome.zarr", chunks={"z": 2, "y": 64, "x": 64}, levels=3)
+        seen = client.run(lambda: "ngff_xarray.converting.tiff_pages" in sys.modules)
+    assert all(seen.values())
+    convert(path, tmp_path / "b.ome.zarr", chunks={"z": 2, "y": 64, "x": 64}, levels=3)
+    made, alone = (xr.open_datatree(tmp_path / f"{name}.ome.zarr") for name in "ab")
+    np.testing.assert_array_equal(made.ngff.level(0).values, written)
+    np.testing.assert_array_equal(made.ngff.level(2).values, alone.ngff.level(2).values)
 
 
 def test_urls(ome: Path) -> None:

@@ -29,7 +29,7 @@ class Kept:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # who is gone may be dropped at any moment
         self._found: OrderedDict[Any, Future[NDArray[Any]]] = OrderedDict()
         self._nbytes = 0
 
@@ -53,16 +53,28 @@ class Kept:
                 self._found.pop(key, None)
             mine.set_exception(error)
             raise
-        mine.set_result(made)
         with self._lock:
+            mine.set_result(made)
             self._nbytes += made.nbytes
             self._forget()
         return made
+
+    def drop(self, owner: Any) -> None:
+        """Drop the arrays whose key begins with an owner, who is gone."""
+        with self._lock:
+            for key in [key for key in self._found if key[0] == owner]:
+                self._remove(key)
+
+    def _remove(self, key: Any) -> None:
+        """Drop an array, unless it is being loaded."""
+        found = self._found.get(key)
+        if found is not None and found.done():
+            del self._found[key]
+            self._nbytes -= found.result().nbytes
 
     def _forget(self) -> None:
         """Drop what was asked for longest ago; not what is being loaded."""
         for key in list(self._found):
             if self._nbytes <= self._most:
                 return
-            if self._found[key].done():
-                self._nbytes -= self._found.pop(key).result().nbytes
+            self._remove(key)

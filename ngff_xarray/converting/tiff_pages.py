@@ -31,7 +31,8 @@ from ngff_xarray.urls import is_url, without_secrets
 if TYPE_CHECKING:
     import tifffile
 
-_KEPT = 2**27  # bytes of unpacked strips and tiles, of a file
+_kept = Kept(2**27)  # bytes of unpacked strips and tiles, of all files
+_numbers = itertools.count()
 _BLOCK = 2**21  # bytes that dask reads at a time, at least
 _MAPS = 64  # files of an image that are mapped at a time
 _LENT = threading.Lock()
@@ -56,7 +57,8 @@ class TiffHandle:
         self._lock = threading.RLock()
         self._tif: tifffile.TiffFile | None = None
         self._bytes: OrderedDict[str, Any] = OrderedDict()
-        self._kept = Kept(_KEPT)
+        self._number = next(_numbers)
+        weakref.finalize(self, _kept.drop, self._number)
 
     def __reduce__(self) -> Any:
         return _handle, (self.place, tuple(sorted(self._options.items())))
@@ -125,9 +127,9 @@ class TiffHandle:
                 self._bytes.move_to_end(path)
             return found
 
-    def kept(self, key: Any, load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def kept(self, key: tuple[int, ...], load: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return what is unpacked under a key; by the first thread that asks for it."""
-        return self._kept.get(key, load)
+        return _kept.get((self._number, *key), load)
 
 
 _handles: weakref.WeakValueDictionary[Any, TiffHandle] = weakref.WeakValueDictionary()
