@@ -440,6 +440,56 @@ def test_slides_of_aperio(tmp_path: Path) -> None:
     assert everything.ngff.kind == "collection" and len(everything.ngff.images) == 4
 
 
+def write_lsm(path: Path, written: np.ndarray) -> None:
+    """Write an image of t, z, c, y, x as Zeiss's LSM: a plane and its thumbnail by turns."""
+    fields = [(name, f"<{code}") for name, code in tifffile.TIFF.CZ_LSMINFO]
+    info = np.zeros(1, dtype=fields)
+    t, z, c, y, x = written.shape
+    said = {
+        "MagicNumber": 0x0400494C,
+        "StructureSize": info.nbytes,
+        "DimensionX": x,
+        "DimensionY": y,
+        "DimensionZ": z,
+        "DimensionChannels": c,
+        "DimensionTime": t,
+        "DataType": 1,
+        "ScanType": 6,
+        "VoxelSizeX": 2.5e-7,
+        "VoxelSizeY": 2.5e-7,
+        "VoxelSizeZ": 1e-6,
+        "TimeIntervall": 1.5,
+    }
+    for name, value in said.items():
+        info[name] = value
+    how: dict[str, Any] = {"metadata": None, "contiguous": False, "planarconfig": "separate"}
+    with tifffile.TiffWriter(path) as writer:
+        for at in np.ndindex(t, z):
+            tags = [] if any(at) else [(34412, 1, info.nbytes, info.tobytes(), True)]
+            writer.write(written[at], photometric="minisblack", extratags=tags, **how)
+            writer.write(np.zeros((3, 16, 16), "u1"), photometric="rgb", subfiletype=1, **how)
+
+
+def test_lsm(tmp_path: Path) -> None:
+    path = tmp_path / "cells.lsm"
+    written = pixels(2, 4, 3, 64, 80, dtype="uint8")
+    write_lsm(path, written)
+    tree = open_image(path)
+    np.testing.assert_array_equal(tree.ngff.level(0).values, np.swapaxes(written, 1, 2))
+    assert {axis: str(size) for axis, size in tree.ngff.pixel_size.items()} == {
+        "t": "1.5 second",
+        "z": "1.0 micrometer",
+        "y": "0.25 micrometer",
+        "x": "0.25 micrometer",
+    }
+    assert tree.ngff.issues == ()
+    said = convert(path, tmp_path / "cells.ome.zarr")
+    assert said.format == "Zeiss LSM" and "series='all'" in said.dropped[0]
+    again = xr.open_datatree(tmp_path / "cells.ome.zarr")
+    np.testing.assert_array_equal(again.ngff.level(0).values, np.swapaxes(written, 1, 2))
+    assert "VoxelSizeX" in again.attrs["original_metadata"]["text"]
+
+
 def test_a_request_reads_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.tif"
     shape = (64, 2048, 4096)  # a gigabyte that takes no place
