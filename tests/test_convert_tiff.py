@@ -265,7 +265,8 @@ def test_a_plate_is_a_plate(tmp_path: Path) -> None:
         assert len(tree.attrs["ome"]["plate"]["columns"]) == 12
     assert "Plate:0" in xr.open_datatree(tmp_path / "a.ome.zarr").ngff.ome_xml
     # the tree itself can be written, too
-    open_image(path).ngff.to_zarr(tmp_path / "b.ome.zarr")
+    open_image(path, pixel_size={"y": "1 µm"}).ngff.to_zarr(tmp_path / "b.ome.zarr")
+    assert ngff_xarray.validate(tmp_path / "b.ome.zarr").valid
     again = xr.open_datatree(tmp_path / "b.ome.zarr").ngff.well("D/1").ngff.fields["0"]
     np.testing.assert_array_equal(again.ngff.level(0).values, arrays[2])
 

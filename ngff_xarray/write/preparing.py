@@ -12,7 +12,6 @@ from ngff_xarray import image, spec, world
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Compressor, Layout, Sizes
 from ngff_xarray.multiscale import Factors, multiscale
-from ngff_xarray.write.levels import lacks_omero
 from ngff_xarray.write.nodes import check
 from ngff_xarray.write.writing import Writing
 
@@ -72,7 +71,7 @@ def prepared(obj: Obj, version: str | None, **options: Unpack[ImageOptions]) -> 
         )
     compressor = options.get("compressor")
     layout = Layout.of(obj, options.get("chunks"), options.get("shards"), compressor)
-    unknown = image.version(obj) is None and lacks_omero(obj)
+    unknown = image.version(obj) is None
     writing = Writing(version, options.get("lossy", False), layout=layout, contrast=unknown)
     writing = replace(writing, has_xml=check(obj, writing))
     layout.check(writing.zarr_format)
