@@ -14,6 +14,7 @@ from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
     from ngff_xarray.converting import convert, open_image
+    from ngff_xarray.export.serving import serve
     from ngff_xarray.mending import repair
     from ngff_xarray.referencing import references
     from ngff_xarray.samples import sample
@@ -30,6 +31,7 @@ __all__ = [
     "references",
     "repair",
     "sample",
+    "serve",
     "validate",
     "write_collection",
     "write_plate",
@@ -45,6 +47,7 @@ _LATER = {
     "references": "ngff_xarray.referencing",
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",
+    "serve": "ngff_xarray.export.serving",
     "validate": "ngff_xarray.validation",
     "write_collection": "ngff_xarray.write",
     "write_plate": "ngff_xarray.write",

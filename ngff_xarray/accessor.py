@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
+    from ngff_xarray.export.serving import Served
     from ngff_xarray.layout import Compressor, Sizes
     from ngff_xarray.mending import Repair
     from ngff_xarray.model import RGBA, CoordinateSystem
@@ -94,6 +95,15 @@ class Accessor(Generic[ObjT]):
 
         place, _ = groups.place(self._obj)
         return repair_group(place, store.look(place))
+
+    def serve(self, *, port: int = 0) -> Served:
+        """Put its store on a port of this machine, for viewers in the browser.
+
+        ``with tree.ngff.serve() as served: served.url``; see `ngff_xarray.serve`.
+        """
+        from ngff_xarray.export.serving import serve
+
+        return serve(self._obj, port=port)
 
     def to_zarr(
         self,

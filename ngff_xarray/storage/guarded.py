@@ -142,6 +142,10 @@ class Guarded(Readable):
         """Tell whether there is a key."""
         return await self.store.exists(key)
 
+    async def getsize(self, key: str) -> int:
+        """Return how many bytes stand under a key; FileNotFoundError if there is no such key."""
+        return await self.store.getsize(key)
+
     @property
     def supports_listing(self) -> bool:
         """Whether keys can be listed, if the server lets us."""

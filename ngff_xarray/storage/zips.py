@@ -160,6 +160,13 @@ class ZipStore(Readable):
             start = self._starts[key] = first + _header_size(header, name)
         return await self._bytes(RangeByteRequest(start + wanted.start, start + wanted.stop)) or b""
 
+    async def getsize(self, key: str) -> int:
+        """Return how many bytes an entry has; FileNotFoundError if there is none of that name."""
+        entry = (await self._directory()).get(key)
+        if entry is None:
+            raise FileNotFoundError(key)
+        return entry.file_size
+
     async def exists(self, key: str) -> bool:
         """Tell whether there is an entry."""
         return key in await self._directory()
