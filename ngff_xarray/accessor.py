@@ -14,6 +14,7 @@ from ngff_xarray.model import Axis, Channel
 from ngff_xarray.unfinished import WAIT
 
 if TYPE_CHECKING:
+    import dask.array as da
     import numpy as np
     import pandas as pd
     import pint
@@ -462,6 +463,23 @@ class ImageAccessor(Accessor[ObjT]):
         from ngff_xarray.widgets.viewer import view
 
         return view(self._obj, labels=labels, channels=channels, height=height, **position)
+
+    def to_napari(
+        self, *, channels: Channels = None, labels: Names = True, as_tuples: bool = False
+    ) -> Any:
+        """Return its layers for napari, lazily indexed; see `ngff_xarray.export.napari.to_napari`.
+
+        ``viewer.layers.extend(tree.ngff.to_napari())``; ``as_tuples=True`` gives those of readers.
+        """
+        from ngff_xarray.export.napari import to_napari
+
+        return to_napari(self._obj, channels=channels, labels=labels, as_tuples=as_tuples)
+
+    def to_dask(self, level: object = 0, *, by: Literal["shards", "chunks"] = "shards") -> da.Array:
+        """Return a level as a dask array, a block a shard or chunk; see `export.dask.to_dask`."""
+        from ngff_xarray.export.dask import to_dask
+
+        return to_dask(self._obj, level, by=by)
 
     def thumbnail(self, size: int = 144) -> Image:
         """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
