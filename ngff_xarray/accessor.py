@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
+    from ngff_xarray.export.neuroglancer import Neuroglancer
     from ngff_xarray.export.serving import Served
     from ngff_xarray.layout import Compressor, Sizes
     from ngff_xarray.mending import Repair
@@ -604,6 +605,17 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         return remove_labels(
             self._obj, name, wait=wait, target=target, storage_options=storage_options
         )
+
+    def to_neuroglancer(
+        self, *, channels: Channels = None, labels: Names = True, serve: bool | None = None
+    ) -> Neuroglancer:
+        """Return it for Neuroglancer; see `ngff_xarray.export.neuroglancer.to_neuroglancer`.
+
+        ``to_neuroglancer().show()`` in the browser of this machine; ``.link()`` for a public one.
+        """
+        from ngff_xarray.export.neuroglancer import to_neuroglancer
+
+        return to_neuroglancer(self._obj, channels=channels, labels=labels, serve=serve)
 
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
@@ -29,9 +29,12 @@ class Objects:
     ----------
     source
         The place.
+    documents
+        What stands under some keys below it, instead of what the store has.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, documents: Mapping[str, bytes] | None = None) -> None:
+        self._documents = {join(source.path, key): v for key, v in (documents or {}).items()}
         self._store, self._path = _filling(source.store), source.path
         self._root = _root(source)
         self._sizes: dict[str, int] = {}
@@ -55,6 +58,8 @@ class Objects:
 
     def size(self, key: str) -> int | None:
         """Return how many bytes stand under a key, None if there is no such key."""
+        if key in self._documents:
+            return len(self._documents[key])
         if isinstance(self._store, LocalStore):
             return _local_size(self._store.root / key)
         known = self._sizes.get(key)
@@ -72,6 +77,9 @@ class Objects:
 
     def read(self, key: str, part: range | None = None) -> bytes | None:
         """Return all bytes under a key, or those of a part; None if there is no such key."""
+        if key in self._documents:
+            whole = self._documents[key]
+            return whole if part is None else whole[part.start : part.stop]
         wanted: ByteRequest | None = (
             None if part is None else RangeByteRequest(part.start, part.stop)
         )

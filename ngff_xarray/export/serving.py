@@ -38,6 +38,15 @@ _CORS = {
 class Served:
     """A store that is being served, until it is closed or its context is left.
 
+    Parameters
+    ----------
+    source
+        The place in a store.
+    port
+        The port, 0 for a free one.
+    documents
+        Served in place of what stands under these keys.
+
     Attributes
     ----------
     url
@@ -52,11 +61,13 @@ class Served:
     'http://127.0.0.1:.../memory'
     """
 
-    def __init__(self, source: Source, port: int = 0) -> None:
+    def __init__(
+        self, source: Source, port: int = 0, documents: Mapping[str, bytes] | None = None
+    ) -> None:
         name = source.url.rstrip("/\\").replace("\\", "/").rpartition("/")[2] or "store"
         token = secrets.token_urlsafe(32)
         try:
-            self._server = _Server(port, Objects(source), (token, name))
+            self._server = _Server(port, Objects(source, documents), (token, name))
         except (OSError, OverflowError) as error:
             raise StoreError(f"cannot serve on port {port}: {error}") from error
         self.url = f"http://{_HOST}:{self._server.server_port}/{token}/{quote(name, safe='')}"
