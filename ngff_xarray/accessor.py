@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from ome_types import OME
     from PIL.Image import Image
+    from tensorstore import TensorStore
 
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
@@ -97,6 +98,18 @@ class Accessor(Generic[ObjT]):
 
         place, _ = groups.place(self._obj)
         return repair_group(place, store.look(place))
+
+    def vizarr_url(self) -> str:
+        """Return a link that opens its store, which is on the web, in vizarr."""
+        from ngff_xarray.export.links import vizarr_url
+
+        return vizarr_url(self._obj)
+
+    def validator_url(self) -> str:
+        """Return a link that opens its store, which is on the web, in the OME-NGFF validator."""
+        from ngff_xarray.export.links import validator_url
+
+        return validator_url(self._obj)
 
     def serve(self, *, port: int = 0) -> Served:
         """Put its store on a port of this machine, for viewers in the browser.
@@ -616,6 +629,21 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         from ngff_xarray.export.neuroglancer import to_neuroglancer
 
         return to_neuroglancer(self._obj, channels=channels, labels=labels, serve=serve)
+
+    def tensorstore_spec(self, level: object = 0) -> dict[str, Any]:
+        """Return by what TensorStore opens a level; see `export.tensorstore.tensorstore_spec`."""
+        from ngff_xarray.export.tensorstore import tensorstore_spec
+
+        return tensorstore_spec(self._obj, level)
+
+    def to_tensorstore(self, level: object = 0) -> TensorStore:
+        """Return a level opened by TensorStore; see `ngff_xarray.export.tensorstore`.
+
+        ``tree.ngff.to_tensorstore("1 µm")[0, :512, :512].read().result()``.
+        """
+        from ngff_xarray.export.tensorstore import to_tensorstore
+
+        return to_tensorstore(self._obj, level)
 
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from ngff_xarray import ops
+from ngff_xarray import image, ops
 from ngff_xarray.image import Obj
 from ngff_xarray.viewing.sources import source
 
@@ -43,14 +43,9 @@ def to_dask(obj: Obj, level: object = 0, *, by: By = "shards") -> da.Array:
     >>> to_dask(xr.open_datatree(ngff_xarray.sample("cell")), level=1).shape
     (1, 330, 275)
     """
-    found: da.Array = blocked(_level(obj, level), by).data
+    arrays = image.levels(obj)
+    found: da.Array = blocked(arrays[ops.which_level(arrays, level)], by).data
     return found
-
-
-def _level(obj: Obj, level: object) -> xr.DataArray:
-    if isinstance(level, int):
-        return ops.level(obj, level)
-    return ops.level(obj, pixel_size=level)
 
 
 def blocked(array: xr.DataArray, by: By = "shards") -> xr.DataArray:
