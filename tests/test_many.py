@@ -178,6 +178,14 @@ def test_which_image_is_wrong_is_told(tmp_path: Path) -> None:
     assert "A/1/0" in str(getattr(caught.value, "__notes__", ""))
 
 
+def test_the_xml_beside_a_plate_is_there_before_the_plate() -> None:
+    xml = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>'
+    store = Watched()
+    write_plate({"A1": image()}, store, ome_xml=xml)
+    assert xr.open_datatree(store, engine="ngff").ngff.ome_xml == xml
+    assert store.changed[-2:] == ["OME/METADATA.ome.xml", "zarr.json"]
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_killed_writer_of_a_plate(version: str) -> None:
     wells = {"A1": [image(1), image(2)], "B1": lambda: image(3)}

@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 
 import xarray as xr
 
-from ngff_xarray import image, store, write
+from ngff_xarray import image, write
 from ngff_xarray.converting.building import MAX_TEXT, chunked, suppliers, whole_tree
 from ngff_xarray.converting.found import Found
 from ngff_xarray.converting.reader import Input, Options
@@ -17,12 +17,10 @@ from ngff_xarray.converting.readers import find
 from ngff_xarray.converting.report import Conversion, kept, together
 from ngff_xarray.errors import Issue, StoreError
 from ngff_xarray.multiscale import multiscale
-from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, local_path, without_secrets
 from ngff_xarray.write.preparing import ImageOptions
 
-_METADATA = "OME/METADATA.ome.xml"
 _PYRAMID = ("levels", "scale_factors", "smallest", "method", "keep_ids")
 
 
@@ -202,10 +200,6 @@ def convert(
     seen = _Seen()
     supplied = suppliers(found, given, told)
     _WAYS[found.layout](found, seen.noting(supplied, options, version), writing)
-    text = _beside(found)
-    if text is not None and found.layout != "collection":
-        place = store.open_target(target, access=Access(storage_options or {}))
-        store.put_bytes(place.store, "/".join(filter(None, (place.path, _METADATA))), text.encode())
     where = target if isinstance(target, str | os.PathLike) else type(target).__name__
     return Conversion(
         given.name,
@@ -315,10 +309,17 @@ class _Writing:
         }
 
 
-def _image(_: Found, supplied: Mapping[str, Callable[[], xr.DataTree]], writing: _Writing) -> None:
+def _image(
+    found: Found, supplied: Mapping[str, Callable[[], xr.DataTree]], writing: _Writing
+) -> None:
     (supply,) = supplied.values()
-    write.to_zarr(
-        supply(), writing.target, version=writing.version, **writing.common, **writing.options
+    write.write_image(
+        supply(),
+        writing.target,
+        ome_xml=_beside(found),
+        version=writing.version,
+        **writing.common,
+        **writing.options,
     )
 
 
@@ -345,6 +346,7 @@ def _plate(
         rows=found.rows,
         columns=found.columns,
         acquisitions=found.acquisitions,
+        ome_xml=_beside(found),
         version=writing.version or "0.5",
         **writing.common,
         **writing.options,

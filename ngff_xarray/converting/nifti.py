@@ -50,7 +50,8 @@ def open_volume(path: str, stamp: Any) -> Any:
 
     with _lock:
         plain = _unpacked(path, stamp)
-    return nibabel.load(plain).dataobj
+    volume: Any = nibabel.load(plain)
+    return volume.dataobj
 
 
 @lru_cache(maxsize=16)

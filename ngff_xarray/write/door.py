@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from ngff_xarray import unfinished
 from ngff_xarray.image import Obj
 from ngff_xarray.layout import Compressor, Sizes
 from ngff_xarray.multiscale import Factors
 from ngff_xarray.write.nodes import write_content
-from ngff_xarray.write.preparing import prepared
-from ngff_xarray.write.targets import begun
+from ngff_xarray.write.preparing import ImageOptions, prepared
+from ngff_xarray.write.targets import Mode, begun
 
 
 def to_zarr(
@@ -100,9 +100,14 @@ def to_zarr(
     ...     xr.open_datatree(f"{folder}/part.ome.zarr").ngff.level(0).shape
     (1, 660, 141)
     """
-    written, writing = prepared(
+    write_image(
         obj,
-        version,
+        target,
+        mode=mode,
+        version=version,
+        progress=progress,
+        wait=wait,
+        storage_options=storage_options,
         levels=levels,
         scale_factors=scale_factors,
         sizes=sizes,
@@ -114,7 +119,25 @@ def to_zarr(
         compressor=compressor,
         lossy=lossy,
     )
-    writing = replace(writing, progress=progress)
+
+
+def write_image(
+    obj: Obj,
+    target: Any,
+    *,
+    ome_xml: str | None = None,
+    mode: Mode = "w-",
+    version: str | None = None,
+    progress: bool | None = None,
+    wait: float = unfinished.WAIT,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Unpack[ImageOptions],
+) -> None:
+    """Write an object as `to_zarr` does, with an OME-XML document beside it."""
+    written, writing = prepared(obj, version, **options)
+    writing = replace(writing, progress=progress, has_xml=writing.has_xml or ome_xml is not None)
     with begun(target, mode, writing, wait, storage_options) as new:
         place = new.place
-        new.commit(write_content(written, place.store, place.path, new.writing))
+        attributes = write_content(written, place.store, place.path, new.writing)
+        new.put_xml(ome_xml)
+        new.commit(attributes)

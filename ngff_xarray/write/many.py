@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from ngff_xarray import image, spec, store, unfinished
+from ngff_xarray import image, spec, unfinished
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Collection, Fields
@@ -33,6 +33,7 @@ def write_plate(
     rows: Sequence[str] | None = None,
     columns: Sequence[str | int] | None = None,
     acquisitions: Mapping[str, int] | None = None,
+    ome_xml: str | None = None,
     mode: Mode = "w-",
     version: str = "0.5",
     progress: bool | None = None,
@@ -61,6 +62,8 @@ def write_plate(
         the order of letters and numbers.
     acquisitions
         By field, the number of the acquisition that it is of.
+    ome_xml
+        The OME-XML document beside the images.
     mode
         ``"w"`` replaces what is there, as `to_zarr` does.
     version
@@ -96,7 +99,7 @@ def write_plate(
     wells = _by_well(images)
     document = _document(wells, name, rows, columns, acquisitions or {})
     fields = {join(well, path): found for well in wells for path, found in wells[well].items()}
-    writing = _checked(fields, version, options)
+    writing = replace(_checked(fields, version, options), has_xml=ome_xml is not None)
     with begun(target, mode, writing, wait, storage_options) as new:
         put = _Put(new, version, options, acquisitions or {})
         with shown_progress("writing", "fields", progress, len(fields)) as bar:
@@ -106,6 +109,7 @@ def write_plate(
                     bar.did()
                     bar.show()
                 put.well(well, list(found))
+        new.put_xml(ome_xml)
         new.commit(writing.attributes(hcs.parse_plate(document)))
 
 
@@ -170,9 +174,7 @@ def write_collection(
                 put.image(path, each)
                 bar.did()
                 bar.show()
-        if ome_xml is not None and new.writing.keeps_xml:
-            key = join(new.place.path, "OME/METADATA.ome.xml")
-            store.put_bytes(new.place.store, key, ome_xml.encode())
+        new.put_xml(ome_xml)
         put.group("OME", Collection(tuple(found), {"series": list(found)}))
         new.commit(writing.attributes(Collection(None, {LAYOUT: 3})))
 

@@ -36,6 +36,12 @@ class Begun:
     writing: Writing
     claim: Claim
 
+    def put_xml(self, text: str | None) -> None:
+        """Write an OME-XML document beside it, where bioformats2raw has it."""
+        if text is not None and self.writing.keeps_xml:
+            key = store.join(self.place.path, "OME/METADATA.ome.xml")
+            store.put_bytes(self.place.store, key, text.encode())
+
     def commit(self, attributes: dict[str, Any]) -> None:
         """Write what the root says, in the place of the mark: last."""
         self.claim.end()
