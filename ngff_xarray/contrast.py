@@ -102,32 +102,48 @@ def _steps(shape: Sequence[int], axis: int | None) -> list[int]:
 
 
 class _Channel:
+    """What is known of a channel.
+
+    The sample has its place from the first: small arrays that stay between large ones that go keep
+    the memory of these from being given back.
+    """
+
     def __init__(self) -> None:
         self._least: Any = None
         self._most: Any = None
-        self._sample: list[NDArray[Any]] = []
+        self._sample: NDArray[Any] = np.empty(0)
+        self._count = 0
 
     def add(self, pixels: NDArray[Any], sample: NDArray[Any], lock: threading.Lock) -> None:
-        pixels, sample = _finite(pixels), _finite(sample).copy()
+        pixels, sample = _finite(pixels), _finite(sample)
         if not pixels.size:
             return
         least, most = pixels.min().item(), pixels.max().item()
         with lock:
-            self._note(least, most, [sample])
+            self._note(least, most, sample)
 
-    def _note(self, least: Any, most: Any, sample: list[NDArray[Any]]) -> None:
+    def _note(self, least: Any, most: Any, sample: NDArray[Any]) -> None:
         self._least = least if self._least is None else min(self._least, least)
         self._most = most if self._most is None else max(self._most, most)
-        self._sample += sample
+        end = self._count + sample.size
+        if end > self._sample.size:
+            more = np.empty(max(end, _KEPT), sample.dtype)
+            more[: self._count] = self._sample[: self._count]
+            self._sample = more
+        self._sample[self._count : end] = sample.ravel()
+        self._count = end
 
     def merge(self, other: _Channel) -> None:
         if other._least is not None:
-            self._note(other._least, other._most, other._sample)
+            self._note(other._least, other._most, other._sample[: other._count])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sample": self._sample[: self._count]}
 
     def window(self) -> dict[str, int | float]:
         if self._least is None:
             return {"min": 0, "max": 1, "start": 0, "end": 1}
-        sample = np.concatenate([each.ravel() for each in self._sample])
+        sample = self._sample[: self._count]
         kind = int if isinstance(self._least, int) else float
         start = end = kind(self._least)
         if sample.size:
