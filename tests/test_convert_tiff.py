@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import signal
+import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,13 @@ import xarray as xr
 import ngff_xarray
 from ngff_xarray import NgffError, convert, open_image
 from ngff_xarray.converting import tiff_pages
-from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, StoreNotFoundError
+from ngff_xarray.errors import (
+    IncompleteError,
+    NotOmeError,
+    SelectionError,
+    StoreError,
+    StoreNotFoundError,
+)
 
 GREY = {"photometric": "minisblack"}
 RNG = np.random.default_rng(0)
@@ -311,6 +320,19 @@ def test_an_image_of_several_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(filled.ngff.level(0)[:2].values, arrays[:2])
     assert not filled.ngff.level(0)[2].values.any()
     assert any("t2.ome.tif" in issue.message for issue in filled.ngff.issues)
+
+
+def test_metadata_that_are_in_another_file_are_an_issue(tmp_path: Path) -> None:
+    path = tmp_path / "t0.ome.tif"
+    text = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        'UUID="urn:uuid:1"><BinaryOnly MetadataFile="all.companion.ome" UUID="urn:uuid:2"/></OME>'
+    )
+    written = pixels(2, 40, 50)
+    tifffile.imwrite(path, written, **GREY, description=text, metadata=None)
+    tree = open_image(path)
+    np.testing.assert_array_equal(tree.ngff.level(0).values, written)
+    assert "'all.companion.ome'" in tree.ngff.issues[0].message
 
 
 def test_hyperstacks_of_imagej(tmp_path: Path) -> None:
@@ -631,6 +653,22 @@ def test_several_threads_get_the_same(tmp_path: Path) -> None:
         planes = list(pool.map(lambda i: found[i % 12].values, range(48)))
     for i, plane in enumerate(planes):
         np.testing.assert_array_equal(plane, written[i % 12])
+
+
+def test_converting_again_completes_what_was_killed(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.tif", tmp_path / "a.ome.zarr"
+    written = RNG.integers(0, 60_000, (20, 512, 1024), dtype="uint16")
+    tifffile.imwrite(path, written, metadata={"axes": "ZYX"})
+    program = "import sys, ngff_xarray; ngff_xarray.convert(*sys.argv[1:])"
+    running = subprocess.Popen([sys.executable, "-c", program, path, target])
+    while running.poll() is None and not any(target.glob("0/c/*/*/*")):
+        time.sleep(0.002)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    with pytest.raises(IncompleteError):
+        xr.open_datatree(target)
+    convert(path, target)
+    np.testing.assert_array_equal(xr.open_datatree(target).ngff.level(0).values, written)
 
 
 def test_the_workers_of_a_cluster_read_the_file(tmp_path: Path) -> None:

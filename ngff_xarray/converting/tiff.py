@@ -68,7 +68,18 @@ def read(source: Input, options: Options) -> Found:
     issues = [Issue("TIFF", text) for text in messages]
     if tif.is_ome and series[0].kind == "ome":
         return _ome(handle, series, options, issues)
+    if tif.is_ome:
+        issues.append(Issue("OME-XML", _unused(tif.ome_metadata or "")))
     return _other(handle, series, options, issues)
+
+
+def _unused(text: str) -> str:
+    """Return why the OME-XML of a file does not describe its pages."""
+    found = re.search(r'BinaryOnly[^>]*MetadataFile="([^"]*)"', text)
+    if found is None:
+        return "does not describe the pages that there are: they are read as those of a plain TIFF"
+    name = printable(found[1], 100)
+    return f"is in another file, {name!r}: without it these are the pages of a plain TIFF"
 
 
 @contextmanager
