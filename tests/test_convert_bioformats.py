@@ -144,6 +144,7 @@ def test_without_bio_formats_the_error_says_how_to_get_it(
 
 
 @here
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ome.tif", "tif", "svs", "lsm"])
 def test_files_of_tiff_are_what_bio_formats_reads(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind}"

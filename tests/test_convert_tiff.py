@@ -562,7 +562,7 @@ def test_dask_arrays_have_the_blocks_of_the_file(tmp_path: Path) -> None:
     found = level(path, chunks={})
     assert found.chunks == ((1, 1, 1), (64,), (96,))  # a task of dask reads several tiles
     assert level(path, chunks={"y": 32}).chunks == ((1, 1, 1), (32, 32), (96,))
-    np.testing.assert_array_equal(found.compute(scheduler="processes", num_workers=2), written)
+    np.testing.assert_array_equal(found.compute(scheduler="threads"), written)
 
 
 def test_files_that_are_truncated(ome: Path, tmp_path: Path) -> None:
