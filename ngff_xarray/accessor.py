@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from ome_types import OME
     from PIL.Image import Image
+    from spatialdata import SpatialData
     from tensorstore import TensorStore
 
     from ngff_xarray.animation import Animation
@@ -495,6 +496,21 @@ class ImageAccessor(Accessor[ObjT]):
 
         return to_dask(self._obj, level, by=by)
 
+    def to_itk(
+        self,
+        level: object = 0,
+        *,
+        library: Literal["itk", "SimpleITK"] | None = None,
+        unit: str | None = None,
+    ) -> Any:
+        """Return a level as an image of ITK or SimpleITK; see `ngff_xarray.export.itk.to_itk`.
+
+        With spacing, origin and direction: ``to_itk("1 µm", unit="millimeter")``.
+        """
+        from ngff_xarray.export.itk import to_itk
+
+        return to_itk(self._obj, level, library=library, unit=unit)
+
     def thumbnail(self, size: int = 144) -> Image:
         """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
         from ngff_xarray.thumbnails import thumbnail
@@ -644,6 +660,14 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         from ngff_xarray.export.tensorstore import to_tensorstore
 
         return to_tensorstore(self._obj, level)
+
+    def to_spatialdata(
+        self, *, name: str | None = None, system: str = "global", unit: str | None = None
+    ) -> SpatialData:
+        """Return it with its labels and their tables; see `ngff_xarray.export.spatialdata`."""
+        from ngff_xarray.export.spatialdata import to_spatialdata
+
+        return to_spatialdata(self._obj, name=name, system=system, unit=unit)
 
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:

@@ -1,3 +1,3 @@
 """The scripts are for other environments."""
 
-collect_ignore_glob = ["read_*.py", "napari_*.py"]
+collect_ignore_glob = ["read_*.py", "napari_*.py", "spatialdata_*.py"]

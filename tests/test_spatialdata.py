@@ -1,0 +1,75 @@
+"""Images as SpatialData has them: in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from conftest import OMERO
+from stores import write_image
+
+import ngff_xarray  # noqa: F401
+from ngff_xarray.errors import MissingDependencyError
+
+IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
+
+
+def test_without_it_the_error_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spatialdata", None)
+    tree = xr.open_datatree(write_image(tmp_path / "a.zarr", axes="yx"))
+    with pytest.raises(MissingDependencyError, match=r"ngff-xarray\[spatialdata\]"):
+        tree.ngff.to_spatialdata()
+
+
+@pytest.mark.readers
+def test_elements_hold_pixels_places_and_tables(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("NGFF_READERS", "readers-are-not-installed")).absolute()
+    python = folder / "spatialdata" / "bin" / "python"
+    if not python.exists():
+        (pytest.fail if IN_CI else pytest.skip)(
+            "needs spatialdata: tests/readers/install DIR, and NGFF_READERS=DIR"
+        )
+    stores = [
+        write_image(
+            tmp_path / "scan.zarr",
+            axes="tczyx",
+            labels={"cells": {}},
+            omero=OMERO,
+            translation=(0, 0, 1.0, 10.0, 20.0),
+        ),
+        write_image(tmp_path / "plane.zarr", version="0.4", axes="yx", labels={"cells": {}}),
+    ]
+    script = Path(__file__).parent / "readers" / "spatialdata_elements.py"
+    done = subprocess.run(
+        [str(python), str(script), *map(str, stores)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for store in stores:
+        tree = xr.open_datatree(store)
+        tree = tree.ngff.sel(t=0) if "t" in tree.ngff.levels[0].dims else tree
+        cells = tree.ngff.labels["cells"]
+        for when, said in found[store.name].items():  # as made, and as read again
+            assert set(said["elements"]) == {store.stem, "cells"}
+            assert said["regions"] == {"cells_table": ["cells"]}
+            areas = cells.ngff.properties["area"]
+            assert said["tables"]["cells_table"] == {str(i): a for i, a in areas.items()}
+            for name, node in ((store.stem, tree), ("cells", cells)):
+                element = said["elements"][name]
+                if name != "cells":
+                    assert element["c"] == [channel.name for channel in node.ngff.channels]
+                pairs = zip(node.ngff.levels, element["levels"], strict=True)
+                for number, (level, told) in enumerate(pairs):
+                    assert told["sum"] == int(level.astype("u8").sum())
+                    if when == "again" and number:
+                        continue  # which it places by their sizes, whatever was written
+                    space = [dim for dim in ("z", "y", "x") if dim in level.dims]
+                    for end, index in zip(told["ends"], (0, -1), strict=True):
+                        assert end == pytest.approx([float(level[dim][index]) for dim in space])
