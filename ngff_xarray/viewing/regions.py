@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import geometry, units
+from ngff_xarray import geometry, image, units
 from ngff_xarray.errors import SelectionError
+from ngff_xarray.viewing import geojson
 
 _ROWS = 2**20  # pixels of a mask that are decided at once
 
@@ -84,6 +88,102 @@ class Roi(Mapping[str, slice]):
     def __len__(self) -> int:
         return len(self.axes)
 
+    @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """Its corners as (right, down), all four of a rectangle."""
+        if self.kind == "polygon":
+            return self.points
+        left, top, right, bottom = self.bounds
+        return (left, top), (right, top), (right, bottom), (left, bottom)
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """It as GeoJSON in its unit: ``shapely.geometry.shape(roi)``, where that is installed."""
+        found: dict[str, Any] = geojson.feature(self.corners, self.axes, self.unit)["geometry"]
+        return found
+
+    def to_geojson(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        like: xr.DataArray | xr.Dataset | None = None,
+    ) -> dict[str, Any]:
+        """Return it as a Feature of GeoJSON, and write that.
+
+        Parameters
+        ----------
+        path
+            Where to write it.
+        like
+            An image, of which the coordinates then count pixels from the corner of the first one,
+            as QuPath and others do: ``tree.ngff.level(0)``. By default they are in the unit,
+            which the properties name.
+
+        Examples
+        --------
+        >>> roi = Roi("rectangle", ((10.0, 5.0), (2.0, 7.5)), ("x", "y"), "micrometer")
+        >>> roi.to_geojson()["geometry"]["coordinates"][0][:2]
+        [[2.0, 5.0], [10.0, 5.0]]
+        >>> Roi.from_geojson(roi.to_geojson())[0].bounds == roi.bounds
+        True
+        """
+        if like is None:
+            found = geojson.feature(self.corners, self.axes, self.unit)
+        else:
+            right, down = (_grid(like, name, self.unit) for name in self.axes)
+            pixels = tuple((right.pixel(x), down.pixel(y)) for x, y in self.corners)
+            found = geojson.feature(pixels, self.axes, None)
+        if path is not None:
+            Path(path).expanduser().write_text(json.dumps(found), encoding="utf-8")
+        return found
+
+    @classmethod
+    def from_geojson(
+        cls, source: Any, *, like: xr.DataArray | xr.Dataset | None = None
+    ) -> tuple[Self, ...]:
+        """Return the regions of GeoJSON: of a path, text, a mapping, or objects of shapely.
+
+        Parameters
+        ----------
+        source
+            Polygons, alone or in Features and collections. Those whose properties name a unit are
+            in it.
+        like
+            The image whose pixels the others count, from the corner of the first one.
+
+        Raises
+        ------
+        SelectionError
+            If there is anything but polygons without holes.
+
+        Examples
+        --------
+        >>> ring = [[0, 0], [2, 0], [0, 2], [0, 0]]
+        >>> (roi,) = Roi.from_geojson({"type": "Polygon", "coordinates": [ring]})
+        >>> roi.kind, roi.points
+        ('polygon', ((0.0, 0.0), (2.0, 0.0), (0.0, 2.0)))
+        """
+        found = geojson.polygons(geojson.read(source))
+        return tuple(cls._of(points, said, like) for points, said in found)
+
+    @classmethod
+    def _of(cls, points: geojson.Points, said: Any, like: xr.DataArray | xr.Dataset | None) -> Self:
+        stated = said.get("axes") if isinstance(said, Mapping) else None
+        axes = ("x", "y")
+        if isinstance(stated, list | tuple) and len(stated) == 2:
+            axes = (str(stated[0]), str(stated[1]))
+        unit = units.known(said.get("unit")) if isinstance(said, Mapping) else None
+        if unit is None and like is not None:
+            if not all(name in like.dims for name in axes):
+                down, right = image.plane_dims(image.levels(like)[0])
+                axes = (right, down)
+            unit = geometry.unit(like[axes[0]])
+            to_right, to_down = (_grid(like, name, unit) for name in axes)
+            points = tuple((to_right.position(x), to_down.position(y)) for x, y in points)
+        if geojson.is_upright_rectangle(points):
+            return cls("rectangle", (points[0], points[2]), axes, unit)
+        return cls("polygon", points, axes, unit)
+
     def mask(self, array: xr.DataArray | xr.Dataset) -> xr.DataArray:
         """Return which pixels of an image have their centre inside.
 
@@ -132,6 +232,29 @@ def _in_polygon(corners: Any, x: Any, y: Any) -> Any:
         edge = x0 + (y[crossed] - y0) * ((x1 - x0) / (y1 - y0))
         inside[crossed] ^= x[np.newaxis, :] < edge[:, np.newaxis]
     return inside
+
+
+class _Grid(NamedTuple):
+    """Where pixels lie along an axis: the corner of the first, and the step to the next."""
+
+    start: float
+    step: float
+
+    def pixel(self, position: float) -> float:
+        return (position - self.start) / self.step
+
+    def position(self, pixel: float) -> float:
+        return self.start + pixel * self.step
+
+
+def _grid(array: xr.DataArray | xr.Dataset, name: str, unit: str | None) -> _Grid:
+    centres = _positions(array, name, unit)
+    factor = units.factor(geometry.unit(array[name]), unit)
+    size = geometry.pixel_size(array[name])
+    if size is None:
+        raise SelectionError(f"axis {name!r} has uneven pixels, which no position counts")
+    step = size * factor * (-1 if centres[-1] < centres[0] else 1)
+    return _Grid(float(centres[0]) - step / 2, step)
 
 
 def _positions(array: xr.DataArray | xr.Dataset, name: str, unit: str | None) -> Any:

@@ -79,7 +79,8 @@ class Viewer(widgets.VBox):
         None,
         allow_none=True,
         help="the region drawn, for .ngff.sel and masks: a Roi or None. Set to a Roi, or to a dict "
-        "of both axes, each (start, end), for a rectangle.",
+        "of both axes, each (start, end), for a rectangle, or to GeoJSON: .to_geojson() is the way "
+        "back.",
     )
     selection = traitlets.Tuple(help="the ids of the labels that are selected")
     projection = traitlets.Enum(
@@ -391,6 +392,10 @@ class Viewer(widgets.VBox):
         if wanted is None or isinstance(wanted, Roi):
             return wanted
         axes = (self.world.right, self.world.down)
+        if hasattr(wanted, "__geo_interface__") or (
+            isinstance(wanted, Mapping) and isinstance(wanted.get("type"), str)
+        ):
+            return _only(Roi.from_geojson(wanted), axes, self.world.unit)
         if not isinstance(wanted, Mapping) or set(wanted) != set(axes):
             raise SelectionError(
                 f"roi: expected a Roi, None, or a dict of {' and '.join(axes)}, found {wanted!r}"
@@ -788,6 +793,19 @@ def _looking_at(view: View, world: World, wanted: Mapping[str, Any]) -> View:
     ]
     center = ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2)
     return view.moved(center, max(scales, default=view.scale))
+
+
+def _only(found: Sequence[Roi], axes: tuple[str, str], unit: str | None) -> Roi:
+    """Return the one region of GeoJSON, in the unit of the viewer, which those without are in."""
+    if len(found) != 1:
+        raise SelectionError(
+            f"roi: a viewer shows one region, found {len(found)}: set one of Roi.from_geojson(…)"
+        )
+    (roi,) = found
+    if roi.axes != axes:
+        raise SelectionError(f"roi: expected a region along {axes}, found one along {roi.axes}")
+    factor = units.factor(roi.unit, unit)
+    return Roi(roi.kind, tuple((x * factor, y * factor) for x, y in roi.points), axes, unit)
 
 
 def _span(span: Any, unit: str | None) -> tuple[float, float]:
