@@ -1,0 +1,129 @@
+"""Commands that write: a store from a file or from another store, or changes in one."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from ngff_xarray.commands.command import (
+    FINE,
+    Command,
+    add_access,
+    add_json,
+    add_layout,
+    add_overwrite,
+    add_progress,
+    add_source,
+    option,
+    print_json,
+)
+from ngff_xarray.text import printable
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="a file, a folder, a URL, or a pattern in quotes: '*.tif'")
+    parser.add_argument("target", help="path or URL of the OME-Zarr to write")
+    add_overwrite(parser)
+    parser.add_argument("--reader", help="the reader to ask, as tiff; default: who knows the file")
+    parser.add_argument("--series", type=_series, help="the only image of several to convert")
+    parser.add_argument("--path", help="where in an HDF5, N5 or Zarr file the array is")
+    parser.add_argument("--axes", help="the order of the axes, where the file does not say: tczyx")
+    parser.add_argument("--pattern", help='how files of a folder are called: "img_{c}_{z}.tif"')
+    parser.add_argument(
+        "--pixel-size",
+        action="append",
+        default=[],
+        type=option,
+        metavar="AXIS=SIZE",
+        help='where the file does not say it, as "z=2 µm"; may be repeated',
+    )
+    parser.add_argument("--channel-names", help="separated by commas")
+    parser.add_argument(
+        "--labels", action=argparse.BooleanOptionalAction, help="whether pixels are labels"
+    )
+    parser.add_argument(
+        "--fill-missing", action="store_true", help="write planes that are not there as zeros"
+    )
+    add_layout(parser)
+    add_access(parser, "--source-option")
+    add_access(parser)
+    add_json(parser)
+    add_progress(parser)
+
+
+def _series(text: str) -> Any:
+    return int(text) if text.isdigit() else text
+
+
+def convert(given: argparse.Namespace) -> int:
+    """Convert a file, and print what was kept and what was not."""
+    import ngff_xarray
+
+    found = ngff_xarray.convert(
+        given.source,
+        given.target,
+        mode="w" if given.overwrite else "w-",
+        version=given.version,
+        reader=given.reader,
+        series=given.series,
+        path=given.path,
+        axes=given.axes,
+        pattern=given.pattern,
+        pixel_size=dict(given.pixel_size) or None,
+        channel_names=given.channel_names.split(",") if given.channel_names else None,
+        labels=given.labels,
+        missing="fill" if given.fill_missing else "raise",
+        source_options=dict(given.source_option) or None,
+        storage_options=dict(given.option) or None,
+        progress=given.progress,
+        chunks=given.chunks,
+        shards=given.shards,
+        compressor=given.compressor,
+    )
+    if given.json:
+        print_json(asdict(found))
+    else:
+        print(found)
+    return FINE
+
+
+def _add_repair(parser: argparse.ArgumentParser) -> None:
+    add_source(parser)
+    parser.add_argument("--apply", action="store_true", help="make the changes, with a backup")
+
+
+def repair(given: argparse.Namespace) -> int:
+    """Print what can be mended in a store, and mend it if told to."""
+    import ngff_xarray
+
+    options = dict(given.option) or None
+    found = ngff_xarray.repair(given.store, group=given.group, storage_options=options)
+    print(found)
+    if (found.changes or found.leftovers) and not given.apply:
+        print("nothing was changed: add --apply to make these changes")
+    for backup in found.apply() if given.apply else ():
+        print(f"kept {printable(backup, 200)}")
+    return FINE
+
+
+CHANGING = (
+    Command(
+        "convert",
+        "write a file of a microscope as OME-Zarr; what was begun and killed starts over",
+        [
+            "convert scan.ims scan.ome.zarr",
+            'convert stack.tif stack.ome.zarr --pixel-size "z=2 µm" --channel-names DAPI,GFP',
+            "convert 'img_*.tif' scan.ome.zarr --pattern 'img_{c}_{z}.tif' --shards auto",
+        ],
+        _add_convert,
+        convert,
+    ),
+    Command(
+        "repair",
+        "show what can be mended in what a store says, or mend it",
+        ["repair image.ome.zarr", "repair image.ome.zarr --apply"],
+        _add_repair,
+        repair,
+    ),
+)
