@@ -5,9 +5,12 @@ Both take the ``storage_options`` of s3fs. obstore sends one GET a chunk, s3fs a
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import os
+import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ _NAMES = {
     "aws_session_token": "session_token",
 }
 _NO_CONFIG = {"anon", "client_kwargs", "profile", "use_ssl", "verify"}
+_MOMENT = 0.1  # seconds
 _KNOWN = {*_NAMES, *_NAMES.values(), *_NO_CONFIG}
 
 
@@ -63,6 +67,7 @@ def open_store(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
         client["allow_http"] = True
     if access.storage_options.get("verify") is False:
         client["allow_invalid_certificates"] = True
+    _exit_in_peace()
     store = S3Store.from_url(
         url.replace("s3a://", "s3://", 1),
         config=config,
@@ -71,6 +76,16 @@ def open_store(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
         retry_config=None if write else {"max_retries": 0},
     )
     return RegionalStore(store, read_only=not write), hint
+
+
+@cache
+def _exit_in_peace() -> None:
+    """Give obstore's threads a moment when Python ends.
+
+    After the last answer they still let go of what they hold of Python; a process that ends
+    meanwhile is aborted, though all of its work is done.
+    """
+    atexit.register(time.sleep, _MOMENT)
 
 
 def _config(options: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
