@@ -842,6 +842,21 @@ class SceneAccessor(GroupAccessor):
             self._obj, system=system, labels=labels, channels=channels, height=height, **position
         )
 
+    def to_napari(
+        self,
+        *,
+        system: str | None = None,
+        channels: Channels = None,
+        labels: Names = True,
+        as_tuples: bool = False,
+    ) -> Any:
+        """Return the layers of its images in one system; see `export.napari.scene_to_napari`."""
+        from ngff_xarray.export.napari import scene_to_napari
+
+        return scene_to_napari(
+            self._obj, system=system, channels=channels, labels=labels, as_tuples=as_tuples
+        )
+
     @property
     def coordinate_systems(self) -> dict[str, CoordinateSystem]:
         """Name -> coordinate system; those of images under ``path/name``."""

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from conftest import OMERO
 from servers import CountingServer
-from stores import write_image
+from stores import write_image, write_scene
 
 import ngff_xarray  # noqa: F401
 from ngff_xarray.errors import (
@@ -140,6 +140,23 @@ def test_rotated_images_get_an_affine(tmp_path: Path) -> None:
     np.testing.assert_allclose(matrix @ [y, x, 1], [*world[1:], 1])
 
 
+def test_scenes_lie_where_their_system_places_them(tmp_path: Path) -> None:
+    tree = xr.open_datatree(_write_scene(tmp_path / "scene.zarr"))
+    layers = tree.ngff.to_napari(as_tuples=True)
+    names = [arguments["name"] for _, arguments, _ in layers]
+    assert names == ["a: a: 0", "a: a: 1", "b: b: 0", "b: b: 1"]
+    turned = np.array(layers[2][1]["affine"])
+    (world,) = tree.ngff.transform([[0.0, 3 * 0.5, 5 * 0.5]], from_="b/physical", to="world")
+    np.testing.assert_allclose(turned @ [3, 5, 1], [*world[1:], 1])
+
+
+def test_labels_that_are_true_or_false(scan: Path) -> None:
+    cells = xr.open_datatree(scan).ngff.labels["cells"]
+    (found,) = tuples(cells.ngff.map(lambda array: array > 2))
+    assert found[0][0].dtype == "u1"
+    np.testing.assert_array_equal(found[0][0], cells.ngff.levels[0] > 2)
+
+
 def test_bent_images_are_refused() -> None:
     y, x = np.mgrid[:8, :8].astype(float)
     coords = {"y": (("j", "i"), y + x**2), "x": (("j", "i"), x)}
@@ -168,6 +185,26 @@ def test_without_napari_the_error_says_how_to_get_it(
 
 
 # ---- beside napari-ome-zarr, in an environment of their own --------------------------------------
+
+
+def _write_scene(path: Path) -> Path:
+    axes = [{"name": "c", "type": "channel"}, *AXES]
+    affine = [[1, 0, 0, 0], [0, 0.8, -0.6, 5.0], [0, 0.6, 0.8, -3.0]]
+    links = [
+        {
+            "type": kind,
+            kind: said,
+            "input": {"path": image, "name": "physical"},
+            "output": {"name": "world"},
+        }
+        for image, kind, said in (("a", "translation", [0, 7, 9]), ("b", "affine", affine))
+    ]
+    return write_scene(
+        path,
+        images={"a": {}, "b": {}},
+        systems=[{"name": "world", "axes": axes}],
+        transformations=links,
+    )
 
 
 def _write_stores(folder: Path) -> list[Path]:
@@ -199,13 +236,19 @@ def test_napari_shows_what_napari_ome_zarr_shows(tmp_path: Path) -> None:
         (pytest.fail if IN_CI else pytest.skip)(
             "needs napari: tests/readers/install DIR, and NGFF_READERS=DIR"
         )
-    stores = _write_stores(tmp_path)
+    stores, scene = _write_stores(tmp_path), _write_scene(tmp_path / "scene.zarr")
     script = Path(__file__).parent / "readers" / "napari_layers.py"
     done = subprocess.run(
-        [str(python), str(script), *map(str, stores)], capture_output=True, text=True, check=False
+        [str(python), str(script), *map(str, [*stores, scene])],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
+    layers = found[scene.name]
+    np.testing.assert_allclose(layers["ours"], layers["theirs"], atol=1e-9)
+    assert len(layers["ours"]) == 4
     for store in stores:
         said = found[store.name]
         finest = xr.open_datatree(store).ngff.levels[0]

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
 import xarray as xr
 
-from ngff_xarray import image, overlay
+from ngff_xarray import groups, image, overlay, world
 from ngff_xarray.channels import Channels
 from ngff_xarray.errors import MissingDependencyError, NotOmeError, UnsupportedError
 from ngff_xarray.export.dask import blocked
@@ -92,6 +93,45 @@ def to_napari(
     return tuples if as_tuples else [_layer(*each) for each in tuples]
 
 
+def scene_to_napari(
+    obj: xr.DataTree,
+    *,
+    system: str | None = None,
+    channels: Channels = None,
+    labels: Names = True,
+    as_tuples: bool = False,
+) -> Any:
+    """Return the layers of all images of a scene, where they lie in one system.
+
+    Parameters
+    ----------
+    obj
+        A scene.
+    system
+        The name of the coordinate system; by default the scene's first. Images that nothing
+        connects with it are left out.
+    channels, labels, as_tuples
+        As of `to_napari`.
+
+    Raises
+    ------
+    TransformationError
+        If there is no such system.
+    UnsupportedError
+        If an image is bent there, or of fewer axes than the system has: resample it first.
+    """
+    name = system if system is not None else next(iter(world.coordinate_systems(obj)), None)
+    placed_in = obj if name is None else world.to_system(obj, name)
+    found: list[Any] = []
+    for path, each in groups.images(placed_in).items():
+        for data, arguments, kind in to_napari(
+            each, channels=channels, labels=labels, as_tuples=True
+        ):
+            named = {**arguments, "name": printable(f"{path}: {arguments['name']}")}
+            found.append((data, named, kind))
+    return found if as_tuples else [_layer(*each) for each in found]
+
+
 def _chosen(obj: Obj, labels: Names) -> Mapping[str, Obj]:
     known = image.label_images(obj)
     names = overlay.label_names(obj, labels)
@@ -145,8 +185,11 @@ def _place(array: xr.DataArray, dims: Sequence[str]) -> dict[str, Any]:
     }
     if found.scale is not None:
         return {"scale": found.scale, "translate": tuple(map(float, found.origin)), **named}
-    affine = [[*row, shift] for row, shift in zip(found.matrix, found.origin, strict=True)]
-    return {"affine": [*affine, [0.0] * len(dims) + [1.0]], **named}
+    affine = np.eye(len(dims) + 1)
+    affine[:-1, :-1], affine[:-1, -1] = found.matrix, found.origin
+    # napari takes what is not said here from the coordinates of the array, as well
+    plain = {"scale": (1.0,) * len(dims), "translate": (0.0,) * len(dims)}
+    return {"affine": affine.tolist(), **plain, **named}
 
 
 def _colormap(look: Look) -> Any:
@@ -167,6 +210,8 @@ def _labels(path: str, obj: Obj, over: xr.DataArray) -> LayerTuple:
     arrays = [_without_channels(path, array) for array in image.levels(obj)]
     if arrays[0].dtype.kind not in "bui":
         raise NotOmeError(f"labels {path!r} must be integers to be drawn, found {arrays[0].dtype}")
+    if arrays[0].dtype == bool:  # of which napari wants a view
+        arrays = [blocked(array).astype("u1") for array in arrays]
     levels = [_aligned(array, over) for array in arrays]
     arguments = {
         "name": printable(path),

@@ -68,12 +68,26 @@ def drawn(layers: list[Layer], index: tuple[int, ...]) -> np.ndarray:
     return np.clip(total, 0, 1)
 
 
+def theirs_of(path: Path) -> list[Layer]:
+    kinds = {"image": Image, "labels": Labels}
+    reader = napari_get_reader(str(path))
+    return [kinds[kind](data, **arguments) for data, arguments, kind in reader(str(path))]
+
+
+def read_scene(tree: xr.DataTree, path: Path) -> Json:
+    """Where two pixels of every layer lie in the world."""
+    return {
+        whose: [floats([layer.data_to_world(at) for at in ((0, 0), (3, 5))]) for layer in layers]
+        for whose, layers in (("ours", tree.ngff.to_napari()), ("theirs", theirs_of(path)))
+    }
+
+
 def read(path: Path) -> Json:
     tree = xr.open_datatree(path)
+    if tree.ngff.kind == "scene":
+        return read_scene(tree, path)
     ours = tree.ngff.to_napari()
-    reader = napari_get_reader(str(path))
-    kinds = {"image": Image, "labels": Labels}
-    theirs = [kinds[kind](data, **arguments) for data, arguments, kind in reader(str(path))]
+    theirs = theirs_of(path)
     space = [dim for dim in ours[0].axis_labels if dim not in ("y", "x")]
     middle = {dim: tree.ngff.levels[0].sizes[dim] // 2 for dim in space}
     at = {dim: float(tree.ngff.levels[0][dim][i]) for dim, i in middle.items()}
