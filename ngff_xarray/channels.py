@@ -14,6 +14,7 @@ from ngff_xarray import image, render
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import RGB, Channel, Window
+from ngff_xarray.spec import omero
 from ngff_xarray.spec.values import parse_color
 from ngff_xarray.text import printable
 
@@ -33,7 +34,7 @@ def stored(array: xr.DataArray, obj: Obj) -> tuple[Channel, ...]:
     """Return the channels as stored; three of bytes that nobody described are true colour."""
     channels = image.channels(array)
     undescribed = not image.ome(obj).get("omero")
-    if undescribed and array.dtype == np.uint8 and len(channels) == 3:
+    if undescribed and omero.is_true_color(len(channels), array.dtype):
         return _TRUE_COLOR
     return channels
 

@@ -1518,3 +1518,12 @@ def test_a_scene_and_transformations_are_valid(tmp_path: Path) -> None:
     _again(_affine_image(tmp_path), tmp_path / "b")
     assert ngff_xarray.validate(tmp_path / "b" / "again.ome.zarr").issues == ()
     check_elsewhere(tmp_path / "b" / "again.ome.zarr", "0.6", "Image")
+
+
+def test_true_colour_is_drawn_as_it_was(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(40, 200, (3, 20, 30)).astype("u1")
+    array = xr.DataArray(pixels, dims=("c", "y", "x"))
+    array.ngff.to_zarr(tmp_path / "a.zarr", levels=1)
+    found = xr.open_datatree(tmp_path / "a.zarr").ngff.rgb(level=0)
+    np.testing.assert_array_equal(found, np.moveaxis(pixels, 0, -1))
+    np.testing.assert_array_equal(found, array.ngff.rgb())

@@ -114,6 +114,25 @@ def made(names: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
     }
 
 
+def is_true_color(count: int, dtype: np.dtype[Any]) -> bool:
+    """Tell whether channels that nobody described are red, green and blue: three of bytes."""
+    return count == 3 and dtype == np.uint8
+
+
+def true_color(names: Sequence[str]) -> dict[str, Any]:
+    """Return a document for red, green and blue as they are.
+
+    Examples
+    --------
+    >>> true_color(["0", "1", "2"])["channels"][2]
+    {'label': '2', 'color': '0000FF', 'window': {'min': 0, 'max': 255, 'start': 0, 'end': 255}}
+    """
+    document = made(names, np.dtype(np.uint8))
+    colors = ("FF0000", "00FF00", "0000FF")
+    described = zip(document["channels"], colors, strict=True)
+    return {"channels": [{**channel, "color": color} for channel, color in described]}
+
+
 def with_windows(omero: Json, windows: Sequence[Json]) -> Json:
     """Return the document with the window of every channel.
 

@@ -87,6 +87,8 @@ def with_contrast(content: Image, finest: xr.DataArray, windows: Sequence[Any]) 
     """Return an image that says how its channels are best shown."""
     numbers = [str(i) for i in range(len(windows))]
     names = numbers if len(windows) > 1 else [content.multiscale.name or "0"]
+    if content.omero is None and omero.is_true_color(len(windows), finest.dtype):
+        return replace(content, omero=omero.true_color(names))
     shown = content.omero or omero.made(names, finest.dtype)
     return replace(content, omero=omero.with_windows(shown, windows))
 
