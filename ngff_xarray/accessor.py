@@ -170,6 +170,16 @@ class Accessor(Generic[ObjT]):
             storage_options=storage_options,
         )
 
+    def copy_to(self, target: Any, **options: Any) -> None:
+        """Copy it, or ``levels``, ``channels`` or a ``region``; see `ngff_xarray.export.copying`.
+
+        ``tree.ngff.copy_to("part.ome.zarr", channels="DAPI", check=True)``. Called again after a
+        kill, it goes on.
+        """
+        from ngff_xarray.export.copying import copy_to
+
+        copy_to(self._obj, target, **options)
+
     def __repr__(self) -> str:
         from ngff_xarray.formatting import text
 

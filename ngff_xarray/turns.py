@@ -272,8 +272,11 @@ class Claim:
         """Write what the group is to say."""
         self.change(lambda _: attributes)
 
-    def begin(self) -> None:
-        """Mark a place where nothing is, or what was begun and is to be begun again."""
+    def begin(self, copy: str = "") -> None:
+        """Mark a place where nothing is, or what was begun and is to be begun again.
+
+        ``copy`` is what the mark says, so that others can go on with it.
+        """
 
         def begun(attributes: Document) -> Document:
             found = unfinished.entry(attributes)
@@ -281,7 +284,7 @@ class Claim:
                 raise StoreError(
                     f"{self._place.url}: there is something already: another writer was faster"
                 )
-            return unfinished.mark()
+            return unfinished.mark(copy)
 
         self.change(begun)
 

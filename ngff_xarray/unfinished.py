@@ -28,9 +28,24 @@ KILLED = 300
 _alive: set[str] = set()  # the tokens of what this process writes
 
 
-def mark() -> dict[str, Any]:
-    """Return the attributes of a store that this process begins to write."""
-    return {KEY: {"writing": writer()}}
+def mark(copy: str = "") -> dict[str, Any]:
+    """Return the attributes of a store that this process begins to write.
+
+    ``copy`` says of what it is to be a copy, for those who go on with it.
+    """
+    return {KEY: {"writing": {**writer(), **({"copy": copy} if copy else {})}}}
+
+
+def copied(attributes: Mapping[str, Any]) -> str:
+    """Return of what a store was to be a copy; empty if that is not said.
+
+    Examples
+    --------
+    >>> copied(mark("abc")), copied(mark())
+    ('abc', '')
+    """
+    found = _said(attributes).get("copy")
+    return found if isinstance(found, str) else ""
 
 
 def writer() -> dict[str, Any]:

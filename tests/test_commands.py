@@ -36,6 +36,7 @@ COMMANDS = (
     "serve",
     "demo",
     "convert",
+    "copy",
     "repair",
 )
 ENV = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}

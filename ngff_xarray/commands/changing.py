@@ -17,8 +17,10 @@ from ngff_xarray.commands.command import (
     add_source,
     option,
     print_json,
+    region,
 )
 from ngff_xarray.text import printable
+from ngff_xarray.urls import without_secrets
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +90,67 @@ def convert(given: argparse.Namespace) -> int:
     return FINE
 
 
+def _add_copy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="path or URL of an OME-Zarr (https://…, s3://…)")
+    parser.add_argument("target", help="path or URL of the OME-Zarr to write")
+    add_overwrite(parser)
+    parser.add_argument("--group", help='the part to copy, as the well "B/3"; default: all')
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        type=region,
+        metavar="AXIS=START:STOP",
+        help='as --region "x=10 µm:60 µm"; may be repeated, once an axis',
+    )
+    parser.add_argument(
+        "--levels", type=_numbers, help="which levels, separated by commas; 0 is the finest"
+    )
+    parser.add_argument("--channels", help="which channels, by name and separated by commas")
+    parser.add_argument(
+        "--check", action="store_true", help="read both again afterwards, and compare all pixels"
+    )
+    add_layout(parser)
+    add_access(parser, "--source-option")
+    add_access(parser)
+    add_progress(parser)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError("expected numbers, as 1,2") from None
+
+
+def copy(given: argparse.Namespace) -> int:
+    """Copy a store, or a part of one."""
+    import xarray as xr
+
+    tree = xr.open_datatree(
+        given.source,
+        engine="ngff",
+        group=given.group,
+        storage_options=dict(given.source_option) or None,
+    )
+    tree.ngff.copy_to(
+        given.target,
+        region=dict(given.region),
+        levels=given.levels,
+        channels=given.channels.split(",") if given.channels else None,
+        check=given.check,
+        mode="w" if given.overwrite else "w-",
+        version=given.version,
+        chunks=given.chunks,
+        shards=given.shards,
+        compressor=given.compressor,
+        progress=given.progress,
+        storage_options=dict(given.option) or None,
+    )
+    print(f"copied to {printable(without_secrets(given.target), 500)}")
+    return FINE
+
+
 def _add_repair(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--apply", action="store_true", help="make the changes, with a backup")
@@ -118,6 +181,18 @@ CHANGING = (
         ],
         _add_convert,
         convert,
+    ),
+    Command(
+        "copy",
+        "copy a store or a part of one: down, up or to another layout; killed, it goes on when run "
+        "again",
+        [
+            "copy https://host/scan.ome.zarr scan.ome.zarr --check",
+            'copy scan.ome.zarr part.ome.zarr --region "x=10 µm:60 µm" --channels DAPI',
+            "copy scan.ome.zarr s3://bucket/scan.ome.zarr --chunks auto --shards auto",
+        ],
+        _add_copy,
+        copy,
     ),
     Command(
         "repair",

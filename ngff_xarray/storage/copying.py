@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,14 @@ class Copying:
     ----------
     source, target
         The arrays.
+    there
+        Keys of the target that have been copied before.
     """
 
-    def __init__(self, source: zarr.Array[Any], target: zarr.Array[Any]) -> None:
-        self._source, self._target = source, target
+    def __init__(
+        self, source: zarr.Array[Any], target: zarr.Array[Any], there: Collection[str] = ()
+    ) -> None:
+        self._source, self._target, self._there = source, target, there
         self._from: Store = source.store_path.store
         self._to: Store = target.store_path.store
         self._unit: tuple[int, ...] = source.shards or source.chunks
@@ -140,7 +144,7 @@ class Copying:
 
     def _copy(self, place: Place, done: Callable[[int], None]) -> None:
         source, target = _key(self._source, place), _key(self._target, place)
-        if source not in self._copied:
+        if source not in self._copied and target not in self._there:
             if type(self._from) is LocalStore and type(self._to) is LocalStore:
                 _copy_file(self._from.root / source, self._to.root / target)
             else:

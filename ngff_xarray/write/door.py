@@ -126,6 +126,7 @@ def write_image(
     target: Any,
     *,
     ome_xml: str | None = None,
+    copy: str = "",
     mode: Mode = "w-",
     version: str | None = None,
     progress: bool | None = None,
@@ -133,8 +134,12 @@ def write_image(
     storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[ImageOptions],
 ) -> None:
-    """Write an object as `to_zarr` does, with an OME-XML document beside it."""
+    """Write an object as `to_zarr` does, with an OME-XML document beside it.
+
+    ``copy`` says what is copied: who says the same again goes on with what was left.
+    """
     written, writing = prepared(obj, version, **options)
+    writing = replace(writing, copy=copy)
     writing = replace(writing, progress=progress, has_xml=writing.has_xml or ome_xml is not None)
     with begun(target, mode, writing, wait, storage_options) as new:
         place = new.place

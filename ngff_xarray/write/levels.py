@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,8 +14,9 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
+from zarr.storage import MemoryStore
 
-from ngff_xarray import image, pyramid
+from ngff_xarray import image, pyramid, store
 from ngff_xarray.boxes import Box
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import other_attributes
@@ -74,6 +75,33 @@ def _created(
         )
 
 
+def _left(
+    target: Store,
+    path: str,
+    array: xr.DataArray,
+    names: Sequence[str],
+    writing: Writing,
+) -> _Target | None:
+    """Return a level that was begun to be copied and is to be the same; None if there is none."""
+    source = stored_whole(array.variable) if writing.goes_on else None
+    if source is None:
+        return None
+    try:
+        found = zarr.open_array(target, path=path, mode="r+")
+    except (zarr.errors.BaseZarrError, OSError, ValueError, KeyError):  # whatever was left
+        return None
+    planned = _created(MemoryStore(), path, array, names, writing)
+    if repr(found.metadata.to_dict()) != repr(planned.metadata.to_dict()):
+        return None
+    if not are_alike(source, found):
+        return None
+    return _Target(found, frozenset(store.run(_keys(target, path))))
+
+
+async def _keys(target: Store, path: str) -> list[str]:
+    return [key async for key in target.list_prefix(f"{path}/" if path else "")]
+
+
 def contrast_of(obj: Obj, writing: Writing) -> Contrast | None:
     """Return what is to find out how the channels are best shown, if nothing says so."""
     finest = image.levels(obj)[0]
@@ -102,11 +130,11 @@ def write_levels(
     contrast: Contrast | None,
 ) -> None:
     """Write the levels of an image; a pyramid that is still to be computed, while it is."""
-    created = [
-        _created(target, path, array, names, writing)
+    targets = [
+        _left(target, path, array, names, writing)
+        or _Target(_created(target, path, array, names, writing))
         for path, array in zip(paths, arrays, strict=True)
     ]
-    targets = [_Target(each) for each in created]
     variables = [array.variable for array in arrays]
     found = pyramid.derived(variables)
     step = pyramid.by_levels(variables) if found is not None else None
@@ -205,8 +233,8 @@ def _write_level(
 class _Target:
     """Where a level is written, whose name is in the errors."""
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        self._array, self._writer = array, ChunkWriter(array)
+    def __init__(self, array: zarr.Array[Any], there: Collection[str] = ()) -> None:
+        self._array, self._writer, self._there = array, ChunkWriter(array), there
         self.chunks = self._writer.chunks
         self.objects = array.shards or array.chunks
         self.path = array.path
@@ -217,7 +245,7 @@ class _Target:
         source = stored_whole(variable)
         if source is None or not are_alike(source, self._array):
             return None
-        return Copying(source, self._array)
+        return Copying(source, self._array, self._there)
 
     def left_out(self) -> _LeftOut:
         """Return the same for who need not write it."""
@@ -252,7 +280,7 @@ class _Target:
                 copying.copy(bar.did, bar.show)
             return
         unit = self._array.shards or self._array.chunks
-        for block in _blocks(array.shape, unit, array.dtype.itemsize):
+        for block in blocks(array.shape, unit, array.dtype.itemsize):
             pixels = np.asarray(array[block].values)
             with _named(self._array.path):
                 self._array[block] = pixels
@@ -300,7 +328,7 @@ def storage(array: xr.DataArray, names: Sequence[str] | None, writing: Writing) 
     return options | {"dimension_names": names}
 
 
-def _blocks(
+def blocks(
     shape: Sequence[int], chunks: Sequence[int], itemsize: int
 ) -> Iterator[tuple[slice, ...]]:
     """Yield regions of whole chunks that cover an array, each as large as is written at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from ngff_xarray import store, unfinished
@@ -110,14 +111,32 @@ def begun(
 
 @contextmanager
 def _marked(place: store.Source, writing: Writing) -> Iterator[Begun]:
-    """Mark a place as being written. What a run that was killed has left there is deleted."""
+    """Mark a place as being written. What a run that was killed has left there is deleted.
+
+    What it has copied stays, if the same is to be copied.
+    """
     group = store.look(place)
     is_left = group is not None and unfinished.is_marked(group.attributes)
+    goes_on = is_left and writing.copy != "" and _is_copy(group, writing)
     with Claim(place, writing.zarr_format) as claim:
-        claim.begin()
-        if is_left:
+        claim.begin(writing.copy)
+        if goes_on:
+            _remove_partial(place)
+        elif is_left:
             store.clear(place)
-        yield Begun(place, writing, claim)
+        yield Begun(place, replace(writing, goes_on=goes_on), claim)
+
+
+def _remove_partial(place: store.Source) -> None:
+    """Delete files of which a part was written, on disks: in buckets there are none."""
+    root = getattr(place.store, "root", None)
+    for part in (root / place.path).rglob("*.partial") if isinstance(root, Path) else ():
+        part.unlink(missing_ok=True)
+
+
+def _is_copy(group: store.Group | None, writing: Writing) -> bool:
+    """Tell whether what was left was to be a copy of the same."""
+    return group is not None and unfinished.copied(group.attributes) == writing.copy
 
 
 def _for_icechunk(writing: Writing) -> Writing:

@@ -36,6 +36,10 @@ class Writing:
     """What is put behind the paths of levels that take the place of others."""
     has_xml: bool = False
     """Whether there is OME-XML beside a plate or a collection."""
+    copy: str = ""
+    """What is copied: chunks stay that a run which was killed has copied of the same."""
+    goes_on: bool = False
+    """Whether there are any."""
     keeps_xml: bool = True
     """Whether OME-XML has a place in the store."""
 
@@ -46,11 +50,22 @@ class Writing:
 
     def placed(self, path: str) -> str:
         """Return where a level goes that was at a path."""
-        return f"{_SUFFIX.sub('', path)}{self.suffix}"
+        return f"{without_suffix(path)}{self.suffix}"
 
     def attributes(self, content: Content) -> dict[str, Any]:
         """Return what the attributes of a group say, in words of the version."""
         return spec.writer(self.version)(content, lossy=self.lossy)
+
+
+def without_suffix(path: str) -> str:
+    """Return the path that a level had before it took the place of another one.
+
+    Examples
+    --------
+    >>> without_suffix("0-new12345678"), without_suffix("0")
+    ('0', '0')
+    """
+    return _SUFFIX.sub("", path)
 
 
 def check_json(attributes: Mapping[str, Any]) -> None:
