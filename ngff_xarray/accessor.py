@@ -170,6 +170,24 @@ class Accessor(Generic[ObjT]):
             storage_options=storage_options,
         )
 
+    def to_ome_tiff(self, path: str | PathLike[str], **options: Any) -> None:
+        """Write it as OME-TIFF with its levels; see `ngff_xarray.export.ome_tiff`."""
+        from ngff_xarray.export.ome_tiff import to_ome_tiff
+
+        to_ome_tiff(self._obj, path, **options)
+
+    def to_nifti(self, path: str | PathLike[str], **options: Any) -> None:
+        """Write a level as NIfTI, placed by its coordinates; see `ngff_xarray.export.nifti`."""
+        from ngff_xarray.export.nifti import to_nifti
+
+        to_nifti(self._obj, path, **options)
+
+    def to_numpy(self, path: str | PathLike[str], **options: Any) -> None:
+        """Write the pixels of a level as ``.npy``; see `ngff_xarray.export.numpy_file`."""
+        from ngff_xarray.export.numpy_file import to_numpy
+
+        to_numpy(self._obj, path, **options)
+
     def copy_to(self, target: Any, **options: Any) -> None:
         """Copy it, or ``levels``, ``channels`` or a ``region``; see `ngff_xarray.export.copying`.
 
