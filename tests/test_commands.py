@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ COMMANDS = (
     "demo",
     "convert",
     "copy",
+    "export",
     "repair",
 )
 ENV = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
@@ -99,7 +101,7 @@ def broken(path: Path) -> Path:
 def test_help_has_every_command_with_an_example() -> None:
     done = process("--help")
     assert done.returncode == 0
-    assert all(f"    {name} " in done.stdout for name in COMMANDS)
+    assert all(re.search(rf"^    {name}\b", done.stdout, re.MULTILINE) for name in COMMANDS)
     for name in COMMANDS:
         text = run(name, "--help").stdout
         assert f"for example:\n  ngff-xarray {name}" in text
@@ -222,6 +224,20 @@ def test_convert(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "writing" in done.stderr
     assert xr.open_datatree(target).ngff.version == "0.4"
+
+
+def test_export(path: Path, tmp_path: Path) -> None:
+    tree = xr.open_datatree(path)
+    for name in ("a.ome.tif", "a.npy"):
+        done = run("export", path, tmp_path / name)
+        assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path / name}\n")
+    assert "is there already" in refused("export", path, tmp_path / "a.npy")
+    assert "expected .ome.tif" in refused("export", path, tmp_path / "a.png")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.ome.tif"), NOISE)
+    words = ["--group", "labels/cells", "--region", "y=:10", "--overwrite"]
+    assert run("export", path, tmp_path / "a.npy", *words).returncode == 0
+    cells = tree.ngff.labels["cells"].ngff.crop(y=slice(None, 10)).ngff.level(0)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), cells.values)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

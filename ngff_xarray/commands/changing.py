@@ -19,6 +19,8 @@ from ngff_xarray.commands.command import (
     print_json,
     region,
 )
+from ngff_xarray.commands.opening import opened
+from ngff_xarray.errors import SelectionError
 from ngff_xarray.text import printable
 from ngff_xarray.urls import without_secrets
 
@@ -87,6 +89,48 @@ def convert(given: argparse.Namespace) -> int:
         print_json(asdict(found))
     else:
         print(found)
+    return FINE
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="path or URL of an image (https://…, s3://…)")
+    parser.add_argument("target", help="the file to write: .ome.tif, .nii, .nii.gz or .npy")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file that is at the target"
+    )
+    parser.add_argument("--group", help='the image to write, as "labels/nuclei"; default: all')
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        type=region,
+        metavar="AXIS=START:STOP",
+        help='only a part: --region "x=10 µm:60 µm"; may be repeated, once an axis',
+    )
+    add_access(parser)
+    add_progress(parser)
+
+
+_FILES = {
+    (".tif", ".tiff"): "to_ome_tiff",
+    (".nii", ".nii.gz"): "to_nifti",
+    (".npy",): "to_numpy",
+}
+
+
+def export(given: argparse.Namespace) -> int:
+    """Write an image as a file of another format, which the name of the file says."""
+    known = [method for ends, method in _FILES.items() if given.target.lower().endswith(ends)]
+    if not known:
+        raise SelectionError(
+            f"{printable(given.target, 200)}: no known end of a file's name: expected .ome.tif, "
+            ".nii, .nii.gz or .npy"
+        )
+    tree = opened(given.source, group=given.group, options=dict(given.option))
+    part = tree.ngff.crop(dict(given.region)) if given.region else tree
+    write = getattr(part.ngff, known[0])
+    write(given.target, overwrite=given.overwrite, progress=given.progress)
+    print(f"wrote {printable(given.target, 500)}")
     return FINE
 
 
@@ -193,6 +237,17 @@ CHANGING = (
         ],
         _add_copy,
         copy,
+    ),
+    Command(
+        "export",
+        "write an image as OME-TIFF, NIfTI or NumPy file, for programs that read no OME-Zarr",
+        [
+            "export https://host/scan.ome.zarr scan.ome.tif",
+            'export scan.ome.zarr part.nii.gz --region "x=10 µm:60 µm"',
+            "export scan.ome.zarr nuclei.ome.tif --group labels/nuclei",
+        ],
+        _add_export,
+        export,
     ),
     Command(
         "repair",

@@ -20,7 +20,7 @@ from ngff_xarray.image import Obj
 from ngff_xarray.ops import which_level
 from ngff_xarray.text import printable
 
-BLOCK = 2**27
+BLOCK = 2**26
 """Bytes of pixels in memory at a time."""
 
 
