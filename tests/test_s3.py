@@ -199,6 +199,50 @@ def test_labels_are_added_replaced_and_removed(
     assert not [key for key in keys(s3, bucket) if "/labels/" in key]
 
 
+_COPIER = """
+    import sys, json, xarray as xr
+    from ngff_xarray.storage import Copying
+
+    source, url, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    copy = Copying._copy
+
+    def slowly(self, place, done):
+        copy(self, place, done)
+        print("copied", flush=True)
+        input()
+
+    Copying._copy = slowly
+    xr.open_datatree(source).ngff.copy_to(url, storage_options=options)
+"""
+
+
+def test_an_upload_that_was_killed_goes_on(s3: weed.S3, bucket: str, image: Path) -> None:
+    url = f"s3://{bucket}/a.ome.zarr"
+    command = [sys.executable, "-c", textwrap.dedent(_COPIER), str(image), url]
+    with subprocess.Popen(
+        [*command, json.dumps(s3.options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "copied\n"
+        finally:
+            process.kill()
+    left = chunk_times(s3, bucket)
+    assert left
+    time.sleep(1.1)  # times in listings are of whole seconds
+    xr.open_datatree(image).ngff.copy_to(url, storage_options=s3.options, check=True)
+    now = chunk_times(s3, bucket)
+    assert {key: now[key] for key in left} == left
+    assert min(now[key] for key in now.keys() - left) > max(left.values())
+    assert len(now) == len(list(image.rglob("c/*/*")))
+
+
+def chunk_times(s3: weed.S3, bucket: str) -> dict[str, datetime]:
+    """Every chunk in a bucket, and when it was put there."""
+    found = s3.client().list_objects_v2(Bucket=bucket)["Contents"]
+    return {each["Key"]: each["LastModified"] for each in found if "/c/" in each["Key"]}
+
+
 _REPLACER = """
     import sys, json, numpy as np, xarray as xr, ngff_xarray
 
