@@ -74,7 +74,8 @@ def to_ome_tiff(
     >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     to_ome_tiff(tree, f"{folder}/cell.ome.tif")
-    ...     [level.shape for level in tifffile.TiffFile(f"{folder}/cell.ome.tif").series[0].levels]
+    ...     with tifffile.TiffFile(f"{folder}/cell.ome.tif") as file:
+    ...         [level.shape for level in file.series[0].levels]
     [(660, 550), (330, 275), (165, 138), (83, 69)]
     """
     try:
