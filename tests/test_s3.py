@@ -208,7 +208,7 @@ _COPIER = """
 
     def slowly(self, place, done):
         copy(self, place, done)
-        os.write(1, b"copied\n")  # in one piece: others do so, too
+        os.write(1, b"copied\\n")  # in one piece: others do so, too
         input()
 
     Copying._copy = slowly
