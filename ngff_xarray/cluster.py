@@ -193,8 +193,8 @@ class Work:
             tuple(b - a for a, b in zip(edges, [*edges[1:], size], strict=True))
             for edges, size in zip(starts, data.shape, strict=True)
         )
-        cut: Any = data.rechunk(chunks, method="tasks")  # type: ignore[no-untyped-call]
-        (cut,) = dask.base.optimize(cut)  # type: ignore[no-untyped-call]
+        cut: Any = data.rechunk(chunks, method="tasks")  # type: ignore[no-untyped-call]  # as above
+        (cut,) = dask.base.optimize(cut)  # type: ignore[no-untyped-call]  # as above
         self._arrays.append(cut)
         numbers = [{start: number for number, start in enumerate(edges)} for edges in starts]
         return [

@@ -61,7 +61,7 @@ def read(source: Input, options: Options) -> Found:
         listed = ", ".join(printable(name, 80) for name in known[:20])
         raise SelectionError(f"{source.name}: give the path= of one of its arrays: {listed}")
     try:
-        import tensorstore  # noqa: F401
+        import tensorstore  # noqa: F401  # before anything is opened
     except ImportError as error:
         raise MissingDependencyError("tensorstore", "n5", f"reading {source.name}") from error
     shape = [int(size) for size in said["dimensions"]][::-1]
