@@ -1,0 +1,222 @@
+"""What a collection, a scene and a well can do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from ngff_xarray.accessor.base import Accessor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+    from ome_types import OME
+    from PIL.Image import Image
+
+    from ngff_xarray.channels import Channels
+    from ngff_xarray.model import CoordinateSystem
+    from ngff_xarray.overlay import Labels, Names
+    from ngff_xarray.render import Projection
+    from ngff_xarray.widgets.groups import GroupViewer
+    from ngff_xarray.widgets.viewer import Viewer
+
+
+class GroupAccessor(Accessor[xr.DataTree]):
+    """What a group of images can do."""
+
+    @property
+    def images(self) -> dict[str, xr.DataTree]:
+        """Path -> image, each a tree of its own; those of a collection in its order."""
+        from ngff_xarray import groups
+
+        return groups.images(self._obj)
+
+    @property
+    def ome_xml(self) -> str | None:
+        """The OME-XML of a store that Bio-Formats wrote, read now; None if there is none."""
+        from ngff_xarray import groups
+
+        return groups.ome_xml(self._obj)
+
+    @property
+    def ome(self) -> OME:
+        """The OME-XML as objects of ome-types, where that is installed."""
+        from ngff_xarray import groups
+
+        return groups.ome(self._obj)
+
+    def rgb(
+        self,
+        *,
+        field: int = 0,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        max_pixels: int = 2**20,
+        **position: Any,
+    ) -> xr.DataArray:
+        """Return its images in one picture, uint8 (y, x, rgb); see `ngff_xarray.mosaic.rgb`."""
+        from ngff_xarray.mosaic import rgb
+
+        return rgb(
+            self._obj,
+            field=field,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            max_pixels=max_pixels,
+            **position,
+        )
+
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        values: Any = None,
+        colormap: str | None = None,
+        field: int = 0,
+        panels: int = 12,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        scale_bar: bool = True,
+        legend: bool = True,
+        title: str | None = None,
+        **position: Any,
+    ) -> Any:
+        """Draw a plate as a mosaic, other images side by side; see `ngff_xarray.plot.plot_group`.
+
+        ``plot(values=frame["count"])`` draws a number a well as a heat map instead.
+        """
+        from ngff_xarray.plot import plot_group
+
+        return plot_group(
+            self._obj,
+            ax=ax,
+            values=values,
+            colormap=colormap,
+            field=field,
+            panels=panels,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            scale_bar=scale_bar,
+            legend=legend,
+            title=title,
+            **position,
+        )
+
+    def thumbnail(self, size: int = 288) -> Image:
+        """Return its images in one small picture; see `ngff_xarray.thumbnails.thumbnail`."""
+        from ngff_xarray.thumbnails import thumbnail
+
+        return thumbnail(self._obj, size)
+
+
+class CollectionAccessor(GroupAccessor):
+    """What a collection can do."""
+
+    def view(
+        self,
+        *,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> GroupViewer:
+        """Return a viewer of one image, chosen by name; see `widgets.groups.view_group`."""
+        from ngff_xarray.widgets.groups import view_group
+
+        return view_group(self._obj, labels=labels, channels=channels, height=height, **position)
+
+
+class SceneAccessor(GroupAccessor):
+    """What a scene can do."""
+
+    def view(
+        self,
+        *,
+        system: str | None = None,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> Viewer:
+        """Return a viewer of all images in one system; see `widgets.groups.view_scene`.
+
+        ``view(system="world")``; by default in the scene's first system.
+        """
+        from ngff_xarray.widgets.groups import view_scene
+
+        return view_scene(
+            self._obj, system=system, labels=labels, channels=channels, height=height, **position
+        )
+
+    def to_napari(
+        self,
+        *,
+        system: str | None = None,
+        channels: Channels = None,
+        labels: Names = True,
+        as_tuples: bool = False,
+    ) -> Any:
+        """Return the layers of its images in one system; see `export.napari.scene_to_napari`."""
+        from ngff_xarray.export.napari import scene_to_napari
+
+        return scene_to_napari(
+            self._obj, system=system, channels=channels, labels=labels, as_tuples=as_tuples
+        )
+
+    @property
+    def coordinate_systems(self) -> dict[str, CoordinateSystem]:
+        """Name -> coordinate system; those of images under ``path/name``."""
+        from ngff_xarray import world
+
+        return world.coordinate_systems(self._obj)
+
+    def transform(
+        self, points: ArrayLike | Mapping[str, Any], *, from_: str, to: str
+    ) -> NDArray[np.float64]:
+        """Return points (n, axes) of one coordinate system in another; see `world.transform`.
+
+        ``transform(points, from_="tile_0/physical", to="world")``.
+        """
+        from ngff_xarray import world
+
+        return world.transform(self._obj, points, from_=from_, to=to)
+
+    def to_system(self, name: str) -> xr.DataTree:
+        """Return the scene with every image that is connected in one system."""
+        from ngff_xarray import world
+
+        return world.to_system(self._obj, name)
+
+
+class WellAccessor(CollectionAccessor):
+    """What a well can do."""
+
+    @property
+    def fields(self) -> dict[str, xr.DataTree]:
+        """Path -> field of view, each a tree of its own."""
+        from ngff_xarray import groups
+
+        return groups.fields(self._obj)

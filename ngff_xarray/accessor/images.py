@@ -1,0 +1,409 @@
+"""What an image can do: an array, one level, or a tree of levels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from ngff_xarray import image, ops, selection
+from ngff_xarray.accessor.base import Accessor, ObjT
+from ngff_xarray.model import Axis, Channel
+from ngff_xarray.unfinished import WAIT
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import numpy as np
+    import pint
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
+
+    from ngff_xarray.animation import Animation
+    from ngff_xarray.channels import Channels
+    from ngff_xarray.model import CoordinateSystem
+    from ngff_xarray.overlay import Labels, Names
+    from ngff_xarray.pyramid import Method
+    from ngff_xarray.render import Projection
+    from ngff_xarray.widgets.viewer import Viewer
+
+
+class ImageAccessor(Accessor[ObjT]):
+    """What an image can do, be it a tree of levels, one level as a Dataset, or an array."""
+
+    def write_region(
+        self,
+        target: Any,
+        *,
+        region: Mapping[str, slice] | None = None,
+        progress: bool | None = None,
+        wait: float = WAIT,
+        storage_options: Mapping[str, Any] | None = None,
+        **where: Any,
+    ) -> None:
+        """Write its pixels into an image that is there; see `ngff_xarray.regions.write_region`.
+
+        Coordinates say where (or ``region``, in pixels), ``x=slice("10 µm", "60 µm")`` which part.
+        All levels follow; only the chunks that are touched are written.
+        """
+        from ngff_xarray.regions import write_region
+
+        write_region(
+            self._obj,
+            target,
+            region=region,
+            progress=progress,
+            wait=wait,
+            storage_options=storage_options,
+            **where,
+        )
+
+    def append(
+        self,
+        target: Any,
+        *,
+        dim: str = "t",
+        progress: bool | None = None,
+        wait: float = WAIT,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write its pixels behind the last ones of an image; see `ngff_xarray.regions.append`.
+
+        All levels grow along ``dim``, once all chunks are there.
+        """
+        from ngff_xarray.regions import append
+
+        append(
+            self._obj,
+            target,
+            dim=dim,
+            progress=progress,
+            wait=wait,
+            storage_options=storage_options,
+        )
+
+    def pyramid(
+        self,
+        *,
+        levels: int | None = None,
+        scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+        sizes: Sequence[Mapping[str, int]] | None = None,
+        smallest: int | Mapping[str, int] | None = None,
+        method: Method | None = None,
+        keep_ids: bool = False,
+    ) -> xr.DataTree:
+        """Return the image with a pyramid of levels; see `ngff_xarray.multiscale.multiscale`.
+
+        Levels are computed when pixels are asked for; ``to_zarr`` writes them out of core.
+        ``method`` is ``"mean"`` by default, and ``"mode"`` for label images.
+        """
+        from ngff_xarray.multiscale import multiscale
+
+        return multiscale(
+            self._obj,
+            levels=levels,
+            scale_factors=scale_factors,
+            sizes=sizes,
+            smallest=smallest,
+            method=method,
+            keep_ids=keep_ids,
+        )
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes: name, type and unit, in the order of the dimensions."""
+        return image.axes(self._obj)
+
+    @property
+    def units(self) -> dict[str, str | None]:
+        """Axis name -> unit: the specification's name, or the store's text where it has none."""
+        return image.unit_texts(self._obj)
+
+    @property
+    def pixel_size(self) -> dict[str, pint.Quantity[float]]:
+        """Axis name -> distance of neighbouring pixels, as a pint quantity."""
+        return image.pixel_quantities(self._obj)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels still there: name, colour and window as stored."""
+        return image.channels(self._obj)
+
+    @property
+    def levels(self) -> tuple[xr.DataArray, ...]:
+        """The array of every level, finest first."""
+        return image.levels(self._obj)
+
+    def level(
+        self,
+        number: int | None = None,
+        *,
+        pixel_size: object = None,
+        max_pixels: int | None = None,
+        nbytes: int | str | None = None,
+    ) -> xr.DataArray:
+        """Return one level, by exactly one of the criteria; see `ngff_xarray.ops.level`.
+
+        ``level(0)`` is the finest and ``level(-1)`` the coarsest; ``pixel_size="1 µm"`` the
+        coarsest whose pixels are no larger; ``max_pixels=2**20`` (of a y-x plane) and
+        ``nbytes="100 MB"`` the finest that is no larger.
+        """
+        return ops.level(
+            self._obj, number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes
+        )
+
+    def sel(
+        self, indexers: Mapping[str, Any] | None = None, *, level: object = None, **at: Any
+    ) -> Any:
+        """Return a position or region in physical units; see `ngff_xarray.selection.sel`.
+
+        ``sel(x=slice("10 µm", "60 µm"), z="3 µm", c="DAPI")``: numbers are in the axis's unit.
+        In a tree every level, and every label image, covers the same region; with ``level`` (a
+        number or a pixel size) that level comes back alone, as an array.
+        """
+        return selection.sel(self._obj, {**(indexers or {}), **at}, which=level)
+
+    def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
+        """Return a region with all its axes, in physical units; see `sel`."""
+        return selection.crop(self._obj, {**(regions or {}), **region})
+
+    @property
+    def coordinate_systems(self) -> dict[str, CoordinateSystem]:
+        """Name -> coordinate system that points and pixels can be transformed to."""
+        from ngff_xarray import world
+
+        return world.coordinate_systems(self._obj)
+
+    def transform(
+        self, points: ArrayLike | Mapping[str, Any], *, from_: str | None = None, to: str
+    ) -> NDArray[np.float64]:
+        """Return points (n, axes) of one coordinate system in another; see `world.transform`.
+
+        ``transform([[10.0, 20.0]], to="registered")``; ``from_`` is the system of the
+        coordinates, and may be the path of a level, whose points are pixel indices.
+        """
+        from ngff_xarray import world
+
+        return world.transform(self._obj, points, from_=from_, to=to)
+
+    def to_system(self, name: str) -> ObjT:
+        """Return it with coordinates in another system; see `ngff_xarray.world.to_system`.
+
+        No pixel is moved. Where the system rotates or shears the image, its coordinates have two
+        or three dimensions: ``.plot(x="x", y="y")`` of an array draws it in place.
+        """
+        from ngff_xarray import world
+
+        return world.to_system(self._obj, name)
+
+    def resample(
+        self,
+        pixel_size: object = None,
+        *,
+        system: str | None = None,
+        like: Any = None,
+        method: Literal["linear", "nearest"] | None = None,
+        fill: float | None = None,
+        level: object = None,
+    ) -> xr.DataArray:
+        """Return it lazily on a regular grid, in any system; see `ngff_xarray.world.resample`.
+
+        ``resample("1 µm", system="registered")``, or ``resample(like=other)`` for the grid of
+        another image.
+        """
+        from ngff_xarray import world
+
+        return world.resample(
+            self._obj,
+            pixel_size,
+            system=system,
+            like=like,
+            method=method,
+            fill=fill,
+            level=level,
+        )
+
+    def quantify(self) -> ObjT:
+        """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`."""
+        return ops.quantify(self._obj)
+
+    def rgb(
+        self,
+        *,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        max_pixels: int = 2**20,
+        **position: Any,
+    ) -> xr.DataArray:
+        """Return a plane in colour, uint8 (y, x, rgb); see `ngff_xarray.picture.rgb`.
+
+        ``rgb(z="3 µm", channels={"DAPI": "magma"}, labels="nuclei")``; ``projection="max"`` over z.
+        """
+        from ngff_xarray.picture import rgb
+
+        return rgb(
+            self._obj,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            max_pixels=max_pixels,
+            **position,
+        )
+
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        kind: Literal["plane", "ortho"] = "plane",
+        facet: str | None = None,
+        panels: int = 12,
+        over: Any = (),
+        system: str | None = None,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float | Sequence[float] = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        scale_bar: bool = True,
+        legend: bool = True,
+        title: str | None = None,
+        **position: Any,
+    ) -> Any:
+        """Draw a plane with physical axes and a scale bar; see `ngff_xarray.plot.plot`.
+
+        ``plot(z="3 µm", labels="nuclei", outline=True)``; ``facet="t"`` for panels,
+        ``kind="ortho"`` for three planes through a point, ``over=[other]`` for other images where
+        their transformations place them.
+        """
+        from ngff_xarray.plot import plot
+
+        return plot(
+            self._obj,
+            ax=ax,
+            kind=kind,
+            facet=facet,
+            panels=panels,
+            over=over,
+            system=system,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            scale_bar=scale_bar,
+            legend=legend,
+            title=title,
+            **position,
+        )
+
+    def view(
+        self,
+        *,
+        labels: Labels = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> Viewer:
+        """Return a viewer that follows the hand; see `ngff_xarray.widgets.viewer.view`.
+
+        ``view(labels="nuclei", channels="DAPI", z="3 µm")``. What it shows can be read and set:
+        ``viewer.position``, ``.channels``, ``.viewport``, ``.roi``, ``.selection``.
+        """
+        from ngff_xarray.widgets.viewer import view
+
+        return view(self._obj, labels=labels, channels=channels, height=height, **position)
+
+    def to_napari(
+        self, *, channels: Channels = None, labels: Names = True, as_tuples: bool = False
+    ) -> Any:
+        """Return its layers for napari, lazily indexed; see `ngff_xarray.export.napari.to_napari`.
+
+        ``viewer.layers.extend(tree.ngff.to_napari())``; ``as_tuples=True`` gives those of readers.
+        """
+        from ngff_xarray.export.napari import to_napari
+
+        return to_napari(self._obj, channels=channels, labels=labels, as_tuples=as_tuples)
+
+    def to_dask(self, level: object = 0, *, by: Literal["shards", "chunks"] = "shards") -> da.Array:
+        """Return a level as a dask array, a block a shard or chunk; see `export.dask.to_dask`."""
+        from ngff_xarray.export.dask import to_dask
+
+        return to_dask(self._obj, level, by=by)
+
+    def to_itk(
+        self,
+        level: object = 0,
+        *,
+        library: Literal["itk", "SimpleITK"] | None = None,
+        unit: str | None = None,
+    ) -> Any:
+        """Return a level as an image of ITK or SimpleITK; see `ngff_xarray.export.itk.to_itk`.
+
+        With spacing, origin and direction: ``to_itk("1 µm", unit="millimeter")``.
+        """
+        from ngff_xarray.export.itk import to_itk
+
+        return to_itk(self._obj, level, library=library, unit=unit)
+
+    def thumbnail(self, size: int = 144) -> Image:
+        """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
+        from ngff_xarray.thumbnails import thumbnail
+
+        return thumbnail(self._obj, size)
+
+    def animate(
+        self,
+        dim: str = "t",
+        path: str | PathLike[str] | None = None,
+        *,
+        fps: float = 8,
+        frames: int = 100,
+        max_pixels: int = 2**18,
+        annotate: bool = True,
+        labels: Labels = None,
+        outline: bool = False,
+        opacity: float = 0.5,
+        selected: Collection[int] | None = None,
+        level: object = None,
+        channels: Channels = None,
+        projection: Projection | None = None,
+        **position: Any,
+    ) -> Animation:
+        """Return pictures along an axis as a film; see `ngff_xarray.animation.animate`.
+
+        ``animate("z")`` shows in a notebook; ``animate("t", "growth.gif")`` is written too.
+        """
+        from ngff_xarray.animation import animate
+
+        return animate(
+            self._obj,
+            dim,
+            path,
+            fps=fps,
+            frames=frames,
+            max_pixels=max_pixels,
+            annotate=annotate,
+            labels=labels,
+            outline=outline,
+            opacity=opacity,
+            selected=selected,
+            level=level,
+            channels=channels,
+            projection=projection,
+            **position,
+        )

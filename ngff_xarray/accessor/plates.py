@@ -1,0 +1,122 @@
+"""What a plate can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from ngff_xarray.accessor.groups import GroupAccessor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ngff_xarray.overlay import Names
+    from ngff_xarray.widgets.plates import PlateViewer
+
+
+class PlateAccessor(GroupAccessor):
+    """What a plate can do."""
+
+    def view(
+        self,
+        *,
+        field: int = 0,
+        labels: Names = None,
+        channels: Sequence[str] | str | None = None,
+        height: int = 480,
+        **position: Any,
+    ) -> PlateViewer:
+        """Return a viewer of all wells in one canvas; see `widgets.plates.view_plate`.
+
+        A click on a well opens it below. ``view(channels="DAPI", z="3 µm")``.
+        """
+        from ngff_xarray.widgets.plates import view_plate
+
+        return view_plate(
+            self._obj, field=field, labels=labels, channels=channels, height=height, **position
+        )
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows."""
+        from ngff_xarray import groups
+
+        return groups.plate(self._obj).rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        from ngff_xarray import groups
+
+        return groups.plate(self._obj).columns
+
+    @property
+    def wells(self) -> pd.DataFrame:
+        """A row a well that the plate lists, and what is known of it; see `groups.wells`."""
+        from ngff_xarray import groups
+
+        return groups.wells(self._obj)
+
+    def to_array(
+        self,
+        *,
+        level: object = 0,
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        labels: str | None = None,
+        by: Literal["well", "row"] = "well",
+        uniform: bool = True,
+        missing: Literal["fill", "raise"] = "fill",
+        chunks: Any = None,
+        progress: bool | None = None,
+    ) -> xr.DataArray:
+        """Return all its fields as one lazily indexed array; see `plate_array.to_array`.
+
+        ``to_array(level="1 µm", wells=["B/3", "B/4"], fields=0)``. Making it reads one field;
+        the others are found when they are read. ``missing_fields()`` lists those that are not
+        there and read as the fill value.
+        """
+        from ngff_xarray.plate_array import to_array
+
+        return to_array(
+            self._obj,
+            level=level,
+            wells=wells,
+            fields=fields,
+            labels=labels,
+            by=by,
+            uniform=uniform,
+            missing=missing,
+            chunks=chunks,
+            progress=progress,
+        )
+
+    def missing_fields(
+        self,
+        *,
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        labels: str | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Return the fields that are listed and not there; see `plate_array.missing_fields`."""
+        from ngff_xarray.plate_array import missing_fields
+
+        return missing_fields(
+            self._obj, wells=wells, fields=fields, labels=labels, progress=progress
+        )
+
+    @property
+    def acquisitions(self) -> list[dict[str, Any]]:
+        """The acquisitions, as stored."""
+        from ngff_xarray import groups
+
+        return groups.acquisitions(self._obj)
+
+    def well(self, path: str) -> xr.DataTree:
+        """Return a well with its fields, read now if it was not yet; see `groups.well`."""
+        from ngff_xarray import groups
+
+        return groups.well(self._obj, path)

@@ -1,0 +1,159 @@
+"""What an image with its levels can do besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from ngff_xarray import image, ops
+from ngff_xarray.accessor.images import ImageAccessor
+from ngff_xarray.unfinished import WAIT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from spatialdata import SpatialData
+    from tensorstore import TensorStore
+
+    from ngff_xarray.channels import Channels
+    from ngff_xarray.export.neuroglancer import Neuroglancer
+    from ngff_xarray.layout import Compressor, Sizes
+    from ngff_xarray.model import RGBA
+    from ngff_xarray.overlay import Names
+    from ngff_xarray.pyramid import Method
+
+
+class TreeAccessor(ImageAccessor[xr.DataTree]):
+    """What a tree of levels can do besides."""
+
+    @property
+    def labels(self) -> dict[str, xr.DataTree]:
+        """Path -> label image, each a tree of its own."""
+        return image.label_images(self._obj)
+
+    def add_labels(
+        self,
+        name: str,
+        labels: Any,
+        *,
+        properties: Any = None,
+        colors: Mapping[Any, Any] | None = None,
+        replace: bool = False,
+        levels: int | None = None,
+        scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+        sizes: Sequence[Mapping[str, int]] | None = None,
+        smallest: int | Mapping[str, int] | None = None,
+        method: Method | None = None,
+        keep_ids: bool = False,
+        chunks: Sizes = None,
+        shards: Sizes = None,
+        compressor: Compressor | None = None,
+        progress: bool | None = None,
+        wait: float = WAIT,
+        target: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Write a label image into the image's store; see `ngff_xarray.labelling.add_labels`.
+
+        ``tree = tree.ngff.add_labels("nuclei", labels, properties=table, colors={1: "red"})``:
+        the image comes back opened again. A DataArray is placed by its coordinates;
+        ``replace=True`` keeps the old one until the new one is whole.
+        """
+        from ngff_xarray.labelling import add_labels
+
+        return add_labels(
+            self._obj,
+            name,
+            labels,
+            properties=properties,
+            colors=colors,
+            replace=replace,
+            levels=levels,
+            scale_factors=scale_factors,
+            sizes=sizes,
+            smallest=smallest,
+            method=method,
+            keep_ids=keep_ids,
+            chunks=chunks,
+            shards=shards,
+            compressor=compressor,
+            progress=progress,
+            wait=wait,
+            target=target,
+            storage_options=storage_options,
+        )
+
+    def remove_labels(
+        self,
+        name: str,
+        *,
+        wait: float = WAIT,
+        target: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Delete a label image; see `ngff_xarray.labelling.remove_labels`."""
+        from ngff_xarray.labelling import remove_labels
+
+        return remove_labels(
+            self._obj, name, wait=wait, target=target, storage_options=storage_options
+        )
+
+    def to_neuroglancer(
+        self, *, channels: Channels = None, labels: Names = True, serve: bool | None = None
+    ) -> Neuroglancer:
+        """Return it for Neuroglancer; see `ngff_xarray.export.neuroglancer.to_neuroglancer`.
+
+        ``to_neuroglancer().show()`` in the browser of this machine; ``.link()`` for a public one.
+        """
+        from ngff_xarray.export.neuroglancer import to_neuroglancer
+
+        return to_neuroglancer(self._obj, channels=channels, labels=labels, serve=serve)
+
+    def tensorstore_spec(self, level: object = 0) -> dict[str, Any]:
+        """Return by what TensorStore opens a level; see `export.tensorstore.tensorstore_spec`."""
+        from ngff_xarray.export.tensorstore import tensorstore_spec
+
+        return tensorstore_spec(self._obj, level)
+
+    def to_tensorstore(self, level: object = 0) -> TensorStore:
+        """Return a level opened by TensorStore; see `ngff_xarray.export.tensorstore`.
+
+        ``tree.ngff.to_tensorstore("1 µm")[0, :512, :512].read().result()``.
+        """
+        from ngff_xarray.export.tensorstore import to_tensorstore
+
+        return to_tensorstore(self._obj, level)
+
+    def to_spatialdata(
+        self, *, name: str | None = None, system: str = "global", unit: str | None = None
+    ) -> SpatialData:
+        """Return it with its labels and their tables; see `ngff_xarray.export.spatialdata`."""
+        from ngff_xarray.export.spatialdata import to_spatialdata
+
+        return to_spatialdata(self._obj, name=name, system=system, unit=unit)
+
+    @property
+    def multiscales(self) -> tuple[xr.DataTree, ...]:
+        """All images of a group that holds several, this one first, each a tree of its own."""
+        from ngff_xarray import groups
+
+        return groups.multiscales(self._obj)
+
+    def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
+        """Return the tree with ``func`` applied to the array of every level; labels stay."""
+        return ops.map_levels(self._obj, func, **kwargs)
+
+
+class LabelsAccessor(TreeAccessor):
+    """What a label image can do besides."""
+
+    @property
+    def colors(self) -> dict[int, RGBA]:
+        """Label value -> stored colour: red, green, blue and alpha, 0 to 255."""
+        return image.label_colors(self._obj)
+
+    @property
+    def properties(self) -> pd.DataFrame:
+        """The stored properties: a row a label value, which is the index."""
+        return image.label_properties(self._obj)
