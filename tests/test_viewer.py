@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -383,6 +384,42 @@ def test_linked_viewers_show_the_same_place(open_viewer: Callable[..., Viewer]) 
     end()
     here.position = {"z": 0.0}
     assert there.position["z"] == pytest.approx(3000.0)
+
+
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    """Let threads take turns so often that they meet everywhere."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("busy_threads")
+def test_two_threads_move_linked_viewers(open_viewer: Callable[..., Viewer]) -> None:
+    here, there = open_viewer(volume()), open_viewer(volume())
+    here.link(there)
+    browser = Browser(here._main)
+    for attempt in range(20):
+        start = threading.Barrier(2)
+        place = 10.0 + attempt / 4
+
+        def drag(place: float = place, start: threading.Barrier = start) -> None:
+            start.wait()
+            for step in range(5):
+                browser.want(place + step / 64, 10.0, 0.25)
+
+        def step(start: threading.Barrier = start, z: float = attempt % 5) -> None:
+            start.wait()
+            here.position = {"z": z}
+
+        threads = [threading.Thread(target=act) for act in (drag, step)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert here.position["z"] == there.position["z"] == attempt % 5
+        assert there.view.center == here.view.center == (place + 4 / 64, 10.0)
 
 
 def test_linked_viewers_of_other_proportions_keep_their_zoom(

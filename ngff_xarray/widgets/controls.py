@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ngff_xarray.render import hex_color
 from ngff_xarray.text import printable
 from ngff_xarray.viewing import ChannelView, Dimension, LabelView, LayerView
+from ngff_xarray.widgets.state import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,8 @@ class Quiet:
 
         def on_change(change: Any) -> None:
             if not self.is_told:
-                act(change["new"])
+                with STATE:
+                    act(change["new"])
 
         widget.observe(on_change, names="value")
 
@@ -174,12 +176,16 @@ class ChannelRow(Quiet):
         self.watch(self.active, lambda value: changed({"active": value}))
         self.watch(self.color, lambda value: changed({"color": rgb(value)}))
         self.watch(self.window, self._on_window)
-        self.auto.on_click(lambda _: changed({"window": None}))
+        self.auto.on_click(self._on_auto)
         row = widgets.HBox([self.active, self.color, self.auto])
         both = widgets.VBox([self.histogram, self.window])
         both.add_class("ngff-window")  # the histogram is as wide as the slider's track
         self.widget = widgets.VBox([row, both])
         self.show(channel, channel.window)
+
+    def _on_auto(self, button: widgets.Button) -> None:
+        with STATE:
+            self._changed({"window": None})
 
     def _on_window(self, value: tuple[float, float]) -> None:
         # a browser says a window again as its steps have it, perhaps after another one was told:

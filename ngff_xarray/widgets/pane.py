@@ -10,6 +10,7 @@ from typing import Any
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.viewing import Frames, TileServer, View, World, home_view, scale_units
 from ngff_xarray.widgets.canvas import Canvas
+from ngff_xarray.widgets.state import STATE
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,8 @@ class Pane:
         if handle is None:
             return
         try:
-            handle(self, message)
+            with STATE:
+                handle(self, message)
         except (LookupError, TypeError, ValueError):  # no message of our canvas
             _log.debug("a message is not understood: %r", message, exc_info=True)
 

@@ -28,6 +28,7 @@ from ngff_xarray.viewing.regions import Roi, roi_of
 from ngff_xarray.widgets import controls
 from ngff_xarray.widgets.bundle import PictureBundle
 from ngff_xarray.widgets.pane import Pane, call_soon
+from ngff_xarray.widgets.state import STATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,9 +237,10 @@ class Viewer(widgets.VBox):
 
     def show(self, view: View) -> None:
         """Show a view: the canvas, the controls and the traits follow."""
-        self._main.show(view)
-        self._follow(view)
-        self._show_sides()
+        with STATE:
+            self._main.show(view)
+            self._follow(view)
+            self._show_sides()
 
     def _follow(self, view: View) -> None:
         """Let the traits and the controls say what is seen."""
@@ -350,11 +352,12 @@ class Viewer(widgets.VBox):
     def _on_channels(self, change: Any) -> None:
         if self._quiet.is_told:
             return
-        view = self.view
-        for key, said in change["new"].items():
-            layer, name = self._keys[key]
-            view = view.with_channel(layer, name, **_parsed(said))
-        self.show(view)
+        with STATE:
+            view = self.view
+            for key, said in change["new"].items():
+                layer, name = self._keys[key]
+                view = view.with_channel(layer, name, **_parsed(said))
+            self.show(view)
 
     @traitlets.validate("position")
     def _check_position(self, proposal: Any) -> dict[str, float]:
@@ -374,17 +377,20 @@ class Viewer(widgets.VBox):
     @traitlets.observe("position")
     def _on_position(self, change: Any) -> None:
         if not self._quiet.is_told:
-            self.show(self.view.at(**change["new"]))
+            with STATE:
+                self.show(self.view.at(**change["new"]))
 
     @traitlets.observe("viewport")
     def _on_viewport(self, change: Any) -> None:
         if not self._quiet.is_told:
-            self.show(_looking_at(self.view, self.world, change["new"]))
+            with STATE:
+                self.show(_looking_at(self.view, self.world, change["new"]))
 
     @traitlets.observe("projection")
     def _on_projection(self, change: Any) -> None:
         if not self._quiet.is_told:
-            self.show(replace(self.view, projection=change["new"]))
+            with STATE:
+                self.show(replace(self.view, projection=change["new"]))
 
     @traitlets.validate("roi")
     def _check_roi(self, proposal: Any) -> Roi | None:
@@ -575,13 +581,14 @@ class Viewer(widgets.VBox):
 
         def follow(target: Viewer, change: Any) -> None:
             nonlocal busy
-            if busy:
-                return
-            busy = True
-            try:
-                _copy(change["owner"], target, change["name"])
-            finally:
-                busy = False
+            with STATE:  # so that who is busy is this thread
+                if busy:
+                    return
+                busy = True
+                try:
+                    _copy(change["owner"], target, change["name"])
+                finally:
+                    busy = False
 
         handlers = [(self, partial(follow, other)), (other, partial(follow, self))]
         for viewer, handler in handlers:

@@ -286,6 +286,7 @@ def test_a_linked_viewer_follows(seen: SeenViewer) -> None:
     seen.kernel.run("unlink = viewer.link(other)")
     x, y = seen.at(*LEFT)
     seen.drag((x, y), (x - 60, y))
+    seen.wait_for_view([190.0, 100.0, 0.5])
     seen.handle("z").press("ArrowRight")
     seen.wait_for_value("other.position", {"t": 0.0, "z": 4.0})
     seen.wait_for_value("[round(v, 3) for v in other._main.canvas.view]", [190.0, 100.0, 0.5])
