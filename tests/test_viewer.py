@@ -91,8 +91,10 @@ class Browser:
     def say(self, **message: Any) -> None:
         self.canvas._handle_custom_msg(message, [])
 
-    def want(self, cx: float, cy: float, upp: float, size: tuple[int, int] = (300, 200)) -> None:
-        self.say(type="want", view=[cx, cy, upp], size=list(size), ratio=1.0, have=[])
+    def want(
+        self, cx: float, cy: float, upp: float, size: tuple[int, int] = (300, 200), **more: Any
+    ) -> None:
+        self.say(type="want", view=[cx, cy, upp], size=list(size), ratio=1.0, have=[], **more)
 
     def wait(self, kind: str = "frame") -> dict[str, Any]:
         """Return the next message of a kind that ends something, and answer it."""
@@ -384,6 +386,22 @@ def test_linked_viewers_show_the_same_place(open_viewer: Callable[..., Viewer]) 
     end()
     here.position = {"z": 0.0}
     assert there.position["z"] == pytest.approx(3000.0)
+
+
+def test_a_linked_viewer_that_lags_behind_pulls_nobody_back(
+    open_viewer: Callable[..., Viewer],
+) -> None:
+    here, there = open_viewer(volume()), open_viewer(volume())
+    here.link(there)
+    hand, other = Browser(here._main), Browser(there._main)
+    hand.want(10.0, 10.0, 0.25)
+    heard = there._main.canvas.told
+    hand.want(11.0, 10.0, 0.25)
+    other.want(10.0, 10.0, 0.25, told=heard)  # what it was told first
+    assert here.view.center == there.view.center == (11.0, 10.0)
+    other.want(11.0, 10.0, 0.25, told=there._main.canvas.told)
+    other.want(12.0, 10.0, 0.25, told=there._main.canvas.told)  # its own hand
+    assert here.view.center == there.view.center == (12.0, 10.0)
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ const PATIENCE = 2000; // ms until a question is taken for lost
 const BUSY_AFTER = 300; // ms without an answer
 const GONE = "jupyter-widgets-disconnected"; // the class of widgets whose kernel is gone
 const PUBLISH_AFTER = 120; // ms of rest before `view` goes to the kernel
-const ECHO_WITHIN = 2000; // ms until it has said again what it was told
 const SAY_EVERY = 1000; // ms between two texts for screen readers
 const CLICK = 4; // CSS pixels a pointer may move in a click
 const GRIP = 9; // CSS pixels around a corner that take hold of it
@@ -461,27 +460,6 @@ export class LatestWins {
   }
 }
 
-/** What was told to the kernel a moment ago: Jupyter says it again, perhaps when it holds no more. */
-export class Echoes {
-  /** @param {number} [within] ms */
-  constructor(within = ECHO_WITHIN) {
-    this.within = within;
-    /** @type {Map<string, number>} what was told, and when */
-    this.when = new Map();
-  }
-
-  /** @param {unknown} value  @param {number} [now] */
-  told(value, now = performance.now()) {
-    this.when.set(String(value), now);
-  }
-
-  /** Whether a value is no news; each is heard once. @param {unknown} value  @param {number} [now] */
-  heard(value, now = performance.now()) {
-    for (const [old, at] of this.when) if (now - at > this.within) this.when.delete(old);
-    return this.when.delete(String(value));
-  }
-}
-
 // ---------------------------------------------------------------- what all views of a model share
 
 /** @type {(buffer: DataView | undefined) => Promise<ArrayBuffer>}  what was deflated */
@@ -533,7 +511,6 @@ class Scene {
     this.view = validView(model.get("view"));
     /** @type {Promise<void>} */
     this.chain = Promise.resolve();
-    this.echoes = new Echoes();
     this.wants = new LatestWins(() => this.sendWant(), PATIENCE, () => this.lost());
     this.probes = new LatestWins(() => this.sendProbe());
     /** @type {{at: Point, pane: Pane} | null} */
@@ -755,6 +732,7 @@ class Scene {
       ratio: Math.max(...seen.map((pane) => pane.ratio)),
       have: have.filter((tile) => tile.format !== "error").map((tile) => tile.key),
       near: isNear(globalThis.location?.hostname ?? ""),
+      told: this.model.get("told"),
     });
   }
 
@@ -802,12 +780,7 @@ class Scene {
   /** The kernel has set `view`. */
   viewed() {
     const view = validView(this.model.get("view"));
-    const isEcho = this.echoes.heard(view);
     if (String(view) === String(this.view)) return;
-    if (isEcho) {
-      this.publishSoon(); // what the hand has done meanwhile
-      return;
-    }
     this.view = view;
     clearTimeout(this.publishTimer);
     this.moved();
@@ -817,16 +790,9 @@ class Scene {
   look(view) {
     if (String(view) === String(this.view)) return;
     this.view = view;
-    this.publishSoon();
-    this.moved();
-  }
-
-  publishSoon() {
     clearTimeout(this.publishTimer);
-    this.publishTimer = setTimeout(() => {
-      this.publish("view", this.view); // which is heard here, too
-      this.echoes.told(this.view);
-    }, PUBLISH_AFTER);
+    this.publishTimer = setTimeout(() => this.publish("view", this.view), PUBLISH_AFTER);
+    this.moved();
   }
 
   moved() {

@@ -5,9 +5,9 @@ It knows nothing of images. Whoever fills it listens by ``on_msg`` and answers b
 Messages of the browser:
 
 - ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...], "near":
-  bool}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels, device
+  bool, "told": n}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels, device
   pixels a CSS pixel, the keys of the tiles of the newest state that it holds (none, if the page is
-  new), and whether the page comes from its own machine. Each is to be answered by a frame, an empty
+  new), whether the page comes from its own machine, and ``told`` as it was then. Each is to be answered by a frame, an empty
   one if nothing is missing; until the first message of that was shown, or two seconds have passed,
   the browser sends no other, and then the newest.
 - ``{"type": "shown", "frame": n}``: a message of the frame was painted.
@@ -62,6 +62,9 @@ class Canvas(anywidget.AnyWidget):
     view
         ``[x, y, upp]``: the world at the middle of the canvas and world units a CSS pixel; None
         shows everything.
+    told
+        How often the kernel has set ``view``: what the browser says with an older one, it said
+        before it heard of that.
     size
         Width and height in CSS pixels, as the browser has them; ``[0, 0]`` while nobody sees it.
     home
@@ -92,6 +95,7 @@ class Canvas(anywidget.AnyWidget):
     _css: ClassVar[Path] = _HERE / "canvas.css"
 
     view = _numbers(None, 3)
+    told = _synced(traitlets.Int(0))
     size = _numbers([0, 0], 2)
     home = _numbers([0, 0, 1, 1], 4)
     units = _synced(traitlets.List())

@@ -87,7 +87,9 @@ class Pane:
     def show(self, view: View) -> None:
         """Show a view; where the browser looks is changed only if the view says otherwise."""
         if (view.center, view.scale) != (self.view.center, self.view.scale):
-            self.canvas.view = [*view.center, view.scale]
+            with self.canvas.hold_sync():
+                self.canvas.view = [*view.center, view.scale]
+                self.canvas.told += 1
         if view != self.view:
             self.view = view
             if self._is_seen:
@@ -125,6 +127,8 @@ class Pane:
 
     def _on_want(self, message: Mapping[str, Any]) -> None:
         x, y, scale = message["view"]
+        if message.get("told", self.canvas.told) != self.canvas.told:
+            (x, y), scale = self.view.center, self.view.scale  # of which it had not heard yet
         self._is_near = message.get("near") is True
         try:
             view = self.view.moved((x, y), scale, message["size"], message["ratio"])

@@ -384,15 +384,3 @@ describe("questions", () => {
     assert.equal(sent.length, 2);
   });
 });
-
-describe("echoes", () => {
-  it("are no news, once and for a while", () => {
-    const echoes = new canvas.Echoes(100);
-    echoes.told([1, 2, 3], 0);
-    assert.ok(!echoes.heard([1, 2, 4], 10));
-    assert.ok(echoes.heard([1, 2, 3], 20));
-    assert.ok(!echoes.heard([1, 2, 3], 30), "then it is the kernel's own wish");
-    echoes.told([1, 2, 3], 40);
-    assert.ok(!echoes.heard([1, 2, 3], 200));
-  });
-});
