@@ -92,7 +92,7 @@ def packed(obj: Any) -> bytes:
 
     Examples
     --------
-    >>> _unpacked(packed({"step": (2, 2)}))
+    >>> unpacked(packed({"step": (2, 2)}))
     {'step': (2, 2)}
     >>> packed(np.zeros(10**6))
     Traceback (most recent call last):
@@ -131,7 +131,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not 
 
 
 @lru_cache(maxsize=16)
-def _unpacked(content: bytes) -> Any:
+def unpacked(content: bytes) -> Any:
     """Return an object of another process; its arrays must be here, too, and not read as empty."""
     obj, arrays = pickle.loads(content)
     for document in arrays:
@@ -323,7 +323,7 @@ def _called(shared: bytes, job: str, func: Callable[..., Any], *args: Any) -> An
     try:
         if not is_wanted():
             raise Cancelled
-        return func(_unpacked(shared), *args)
+        return func(unpacked(shared), *args)
     finally:
         with _lock:
             _busy[job] -= 1

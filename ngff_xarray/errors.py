@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +87,25 @@ class SelectionError(NgffError, ValueError):
 
 class UnitError(NgffError, ValueError):
     """A physical quantity that cannot be understood or converted."""
+
+
+class BlockError(NgffError, RuntimeError):
+    """A function that fails on a block of an image, or returns what does not fit.
+
+    Parameters
+    ----------
+    message
+        What went wrong.
+    region
+        The block, as ``tree.ngff.sel(**error.region)`` takes it: axis -> slice, in its unit.
+    """
+
+    def __init__(self, message: str, region: Mapping[str, slice]) -> None:
+        super().__init__(message)
+        self.region = dict(region)
+
+    def __reduce__(self) -> tuple[type[BlockError], tuple[str, dict[str, slice]]]:
+        return type(self), (str(self), self.region)
 
 
 class TransformationError(NgffError, ValueError):

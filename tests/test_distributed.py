@@ -371,14 +371,14 @@ def test_what_goes_to_workers(tmp_path: Path) -> None:
     lazy = xr.open_dataset(tmp_path / "here.ome.zarr", engine="ngff", level=0)["image"].variable
     content = cluster.packed(lazy)
     assert len(content) < 10_000
-    np.testing.assert_array_equal(cluster._unpacked(content).values, noise(SHAPE))
+    np.testing.assert_array_equal(cluster.unpacked(content).values, noise(SHAPE))
     for obj in (np.zeros(10**6), zarr.storage.MemoryStore(), threading.Lock()):
         with pytest.raises(cluster.Staying):
             cluster.packed({"a": [obj]})
-    cluster._unpacked.cache_clear()
+    cluster.unpacked.cache_clear()
     shutil.rmtree(tmp_path / "here.ome.zarr")  # as it is on a machine that has another disk
     with pytest.raises(StoreError, match="all workers of the cluster must see the same place"):
-        cluster._unpacked(content)
+        cluster.unpacked(content)
 
 
 def _nested(path: Path) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import xarray as xr
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
+    from ngff_xarray.analyse.applying import ApplyOptions
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
     from ngff_xarray.model import CoordinateSystem
@@ -110,6 +111,29 @@ class ImageAccessor(Accessor[ObjT]):
             method=method,
             keep_ids=keep_ids,
         )
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        *,
+        to: Any = None,
+        level: object = 0,
+        preview: Mapping[str, Any] | None = None,
+        **options: Unpack[ApplyOptions],
+    ) -> Any:
+        """Return or write what a function makes of it, a block at a time.
+
+        ``tree.ngff.apply(segment, level="0.5 µm", halo="8 µm", to="labels/nuclei", stitch=True)``;
+        see `ngff_xarray.analyse.applying.apply`. ``preview={"x": slice("40 µm", "90 µm")}`` tries
+        it on a region and shows the result in a viewer.
+        """
+        if preview is not None:
+            from ngff_xarray.widgets.preview import preview as shown
+
+            return shown(self._obj, func, preview, to=to, level=level, **options)
+        from ngff_xarray.analyse.applying import apply
+
+        return apply(self._obj, func, to=to, level=level, **options)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

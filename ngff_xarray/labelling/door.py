@@ -45,6 +45,7 @@ def add_labels(
     chunks: Sizes = None,
     shards: Sizes = None,
     compressor: Compressor | None = None,
+    attributes: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     wait: float = unfinished.WAIT,
     target: Any = None,
@@ -87,6 +88,8 @@ def add_labels(
         scale factors, by the mode.
     chunks, shards, compressor
         How the pixels are stored, as `to_zarr` takes them.
+    attributes
+        What its group is to say besides, beside what OME-Zarr says; JSON.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait
@@ -146,11 +149,16 @@ def add_labels(
             keep_ids=keep_ids,
         )
         layout = Layout.of(pyramid, chunks, shards, compressor)
+        others = dict(attributes or {})
+        write.check_json(others)
 
         def add(edit: LabelEdit) -> None:
             edit.add(
                 len(image.levels(pyramid)),
-                lambda paths: write.attributes_at(pyramid, paths, place.version, layout),
+                lambda paths: {
+                    **others,
+                    **write.attributes_at(pyramid, paths, place.version, layout),
+                },
                 lambda below, paths: write.write_levels_at(
                     below, pyramid, paths, place.version, layout, progress=progress
                 ),
@@ -159,6 +167,29 @@ def add_labels(
 
         label.edit(add)
         return place.opened()
+
+
+def check_addable(
+    tree: xr.DataTree,
+    name: str,
+    *,
+    replace: bool = False,
+    wait: float = unfinished.WAIT,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
+    """Return where an image is stored, for writing, if a label image of a name can be added there.
+
+    Raises
+    ------
+    SelectionError, UnsupportedError, StoreError
+        As `add_labels` does.
+    """
+    where = _Where.of(tree, None, storage_options)
+    with where.found(wait) as place, place.edited(str(name)) as edit:
+        if not (isinstance(name, str) and is_relative(name) and name in edit.listed()):
+            _check_name(name)
+        edit.check(replaces=replace)
+        return place.target
 
 
 def remove_labels(

@@ -20,6 +20,9 @@ from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import Document, Source, ZarrFormat
 from ngff_xarray.text import printable
 
+PROVENANCE = "provenance"
+"""The attribute that says what made a label image: one that takes its place was made otherwise."""
+
 _LEVEL = re.compile(r"\d+-r(\d+)")  # a path of a level that took the place of another
 _FILES: Mapping[ZarrFormat, tuple[str, ...]] = {
     2: (".zgroup", ".zattrs", ".zarray"),
@@ -185,6 +188,11 @@ class LabelEdit:
         self._put_consolidated(plan.new)
         self._remove_levels(plan.old)
         self._put(ends=True)
+
+    def check(self, *, replaces: bool) -> None:
+        """Raise what `add` would raise."""
+        left = unfinished.part(self.label.url, self.attributes(), self.name)
+        self._planned(1, left, replaces=replaces)
 
     def _planned(self, count: int, left: unfinished.Part | None, *, replaces: bool) -> _Plan:
         """Return what to write and what to delete, of what is there now."""
@@ -429,7 +437,7 @@ class LabelEdit:
         return kept
 
 
-_OME = frozenset({"ome", "multiscales", "omero", "image-label"})
+_OME = frozenset({"ome", "multiscales", "omero", "image-label", PROVENANCE})
 
 
 def _new_paths(count: int, old: Sequence[str]) -> list[str]:

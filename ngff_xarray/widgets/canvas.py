@@ -5,11 +5,11 @@ It knows nothing of images. Whoever fills it listens by ``on_msg`` and answers b
 Messages of the browser:
 
 - ``{"type": "want", "view": [cx, cy, upp], "size": [w, h], "ratio": r, "have": [key, ...], "near":
-  bool, "told": n}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels, device
-  pixels a CSS pixel, the keys of the tiles of the newest state that it holds (none, if the page is
-  new), whether the page comes from its own machine, and ``told`` as it was then. Each is to be answered by a frame, an empty
-  one if nothing is missing; until the first message of that was shown, or two seconds have passed,
-  the browser sends no other, and then the newest.
+  bool, "told": n}``: what it shows: the world at the middle, world units a CSS pixel, CSS pixels,
+  device pixels a CSS pixel, the keys of the tiles of the newest state that it holds (none, if the
+  page is new), whether the page comes from its own machine, and ``told`` as it was then. Each is to
+  be answered by a frame, an empty one if nothing is missing; until the first message of that was
+  shown, or two seconds have passed, the browser sends no other, and then the newest.
 - ``{"type": "shown", "frame": n}``: a message of the frame was painted.
 - ``{"type": "probe", "x": x, "y": y}``: what lies there? At most one is in flight.
 - ``{"type": "click", "x": x, "y": y}``: a click, or Enter, with the tool ``"pan"``.

@@ -1,0 +1,1 @@
+"""Analysing images: functions over blocks, labels across their borders, measurements."""

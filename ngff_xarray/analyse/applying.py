@@ -1,0 +1,554 @@
+"""`apply`: any function of an array, on one region or on all of an image, wherever that is."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import xarray as xr
+
+from ngff_xarray import image, labelling, layout, multiscale, ops, selection, store, write
+from ngff_xarray.analyse import images, labels, provenance, tables
+from ngff_xarray.analyse.blocks import Boundary, planned
+from ngff_xarray.analyse.functions import Function, Result
+from ngff_xarray.analyse.images import Mapped, Shape
+from ngff_xarray.analyse.labels import Labelling
+from ngff_xarray.analyse.running import Crew
+from ngff_xarray.analyse.tables import Tabling
+from ngff_xarray.analyse.work import NAME, Work, token
+from ngff_xarray.errors import (
+    BlockError,
+    MissingDependencyError,
+    SelectionError,
+    StoreError,
+    UnsupportedError,
+)
+from ngff_xarray.image import Obj
+from ngff_xarray.lazy import stored
+from ngff_xarray.progress import progress as shown_progress
+from ngff_xarray.storage import Access
+from ngff_xarray.text import printable
+from ngff_xarray.unfinished import WAIT
+
+Errors = Literal["raise", "collect"]
+
+
+class ApplyOptions(TypedDict, total=False):
+    """How a function is applied, and its result stored: see `apply`."""
+
+    channels: str | Sequence[str] | None
+    kwargs: Mapping[str, Any] | None
+    halo: Any
+    block: Any
+    boundary: Boundary
+    stitch: bool
+    threshold: float
+    replace: bool
+    errors: Errors
+    scheduler: Any
+    workers: int | None
+    version: str | None
+    levels: int | None
+    scale_factors: Sequence[int | Mapping[str, int]] | None
+    method: str | None
+    chunks: layout.Sizes
+    shards: layout.Sizes
+    compressor: layout.Compressor | None
+    progress: bool | None
+    wait: float
+    storage_options: Mapping[str, Any] | None
+
+
+def apply(
+    obj: Obj,
+    func: Callable[..., Any],
+    *,
+    to: Any = None,
+    level: object = 0,
+    channels: str | Sequence[str] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    halo: Any = None,
+    block: Any = None,
+    boundary: Boundary = "clip",
+    stitch: bool = False,
+    threshold: float = 0.5,
+    replace: bool = False,
+    errors: Errors = "raise",
+    scheduler: Any = None,
+    workers: int | None = None,
+    version: str | None = None,
+    levels: int | None = None,
+    scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+    method: str | None = None,
+    chunks: layout.Sizes = None,
+    shards: layout.Sizes = None,
+    compressor: layout.Compressor | None = None,
+    progress: bool | None = None,
+    wait: float = WAIT,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return or write what a function makes of an image, a block at a time.
+
+    The function gets a DataArray in memory, with coordinates in the image's units: a block with
+    its halo, with the axes that ``obj`` has. It returns
+
+    - an image: an array of the same shape, perhaps without the channels, or a DataArray, which may
+      have channels of its own; axes that it saw all of may be left out;
+    - labels: integers, 0 for no object. With ``stitch=True`` the objects of all blocks become
+      those of one image;
+    - or a table, a pandas.DataFrame. Of its rows those count that lie in the block and not in its
+      halo, if it has columns called as the axes: ``x``, ``y``, in the image's unit.
+
+    It is called once to see what it returns, and must return the like for all blocks.
+
+    Parameters
+    ----------
+    obj
+        An image, or a region of one.
+    func
+        The function.
+    to
+        Where the result goes: ``"labels/nuclei"``, a label image of the image's own store; a path,
+        URL or zarr store for a new image; ``"spots.parquet"`` or ``.csv`` for a table. By default
+        it is returned: an array of dask, of which nothing is computed yet; stitched labels and
+        tables are computed.
+    level
+        Of which level: its number, or a pixel size as in ``"0.5 µm"``.
+    channels
+        Which channels the function gets: a name, and it gets no axis of channels, or several.
+    kwargs
+        What else to call it with.
+    halo
+        How far beyond its block the function sees: a length for all axes of space, or a dict by
+        axis (``{"t": 1}`` for the frames before and after). Lengths are ``"8 µm"``, a number in the
+        axis's unit, or ``"12 px"``. Of the result the halo is cut off.
+    block
+        How large blocks are, as ``halo``; they are rounded up to whole chunks (or shards) of the
+        result. By default some 16 MB. Along time a block is one frame, and it has all channels.
+    boundary
+        What a halo sees beyond the ends of the image: ``"clip"``, nothing, or ``"reflect"``, the
+        image reflected.
+    stitch
+        Whether objects in several blocks are to have one number: those which two blocks both see
+        in their halos (of at least one pixel), and agree on. Numbers are 1, 2, 3, … then.
+    threshold
+        How much of an object, of what of it both blocks see, they must agree on, 0 to 1; 0 takes
+        a single pixel. Connected components come out exactly with any.
+    replace
+        Whether to replace what is at ``to``.
+    errors
+        ``"raise"`` at the first block of which the function fails, or ``"collect"``: the rest goes
+        on, such blocks are 0 or have no rows, a warning says so, and the result's `provenance`
+        which they are.
+    scheduler
+        ``"threads"``, ``"processes"`` or ``"synchronous"``, or a `distributed.Client`. By default
+        the cluster that dask works with, or threads.
+    workers
+        How many blocks at a time; by default one a processor.
+    version, levels, scale_factors, method, chunks, shards, compressor
+        How the result is stored, as `to_zarr` takes them. A label image gets the levels that the
+        image has from ``level`` on.
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait, storage_options
+        As `to_zarr` and `add_labels` take them.
+
+    Returns
+    -------
+    DataArray, DataFrame, DataTree or None
+        The result, without ``to``, or if it is a table; the image with its new labels; for a new
+        image nothing.
+
+    Raises
+    ------
+    BlockError
+        If the function fails, or returns what does not fit; ``error.region`` is the block. Labels
+        that are stitched and tables in files go on where they stopped when that is called again,
+        also after a kill.
+    SelectionError, UnitError
+        If there is no such level, channel or axis, a halo is larger than a block, or a length is
+        none.
+    StoreError
+        If there is something at ``to`` already: nothing is computed then.
+    MissingDependencyError
+        If stitching lacks SciPy.
+
+    Examples
+    --------
+    >>> import ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> def bright(block, above):
+    ...     return block > above
+    >>> mask = apply(tree, bright, kwargs={"above": 100}, level=1)
+    >>> mask.dtype, mask.shape, mask.x.attrs["units"]
+    (dtype('bool'), (1, 330, 275), 'micrometer')
+    """
+    if errors not in ("raise", "collect"):
+        raise SelectionError(f"errors={printable(errors, 40)!r}: expected 'raise' or 'collect'")
+    if not callable(func):
+        raise TypeError(f"expected a function, found {type(func).__name__}")
+    given = image.levels(obj)
+    number = ops.which_level(given, level)
+    array = chosen(obj, number, channels)
+    told = layout.Layout.of(array, chunks, shards, compressor)
+    plain = array.astype("uint32") if array.size == 0 else array
+    own_chunks = told.chunks_of(plain, None)
+    unit = told.shards_of(array, own_chunks, None) or own_chunks
+    crew = Crew.of(scheduler, workers)
+    if stitch:
+        halo = _seen(array, halo)
+    blocks = planned(array, block, halo, unit, boundary)
+    function = Function.of(func, array, blocks, kwargs or {}, crew.workers if crew.is_here else 1)
+    job = _Job(
+        obj=obj,
+        function=function,
+        crew=crew,
+        unit=unit,
+        number=number,
+        collects=errors == "collect",
+        progress=progress,
+        wait=wait,
+        replace=replace,
+        storage_options=storage_options,
+        settings={
+            "level": number,
+            "channels": channels,
+            "halo": dict(zip(function.dims, blocks.halo, strict=True)),
+            "block": dict(zip(function.dims, blocks.size, strict=True)),
+            "boundary": boundary,
+            **({"stitch": True, "threshold": threshold} if stitch else {}),
+        },
+        stored={
+            "levels": levels,
+            "scale_factors": scale_factors,
+            "method": method,
+            "chunks": chunks or dict(zip(function.dims, own_chunks, strict=True)),
+            "shards": shards,
+            "compressor": compressor,
+        },
+        version=version,
+    )
+    is_table = isinstance(to, str) and to.endswith(tables.ENDINGS)
+    if stitch and is_table:
+        raise SelectionError(f"to={to!r}: a table is not stitched: leave out stitch=")
+    with job.target(to) as target:
+        found = job.stitched(target, threshold) if stitch else job.made(target)
+    job.warn()
+    return found
+
+
+def chosen(obj: Obj, number: int, channels: str | Sequence[str] | None) -> xr.DataArray:
+    """Return a level of an image with the channels that a function is to get."""
+    array = image.levels(obj)[number]
+    if channels is not None:
+        dim = image.channel_dim(array)
+        if dim is None:
+            raise SelectionError("channels: the image has no axis of channels")
+        array = array.isel(selection.positions(array, {dim: channels}))
+    if not array.size:
+        raise SelectionError(f"the image has the shape {array.shape}: there are no pixels")
+    return array
+
+
+def _seen(array: xr.DataArray, halo: Any) -> dict[str, Any]:
+    """Return a halo in which two blocks see the same pixels."""
+    from ngff_xarray.analyse.blocks import pixels
+
+    try:
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("scipy", "analyse", "stitching labels") from error
+    told = pixels(array, "halo", halo)
+    space = [axis.name for axis in image.axes(array) if axis.type == "space"]
+    return {
+        name: f"{n} px"
+        for name, n in {**told, **{s: max(1, told.get(s, 0)) for s in space}}.items()
+    }
+
+
+@dataclass
+class _Target:
+    """Where a result goes.
+
+    Parameters
+    ----------
+    name
+        Of a label image.
+    store
+        For a new image.
+    table
+        For a table.
+    work
+        For what is done so far.
+    """
+
+    name: str | None = None
+    store: Any = None
+    table: str | None = None
+    work: Work | None = None
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the result is returned."""
+        return self.name is None and self.store is None and self.table is None
+
+
+@dataclass
+class _Job:
+    """What is asked for."""
+
+    obj: Obj
+    function: Function
+    crew: Crew
+    unit: tuple[int, ...]
+    number: int
+    collects: bool
+    progress: bool | None
+    wait: float
+    replace: bool
+    storage_options: Mapping[str, Any] | None
+    settings: Mapping[str, Any]
+    stored: Mapping[str, Any]
+    version: str | None
+    failed: dict[int, BlockError] = field(default_factory=dict)
+    _lock: Any = field(default_factory=threading.Lock)
+
+    # ---- where the result goes -------------------------------------------------------------
+
+    @contextmanager
+    def target(self, to: Any) -> Iterator[_Target]:
+        """Return where the result goes, if it can go there."""
+        text = str(to) if isinstance(to, str) else ""
+        access = Access(self.storage_options) if self.storage_options is not None else None
+        if to is None:
+            yield _Target()
+        elif text.startswith("labels/"):
+            if not isinstance(self.obj, xr.DataTree):
+                raise SelectionError(
+                    f"to={text!r}: a {type(self.obj).__name__} does not know its store: apply it "
+                    "to the tree that was opened, or give a path"
+                )
+            name = text.removeprefix("labels/")
+            place = labelling.check_addable(
+                self.obj,
+                name,
+                replace=self.replace,
+                wait=self.wait,
+                storage_options=self.storage_options,
+            )
+            safe = name.replace("/", "-")
+            yield _Target(name=name, work=Work(place.child(f"{NAME}-{safe}")))
+        elif text.endswith(tables.ENDINGS):
+            tables.check_new(text, self.storage_options, replace=self.replace)
+            yield _Target(table=text, work=Work(store.open_target(text + NAME, access=access)))
+        else:
+            place = store.open_target(to, access=access)
+            if not self.replace and store.is_taken(place):
+                raise StoreError(
+                    f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
+                    "replace=True, or another place"
+                )
+            is_path = hasattr(to, "__fspath__") or isinstance(to, str)
+            beside = store.open_target(f"{to}{NAME}", access=access) if is_path else None
+            yield _Target(store=to, work=None if beside is None else Work(beside))
+
+    def failure(self, number: int, error: Exception) -> None:
+        """Take note of a block of which the function failed, or raise."""
+        if not self.collects or not isinstance(error, BlockError):
+            raise error
+        with self._lock:
+            self.failed[number] = error
+
+    def warn(self) -> None:
+        """Say how many blocks failed."""
+        if self.failed:
+            first = self.failed[min(self.failed)]
+            warnings.warn(
+                f"{len(self.failed)} of {len(self.function.blocks)} blocks failed; the first: "
+                f"{first}",
+                stacklevel=4,
+            )
+
+    # ---- images and tables -----------------------------------------------------------------
+
+    def made(self, target: _Target) -> Any:
+        """Return or write an image or a table."""
+        first = self._first()
+        if not isinstance(first, Result):
+            return self._table(target)
+        if target.table is not None:
+            raise SelectionError(
+                f"to={target.table!r}: the function returned an array, expected a table: give the "
+                "path of a store"
+            )
+        result = Shape.of(self.function, first)
+        if target.name is not None and result.dtype.kind not in "biu":
+            raise UnsupportedError(
+                f"the function returned {result.dtype}, expected labels: integers; an image has a "
+                "store of its own: to='result.ome.zarr'"
+            )
+        failed = self.failure if self.collects else None
+        if target.is_none:
+            mapped = Mapped(self.function, result, failed=failed)
+            return images.by_dask(mapped, self.function, result)
+        with self._caller() as call:
+            mapped = Mapped(self.function, result, call, failed)
+            array = images.as_array(mapped, self.function, result)
+            return self._write(target, array, result.dims)
+
+    def _first(self) -> Any:
+        """Return what the function gives for the first block of which it does not fail."""
+        for block in self.function.blocks:
+            try:
+                return self.function.called(block)
+            except BlockError:
+                if not self.collects or block.number == len(self.function.blocks) - 1:
+                    raise
+        raise AssertionError("there are blocks")
+
+    @contextmanager
+    def _caller(self) -> Iterator[Callable[[int], Any] | None]:
+        """Return who calls the function; None for those who write."""
+        is_cluster = not isinstance(self.crew.scheduler, str)
+        is_usual = self.crew.scheduler == "threads" and self.crew.workers == self.function.threads
+        if (is_usual or is_cluster) and not self.collects:
+            yield None
+            return
+        with self.crew.caller(_called, self.function) as call:
+            yield call
+
+    def _table(self, target: _Target) -> Any:
+        if target.name is not None or target.store is not None:
+            raise SelectionError(
+                "to: the function returned a table, which has a file of its own, as in "
+                "to='table.parquet' or '.csv', or leave out to="
+            )
+        work = target.work
+        if work is not None:
+            name = self._token("table")
+            if work.begin(name) is None:
+                work.note(name, {})
+        with shown_progress("applying", "blocks", self.progress) as bar:
+            table = tables.tabled(Tabling(self.function, work), self.crew, bar, self.failure)
+        table.attrs.update(self._provenance())
+        if work is not None and target.table is not None:
+            tables.write(table, target.table, self.storage_options)
+            work.end()
+        return table
+
+    # ---- stitched labels -------------------------------------------------------------------
+
+    def stitched(self, target: _Target, threshold: float) -> Any:
+        """Return or write one label image of the labels of blocks."""
+        work = target.work or Work(store.open_source(_memory()))
+        name = self._token("labels", threshold)
+        said = work.begin(name)
+        if said is not None:
+            labelled = self._labelling(work, tuple(said["dims"]), threshold)
+        else:
+            first = self._first()
+            if not isinstance(first, Result):
+                raise SelectionError("stitch: the function returned a table, expected labels")
+            channel = self.function.channel_dim or "c"
+            dims = tuple(dim for dim in first.dims if dim != channel)
+            labelled = self._labelling(work, dims, threshold)
+            labelled.begin()
+            work.note(name, {"dims": list(dims)})
+        with shown_progress("applying", "blocks", self.progress) as bar:
+            numbering = labels.labelled(labelled, self.crew, bar, self.failure)
+        dtype = np.dtype(np.uint32 if numbering.count < 2**32 else np.uint64)
+        found = labels.as_array(
+            labelled.stitched(numbering, dtype),
+            self.function.coords,
+            labelled.dims,
+            labelled.unit,
+        )
+        if target.is_none:
+            return found
+        written = self._write(target, found, labelled.dims)
+        work.end()
+        return written
+
+    def _labelling(self, work: Work, dims: tuple[str, ...], threshold: float) -> Labelling:
+        own = dict(zip(self.function.dims, self.unit, strict=True))
+        return Labelling(self.function, work, dims, tuple(own[d] for d in dims), threshold)
+
+    def _token(self, *what: Any) -> str | None:
+        source = self.function.source
+        array = stored(source)
+        pixels: Any
+        if array is not None:
+            pixels = str(array.store_path), repr(array.metadata), repr(source.dims)
+        elif source.chunks is not None:
+            pixels = source.data.name
+        elif isinstance(source._data, np.ndarray):
+            pixels = source._data
+        else:
+            return None
+        coords = [(str(k), v.values) for k, v in self.function.coords.coords.items()]
+        function = self.function
+        return token(
+            function.func, dict(function.kwargs), pixels, coords, repr(function.blocks), *what
+        )
+
+    # ---- writing ---------------------------------------------------------------------------
+
+    def _provenance(self) -> dict[str, Any]:
+        function = self.function
+        return provenance.made(function.func, function.kwargs, self.settings, self.failed)
+
+    def _write(self, target: _Target, array: xr.DataArray, dims: Sequence[str]) -> Any:
+        options = dict(self.stored)
+        for key in ("chunks", "shards"):
+            if isinstance(options[key], Mapping):
+                options[key] = {k: n for k, n in options[key].items() if k in dims}
+        if target.name is not None:
+            return self._add(target.name, array, options)
+        made = {key: options.pop(key) for key in ("levels", "scale_factors", "method")}
+        tree = multiscale.multiscale(array, **made)
+        tree.attrs = {**tree.attrs, **self._provenance()}
+        write.to_zarr(
+            tree,
+            target.store,
+            mode="w" if self.replace else "w-",
+            version=self.version or image.version(self.obj),
+            progress=self.progress,
+            wait=self.wait,
+            storage_options=self.storage_options,
+            **options,
+        )
+        return None
+
+    def _add(self, name: str, array: xr.DataArray, options: dict[str, Any]) -> xr.DataTree:
+        assert isinstance(self.obj, xr.DataTree)
+        if options["levels"] is None and options["scale_factors"] is None:
+            factors = labelling.scale_factors(image.levels(self.obj))
+            rest = None if factors is None else factors[self.number :]
+            options["levels"] = 1 if rest == [] else None
+            options["scale_factors"] = rest or None
+        return labelling.add_labels(
+            self.obj,
+            name,
+            array,
+            replace=self.replace,
+            attributes=self._provenance(),
+            progress=self.progress,
+            wait=self.wait,
+            storage_options=self.storage_options,
+            **options,
+        )
+
+
+def _called(function: Function, number: int) -> Any:
+    return function.called(function.blocks[number])
+
+
+def _memory() -> Any:
+    from zarr.storage import MemoryStore
+
+    return MemoryStore()

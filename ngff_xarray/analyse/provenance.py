@@ -1,0 +1,136 @@
+"""What made a result: the function, its parameters, versions and the date; in its metadata."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import xarray as xr
+
+from ngff_xarray import image
+from ngff_xarray.errors import BlockError
+from ngff_xarray.labelling import PROVENANCE
+from ngff_xarray.text import printable
+
+_LONGEST = 200  # letters of a parameter that JSON does not have
+_FAILED = 1000  # blocks that are listed
+_PACKAGES = (
+    "ngff-xarray",
+    "xarray",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "cellpose",
+    "stardist",
+    "torch",
+)
+
+
+def made(
+    func: Callable[..., Any],
+    kwargs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    failed: Mapping[int, BlockError],
+) -> dict[str, Any]:
+    """Return attributes that say how a result was made.
+
+    Parameters
+    ----------
+    func, kwargs
+        What was called, and with which parameters.
+    settings
+        How it was applied.
+    failed
+        The blocks of which it failed.
+    """
+    inner, given = _unwrapped(func)
+    said: dict[str, Any] = {
+        "function": _name(inner),
+        "parameters": {key: _plain(value) for key, value in {**given, **kwargs}.items()},
+        "settings": {key: _plain(value) for key, value in settings.items() if value is not None},
+        "versions": _versions(inner),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if failed:
+        said["failed"] = [
+            {"region": {d: [s.start, s.stop] for d, s in error.region.items()}, "error": str(error)}
+            for _, error in sorted(failed.items())[:_FAILED]
+        ]
+    return {PROVENANCE: said}
+
+
+def of(obj: Any) -> dict[str, Any]:
+    """Return what is said of how an image or a label image was made; empty if nothing.
+
+    Parameters
+    ----------
+    obj
+        As it was opened.
+    """
+    found = obj.attrs.get(PROVENANCE)
+    return found if isinstance(found, dict) else {}
+
+
+def table(tree: xr.DataTree) -> Any:
+    """Return the label images of an image and what made each: a DataFrame, a row a label image."""
+    import pandas as pd
+
+    rows = {}
+    for name, label in image.label_images(tree).items():
+        said = of(label)
+        rows[name] = {
+            "function": said.get("function"),
+            "parameters": said.get("parameters"),
+            "date": said.get("date"),
+            "failed": len(said.get("failed", ())),
+        }
+    columns = ["function", "parameters", "date", "failed"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("labels")
+
+
+def _unwrapped(func: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the function inside of functools.partial, and what that gives it."""
+    given: dict[str, Any] = {}
+    while hasattr(func, "func") and hasattr(func, "keywords"):
+        given = {**func.keywords, **given}
+        if func.args:
+            given = {"args": list(func.args), **given}
+        func = func.func
+    return func, given
+
+
+def _name(func: Any) -> str:
+    name = getattr(func, "__qualname__", None) or type(func).__qualname__
+    module = getattr(func, "__module__", None) or type(func).__module__
+    return f"{module}.{name}"
+
+
+def _plain(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return printable(repr(value), _LONGEST)
+    return value
+
+
+def _versions(func: Any) -> dict[str, str]:
+    """Return the versions of packages that may matter, as far as they are in use here."""
+    module = str(getattr(func, "__module__", "") or "").partition(".")[0]
+    owners = metadata.packages_distributions().get(module, []) if module else []
+    used = [
+        name for name in _PACKAGES if _IMPORTED.get(name, name.replace("-", "_")) in sys.modules
+    ]
+    found = {"python": sys.version.partition(" ")[0]}
+    for name in dict.fromkeys([*used, *owners]):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+_IMPORTED = {"scikit-image": "skimage"}

@@ -1,0 +1,225 @@
+"""Many calls of one function: here one after another, on threads, in processes, on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast, get_args
+
+from ngff_xarray import cluster, pyramid
+from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
+from ngff_xarray.progress import Bar
+from ngff_xarray.text import printable
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+Scheduler = Literal["threads", "processes", "synchronous"]
+
+_TICK = 0.2  # seconds from one look at the bar to the next
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who does the work.
+
+    Parameters
+    ----------
+    scheduler
+        ``"threads"``, ``"processes"``, ``"synchronous"``, or a `distributed.Client`.
+    workers
+        How many at a time, but of a cluster, which knows.
+    """
+
+    scheduler: Any
+    workers: int
+
+    @classmethod
+    def of(cls, scheduler: Any, workers: int | None) -> Crew:
+        """Return whom a user means.
+
+        Parameters
+        ----------
+        scheduler
+            By name, a `distributed.Client`, or None: the cluster that dask works with, or threads.
+        workers
+            How many at a time, by default one a processor.
+
+        Raises
+        ------
+        SelectionError
+            If there is nobody of that name.
+        """
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise SelectionError(f"workers: expected at least 1, found {printable(workers, 40)!r}")
+        if scheduler is None:
+            scheduler = cluster.active() or ("synchronous" if cluster.is_task() else "threads")
+        elif isinstance(scheduler, str) and scheduler not in get_args(Scheduler):
+            raise SelectionError(
+                f"scheduler={printable(scheduler, 40)!r}: expected one of "
+                f"{', '.join(get_args(Scheduler))}, or a distributed.Client"
+            )
+        elif not isinstance(scheduler, str) and not hasattr(scheduler, "get_executor"):
+            raise SelectionError(
+                f"scheduler: expected a name or a distributed.Client, found a "
+                f"{type(scheduler).__name__}"
+            )
+        if scheduler == "synchronous":
+            workers = 1
+        elif not isinstance(scheduler, str):
+            workers = sum(scheduler.nthreads().values()) or 1
+        return cls(scheduler, workers or pyramid.processors())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they are in this process."""
+        return self.scheduler in ("threads", "synchronous")
+
+    def run(
+        self, act: Callable[[S, int], R], shared: S, numbers: Iterable[int], bar: Bar
+    ) -> Iterator[tuple[int, R | Exception]]:
+        """Yield what a function returns or raises for each number, as it comes.
+
+        Few more than there are workers are under way at a time. Who stops listening stops it.
+
+        Parameters
+        ----------
+        act
+            A function of a module, of what is shared and a number.
+        shared
+            What all calls get; it is pickled for other processes.
+        numbers
+            One for each call.
+        bar
+            Counts the calls, and is shown meanwhile.
+
+        Raises
+        ------
+        UnsupportedError
+            If other processes cannot have what is shared.
+        StoreError
+            If a process is killed.
+        """
+        if self.scheduler == "synchronous":
+            for number in numbers:
+                yield number, _caught(act, shared, number)
+                bar.did()
+                bar.show()
+            return
+        with self._executor(act, shared) as (pool, submit):
+            running: dict[Future[R], int] = {}
+            try:
+                for number in numbers:
+                    while len(running) >= 2 * self.workers:
+                        yield from _finished(running, bar)
+                    running[submit(number)] = number
+                while running:
+                    yield from _finished(running, bar)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def caller(self, act: Callable[[S, int], R], shared: S) -> Iterator[Callable[[int], R]]:
+        """Let a function be called for a number by these, from several threads, and wait for it.
+
+        Parameters
+        ----------
+        act, shared
+            As `run` takes them.
+        """
+        if self.scheduler == "synchronous":
+            alone = threading.Lock()
+
+            def call(number: int) -> R:
+                with alone:
+                    return act(shared, number)
+
+            yield call
+            return
+        with self._executor(act, shared) as (pool, submit):
+            try:
+                yield lambda number: submit(number).result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    @contextmanager
+    def _executor(
+        self, act: Callable[[S, int], R], shared: S
+    ) -> Iterator[tuple[Executor, Callable[[int], Future[R]]]]:
+        if self.scheduler == "threads":
+            pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ngff-apply")
+            yield pool, lambda number: pool.submit(act, shared, number)
+            return
+        try:
+            content = cluster.packed(shared)
+        except cluster.Staying as error:
+            raise UnsupportedError(
+                f"other processes cannot have what is to be done: {error}: write the image with "
+                ".ngff.to_zarr(path) and open that, or give scheduler='threads'"
+            ) from error
+        if self.scheduler == "processes":
+            context = multiprocessing.get_context("spawn")
+            processes = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_begin, initargs=(content,)
+            )
+            yield processes, lambda number: processes.submit(_in_process, act, number)
+            return
+        workers = self.scheduler.get_executor(pure=False)
+        known = self.scheduler.scatter(content, broadcast=True, hash=False)
+        yield workers, lambda number: workers.submit(_on_worker, known, act, number)
+
+
+def _caught(act: Callable[[S, int], R], shared: S, number: int) -> R | Exception:
+    try:
+        return act(shared, number)
+    except Exception as error:
+        return error
+
+
+def _finished(running: dict[Future[R], int], bar: Bar) -> Iterator[tuple[int, R | Exception]]:
+    """Yield what is finished, once something is."""
+    done: set[Future[R]] = set()
+    while not done:
+        done, _ = wait(running, _TICK, return_when=FIRST_COMPLETED)
+        bar.show()
+    for future in done:
+        number = running.pop(future)
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            raise StoreError(
+                "a process was killed (is the memory enough?): give fewer workers=, or smaller "
+                "blocks with block="
+            ) from error
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        bar.did()
+        yield number, error if error is not None else future.result()
+
+
+# ---- in another process ------------------------------------------------------------------------
+
+_content: list[bytes] = []
+
+
+def _begin(content: bytes) -> None:
+    _content[:] = [content]
+
+
+def _in_process(act: Callable[[Any, int], R], number: int) -> R:
+    return act(cluster.unpacked(_content[0]), number)
+
+
+def _on_worker(content: bytes, act: Callable[[Any, int], R], number: int) -> R:
+    return act(cast("Any", cluster.unpacked(content)), number)

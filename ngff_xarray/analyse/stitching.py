@@ -1,0 +1,205 @@
+"""Labels of blocks -> labels of the whole: which objects are one, and what they are called.
+
+Every block numbers its objects from 1. Where two blocks see the same pixels, in the halos of each
+other, it shows which of their objects are the same. What is kept of that grows with the borders
+between blocks, not with the image: pairs of objects, and of these only who is not the first of his
+kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+def compact(labels: NDArray[np.integer], core: tuple[slice, ...]) -> tuple[NDArray[np.uint32], int]:
+    """Return labels numbered from 1, those that lie in the core only, and how many there are.
+
+    Parameters
+    ----------
+    labels
+        What a function returned for a block with its halo; 0 and less is no object.
+    core
+        The block without its halo. An object that only the halo has belongs to a neighbour: it
+        becomes 0.
+
+    Returns
+    -------
+    ndarray, int
+        uint32, of the same shape.
+
+    Examples
+    --------
+    >>> compact(np.array([7, 7, 0, 900, 900, 3]), (slice(1, 5),))
+    (array([1, 1, 0, 2, 2, 0], dtype=uint32), 2)
+    """
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.uint8)
+    ids = _objects(labels[core])
+    if not ids.size:
+        return np.zeros(labels.shape, np.uint32), 0
+    if int(ids[-1]) <= 4 * labels.size:  # a table is faster than a search
+        table = np.zeros(int(ids[-1]) + 1, np.uint32)
+        table[ids] = np.arange(1, ids.size + 1)
+        is_known = (labels > 0) & (labels <= ids[-1])
+        return np.where(is_known, table[np.where(is_known, labels, 0)], np.uint32(0)), ids.size
+    place = np.minimum(np.searchsorted(ids, labels), ids.size - 1)
+    found = np.where(ids[place] == labels, place + 1, 0)
+    return found.astype(np.uint32), ids.size
+
+
+def _objects(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return the labels that there are, in order; of runs along the last axis one pixel."""
+    flat = labels.ravel()
+    if not flat.size:
+        return flat
+    starts = np.concatenate(([True], flat[1:] != flat[:-1]))
+    ids = np.unique(flat[starts])
+    return ids[ids > 0]
+
+
+def same(
+    one: NDArray[np.integer], other: NDArray[np.integer], threshold: float
+) -> NDArray[np.int64]:
+    """Return which objects of two blocks are one, by the pixels that both have seen.
+
+    Where both blocks see the same pieces, each of one object, as connected components are, one
+    pixel is enough: pieces that meet elsewhere belong together. Objects whose pieces differ, such
+    as cells that touch, need to share more.
+
+    Parameters
+    ----------
+    one, other
+        The labels that each gave to the same pixels; 0 is no object.
+    threshold
+        How much of the smaller of two objects, of what of it lies here, must be the other one's,
+        0 to 1.
+
+    Returns
+    -------
+    ndarray
+        int64 (n, 2): pairs.
+
+    Examples
+    --------
+    >>> same(np.array([1, 1, 0, 2, 2]), np.array([0, 4, 4, 5, 5]), 0.5)
+    array([[1, 4],
+           [2, 5]])
+    >>> same(np.array([1, 1, 0, 2, 2]), np.array([0, 4, 4, 5, 5]), 0.6)
+    array([[2, 5]])
+    """
+    from scipy import ndimage
+
+    pieces, _ = ndimage.label((one > 0) | (other > 0))
+    a, b, piece, sizes = _counted(one, other, pieces)
+    is_both = (a > 0) & (b > 0)
+    pairs, inverse = np.unique(
+        np.stack([a[is_both], b[is_both]], axis=1), axis=0, return_inverse=True
+    )
+    if not len(pairs):
+        return pairs
+    is_mixed = np.bincount(piece)[piece] > 1  # pieces that are not of one object for both
+    unsure_a = np.bincount(a, is_mixed) > 0
+    unsure_b = np.bincount(b, is_mixed) > 0
+    shared = np.bincount(inverse.ravel(), sizes[is_both])
+    smaller = np.minimum(np.bincount(a, sizes)[pairs[:, 0]], np.bincount(b, sizes)[pairs[:, 1]])
+    is_sure = ~unsure_a[pairs[:, 0]] & ~unsure_b[pairs[:, 1]]
+    return pairs[is_sure | (shared >= threshold * smaller)]
+
+
+def _counted(
+    one: NDArray[np.integer], other: NDArray[np.integer], pieces: NDArray[np.integer]
+) -> tuple[Ids, Ids, Ids, Ids]:
+    """Return which combinations of two objects and a piece there are, and of how many pixels."""
+    inside = pieces > 0
+    a, b, piece = one[inside], other[inside], pieces[inside]
+    is_new = (a[1:] != a[:-1]) | (b[1:] != b[:-1]) | (piece[1:] != piece[:-1])
+    starts = np.flatnonzero(np.concatenate(([a.size > 0], is_new)))
+    runs = np.stack([a[starts], b[starts], piece[starts]], axis=1).astype(np.int64)
+    found, inverse = np.unique(runs, axis=0, return_inverse=True)
+    sizes = np.bincount(inverse.ravel(), np.diff(starts, append=a.size), len(found))
+    return found[:, 0], found[:, 1], found[:, 2], sizes.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """What the objects of all blocks are called in the whole: 1, 2, 3 and so on, with no gap.
+
+    Parameters
+    ----------
+    offsets
+        int64 (blocks + 1): how many objects all blocks before one have.
+    later
+        int64, sorted: objects that are the same as one before.
+    first
+        int64: which that is, for each of them.
+    """
+
+    offsets: Ids
+    later: Ids
+    first: Ids
+
+    @classmethod
+    def of(cls, counts: Sequence[int] | Ids, pairs: Ids) -> Numbering:
+        """Return the numbers of objects.
+
+        Parameters
+        ----------
+        counts
+            How many objects each block has.
+        pairs
+            int64 (n, 4): an object, as its block and its number there, and one that is the same.
+
+        Examples
+        --------
+        Three blocks; the second object of the first goes on in the other two.
+
+        >>> numbering = Numbering.of([2, 2, 1], np.array([[0, 2, 1, 1], [1, 1, 2, 1]]))
+        >>> [numbering.numbers(block).tolist() for block in range(3)], numbering.count
+        ([[0, 1, 2], [0, 2, 3], [0, 2]], 3)
+        """
+        offsets = np.concatenate(([0], np.cumsum(np.asarray(counts, np.int64))))
+        one = offsets[pairs[:, 0]] + pairs[:, 1]
+        other = offsets[pairs[:, 2]] + pairs[:, 3]
+        ids, first = _connected(one, other)
+        is_later = ids != first
+        return cls(offsets, ids[is_later], first[is_later])
+
+    @property
+    def count(self) -> int:
+        """How many objects there are."""
+        return int(self.offsets[-1]) - self.later.size
+
+    def numbers(self, block: int) -> Ids:
+        """Return what the objects of a block are called, by their number there; int64, from 0."""
+        start, stop = int(self.offsets[block]), int(self.offsets[block + 1])
+        ids = np.arange(start + 1, stop + 1)
+        a, b = np.searchsorted(self.later, [start + 1, stop + 1])
+        ids[self.later[a:b] - start - 1] = self.first[a:b]
+        return np.concatenate(([0], ids - np.searchsorted(self.later, ids)))
+
+
+def _connected(one: Ids, other: Ids) -> tuple[Ids, Ids]:
+    """Return all objects of pairs, sorted, and for each the first of those it is connected with.
+
+    Everybody points to the smallest he knows of, and then to whom that one points, until nothing
+    changes: a few rounds, however long the chains are.
+    """
+    ids, inverse = np.unique(np.concatenate([one, other]), return_inverse=True)
+    a, b = inverse[: one.size], inverse[one.size :]
+    root = np.arange(ids.size)
+    while True:
+        low = np.minimum(root[a], root[b])
+        high = np.maximum(root[a], root[b])
+        is_open = low != high
+        if not is_open.any():
+            return ids, ids[root]
+        a, b = a[is_open], b[is_open]
+        np.minimum.at(root, high[is_open], low[is_open])
+        while not np.array_equal(above := root[root], root):
+            root = above
