@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Obj = xr.DataArray | xr.Dataset | xr.DataTree
 
+PROVENANCE = "provenance"
+"""The attribute, beside OME's, that says what made an image."""
+
 
 def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
     """Return the levels of an image, finest first, each with the image's metadata.
@@ -308,12 +311,53 @@ def label_nodes(tree: xr.DataTree) -> list[xr.DataTree]:
     return [node for node in group.descendants if "ome" in node.attrs] if group is not None else []
 
 
-def label_images(obj: Obj) -> dict[str, xr.DataTree]:
+class LabelImages(dict[str, xr.DataTree]):
+    """Path -> label image; shown as what each is, and what made it."""
+
+    def table(self) -> pd.DataFrame:
+        """Return a row a label image, by path: its size and dtype, and what made it, and when.
+
+        ``function``, ``parameters`` and ``date`` are None where nothing is said of that; ``failed``
+        is of how many blocks a function failed.
+        """
+        import pandas as pd
+
+        rows = []
+        for label in self.values():
+            said, finest = provenance(label), levels(label)[0]
+            size = " × ".join(str(n) for n in finest.shape)
+            what = {key: said.get(key) for key in ("function", "parameters", "date")}
+            failed = said.get("failed")
+            count = len(failed) if isinstance(failed, list) else 0
+            rows.append({"size": size, "dtype": str(finest.dtype), **what, "failed": count})
+        columns = ["size", "dtype", "function", "parameters", "date", "failed"]
+        index = pd.Index(list(self), name="labels", dtype=object)
+        return pd.DataFrame(rows, index=index, columns=columns)
+
+    def __repr__(self) -> str:
+        return self.table().to_string() if self else "no label images"
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html()) if self else "no label images"
+
+
+def label_images(obj: Obj) -> LabelImages:
     """Return the label images of an image by their path, each a tree of its own."""
     if not isinstance(obj, xr.DataTree):
-        return {}
+        return LabelImages()
     prefix = f"{obj.path.rstrip('/')}/labels/"
-    return {node.path.removeprefix(prefix): node.copy(deep=False) for node in label_nodes(obj)}
+    nodes = label_nodes(obj)
+    return LabelImages({n.path.removeprefix(prefix): n.copy(deep=False) for n in nodes})
+
+
+def provenance(obj: Obj) -> dict[str, Any]:
+    """Return what is said of how an image or a label image was made; empty if nothing.
+
+    ``function``, ``parameters``, ``settings``, ``versions``, ``date``, and ``failed``, where it
+    failed: see `ngff_xarray.analyse`.
+    """
+    found = obj.attrs.get(PROVENANCE)
+    return found if isinstance(found, dict) else {}
 
 
 def label_colors(obj: Obj) -> dict[int, RGBA]:

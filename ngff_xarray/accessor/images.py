@@ -112,6 +112,11 @@ class ImageAccessor(Accessor[ObjT]):
             keep_ids=keep_ids,
         )
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made it: ``function``, ``parameters``, ``settings``, ``versions``, ``date``."""
+        return image.provenance(self._obj)
+
     def apply(
         self,
         func: Callable[..., Any],

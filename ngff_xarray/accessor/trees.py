@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ngff_xarray.channels import Channels
     from ngff_xarray.export.neuroglancer import Neuroglancer
+    from ngff_xarray.image import LabelImages
     from ngff_xarray.layout import Compressor, Sizes
     from ngff_xarray.model import RGBA
     from ngff_xarray.overlay import Names
@@ -28,8 +29,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
     """What a tree of levels can do besides."""
 
     @property
-    def labels(self) -> dict[str, xr.DataTree]:
-        """Path -> label image, each a tree of its own."""
+    def labels(self) -> LabelImages:
+        """Path -> label image, each a tree of its own; ``.labels.table()`` says what made each."""
         return image.label_images(self._obj)
 
     def add_labels(

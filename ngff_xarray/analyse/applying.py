@@ -151,8 +151,7 @@ def apply(
     workers
         How many blocks at a time; by default one a processor.
     version, levels, scale_factors, method, chunks, shards, compressor
-        How the result is stored, as `to_zarr` takes them. A label image gets the levels that the
-        image has from ``level`` on.
+        How the result is stored, as `to_zarr` and `add_labels` take them.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait, storage_options
@@ -508,7 +507,18 @@ class _Job:
             if isinstance(options[key], Mapping):
                 options[key] = {k: n for k, n in options[key].items() if k in dims}
         if target.name is not None:
-            return self._add(target.name, array, options)
+            assert isinstance(self.obj, xr.DataTree)
+            return labelling.add_labels(
+                self.obj,
+                target.name,
+                array,
+                replace=self.replace,
+                attributes=self._provenance(),
+                progress=self.progress,
+                wait=self.wait,
+                storage_options=self.storage_options,
+                **options,
+            )
         made = {key: options.pop(key) for key in ("levels", "scale_factors", "method")}
         tree = multiscale.multiscale(array, **made)
         tree.attrs = {**tree.attrs, **self._provenance()}
@@ -523,25 +533,6 @@ class _Job:
             **options,
         )
         return None
-
-    def _add(self, name: str, array: xr.DataArray, options: dict[str, Any]) -> xr.DataTree:
-        assert isinstance(self.obj, xr.DataTree)
-        if options["levels"] is None and options["scale_factors"] is None:
-            factors = labelling.scale_factors(image.levels(self.obj))
-            rest = None if factors is None else factors[self.number :]
-            options["levels"] = 1 if rest == [] else None
-            options["scale_factors"] = rest or None
-        return labelling.add_labels(
-            self.obj,
-            name,
-            array,
-            replace=self.replace,
-            attributes=self._provenance(),
-            progress=self.progress,
-            wait=self.wait,
-            storage_options=self.storage_options,
-            **options,
-        )
 
 
 def _called(function: Function, number: int) -> Any:

@@ -128,12 +128,15 @@ class Labelling:
         """
         block = self.blocks[number]
         own = self.work.record(number)
+        if own is None:
+            return 0, np.empty((0, 4), np.int64)
         found = [np.empty((0, 4), np.int64)]
         for other in self._neighbours(block):
             mine = own.get(str(other.number))
             if other.number < number or mine is None:
                 continue
-            theirs = self.work.record(other.number).get(str(number))
+            record = self.work.record(other.number)
+            theirs = None if record is None else record.get(str(number))
             if theirs is not None:
                 pairs = same(mine, theirs, self.threshold)
                 here, there = (np.full((len(pairs), 1), n) for n in (number, other.number))
@@ -214,19 +217,16 @@ def labelled(
     bar.more(count)
     bar.did(len(done))
     todo = [number for number in range(count) if number not in done]
-    without = set()
     for number, error in crew.run(label_block, labelling, todo, bar):
         if isinstance(error, Exception):
             failed(number, error)
-            without.add(number)
     counts = np.zeros(count, np.int64)
     pairs = [np.empty((0, 4), np.int64)]
-    rest = [number for number in range(count) if number not in without]
-    for number, found in crew.run(pairs_of_block, labelling, rest, Bar()):
+    for number, found in crew.run(pairs_of_block, labelling, range(count), Bar()):
         if isinstance(found, Exception):
             raise found
         counts[number], own = found
-        pairs.append(own[~np.isin(own[:, 2], list(without))] if without else own)
+        pairs.append(own)
     return Numbering.of(counts, np.concatenate(pairs))
 
 

@@ -9,11 +9,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-import xarray as xr
-
-from ngff_xarray import image
 from ngff_xarray.errors import BlockError
-from ngff_xarray.labelling import PROVENANCE
+from ngff_xarray.image import PROVENANCE
 from ngff_xarray.text import printable
 
 _LONGEST = 200  # letters of a parameter that JSON does not have
@@ -61,35 +58,6 @@ def made(
             for _, error in sorted(failed.items())[:_FAILED]
         ]
     return {PROVENANCE: said}
-
-
-def of(obj: Any) -> dict[str, Any]:
-    """Return what is said of how an image or a label image was made; empty if nothing.
-
-    Parameters
-    ----------
-    obj
-        As it was opened.
-    """
-    found = obj.attrs.get(PROVENANCE)
-    return found if isinstance(found, dict) else {}
-
-
-def table(tree: xr.DataTree) -> Any:
-    """Return the label images of an image and what made each: a DataFrame, a row a label image."""
-    import pandas as pd
-
-    rows = {}
-    for name, label in image.label_images(tree).items():
-        said = of(label)
-        rows[name] = {
-            "function": said.get("function"),
-            "parameters": said.get("parameters"),
-            "date": said.get("date"),
-            "failed": len(said.get("failed", ())),
-        }
-    columns = ["function", "parameters", "date", "failed"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("labels")
 
 
 def _unwrapped(func: Any) -> tuple[Any, dict[str, Any]]:

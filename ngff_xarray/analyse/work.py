@@ -15,10 +15,9 @@ from zarr.codecs import BloscCodec
 from zarr.core.buffer import default_buffer_prototype
 
 from ngff_xarray import store
-from ngff_xarray.errors import NgffError, StoreError
+from ngff_xarray.errors import NgffError
 from ngff_xarray.storage import ChunkWriter
 from ngff_xarray.store import Source
-from ngff_xarray.text import printable
 
 NAME = ".ngff_xarray-apply"
 """Where, below an image."""
@@ -84,16 +83,11 @@ class Work:
         with store.changing(self.place):
             store.put_bytes(self.place.store, key, _packed(arrays))
 
-    def record(self, number: int) -> Record:
-        """Return the record of a block."""
+    def record(self, number: int) -> Record | None:
+        """Return the record of a block; None if it has none."""
         key = store.join(self.place.path, _RECORDS, str(number))
         content = store.run(self.place.store.get(key, default_buffer_prototype()))
-        if content is None:
-            raise StoreError(
-                f"{printable(self.place.url, store.MAX_SHOWN)}: {key} is gone: somebody has "
-                "deleted it: call it again"
-            )
-        return Record(content.to_bytes())
+        return None if content is None else Record(content.to_bytes())
 
     # ---- pixels ----------------------------------------------------------------------------
 

@@ -1,14 +1,11 @@
 """Label images of an image in a store: adding, replacing and removing one, and no other."""
 
 from ngff_xarray.labelling.door import add_labels, check_addable, remove_labels
-from ngff_xarray.labelling.editing import PROVENANCE, LabelEdit
-from ngff_xarray.labelling.placing import scale_factors
+from ngff_xarray.labelling.editing import LabelEdit
 
 __all__ = [
-    "PROVENANCE",
     "LabelEdit",
     "add_labels",
     "check_addable",
     "remove_labels",
-    "scale_factors",
 ]

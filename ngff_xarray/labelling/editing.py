@@ -16,12 +16,10 @@ from typing import Any
 
 from ngff_xarray import store, turns, unfinished
 from ngff_xarray.errors import NgffError, SelectionError, StoreError
+from ngff_xarray.image import PROVENANCE
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.store import Document, Source, ZarrFormat
 from ngff_xarray.text import printable
-
-PROVENANCE = "provenance"
-"""The attribute that says what made a label image: one that takes its place was made otherwise."""
 
 _LEVEL = re.compile(r"\d+-r(\d+)")  # a path of a level that took the place of another
 _FILES: Mapping[ZarrFormat, tuple[str, ...]] = {
@@ -437,6 +435,7 @@ class LabelEdit:
         return kept
 
 
+# what a label image that takes the place of another says itself, or not
 _OME = frozenset({"ome", "multiscales", "omero", "image-label", PROVENANCE})
 
 

@@ -1,0 +1,516 @@
+"""`apply`: what a function is given, what it may return, where that goes, and what may go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ngff_xarray.analyse.applying import apply
+from ngff_xarray.errors import BlockError, NgffError, SelectionError, StoreError, UnsupportedError
+
+CHUNKS = {"y": 16, "x": 16}
+
+
+def pixels(shape: tuple[int, ...] = (2, 60, 70), seed: int = 0) -> NDArray[np.uint16]:
+    values = np.random.default_rng(seed).random(shape)
+    smooth = ndimage.gaussian_filter(values, [0] * (len(shape) - 2) + [2, 2])
+    return (1000 * (smooth > np.median(smooth)) + np.arange(smooth.size).reshape(shape) % 7).astype(
+        "u2"
+    )
+
+
+def image(values: NDArray[Any] | None = None) -> xr.DataArray:
+    values = pixels() if values is None else values
+    space = {"units": "micrometer", "axis_type": "space"}
+    coords: dict[str, Any] = {
+        "y": xr.Variable("y", 0.5 * np.arange(values.shape[-2]) + 3, space),
+        "x": xr.Variable("x", 0.5 * np.arange(values.shape[-1]) - 5, space),
+    }
+    if values.ndim == 3:
+        coords["c"] = xr.Variable("c", ["DAPI", "GFP"], {"axis_type": "channel"})
+    return xr.DataArray(values, dims=("c", "y", "x")[3 - values.ndim :], coords=coords)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> xr.DataTree:
+    image().ngff.to_zarr(tmp_path / "image.ome.zarr", chunks=CHUNKS, levels=3)
+    return xr.open_datatree(tmp_path / "image.ome.zarr")
+
+
+def label(block: xr.DataArray) -> NDArray[Any]:
+    found: NDArray[Any] = ndimage.label(block.sel(c="DAPI").values > 500)[0]
+    return found
+
+
+def nuclei(tree: xr.DataTree) -> NDArray[Any]:
+    found: NDArray[Any] = tree.ngff.labels["nuclei"].ngff.level(0).values
+    return found
+
+
+WHOLE = ndimage.label(pixels()[0] > 500)[0]
+
+
+def are_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1)
+    return pairs.shape[1] == np.unique(one).size == np.unique(other).size
+
+
+# ---- what a function is given ------------------------------------------------------------------
+
+
+def test_a_block_knows_where_it_is() -> None:
+    seen = []
+
+    def look(block: xr.DataArray) -> xr.DataArray:
+        seen.append(block)
+        assert isinstance(block.variable._data, np.ndarray)
+        assert block.ngff.pixel_size["x"].magnitude == 0.5
+        assert [channel.name for channel in block.ngff.channels] == ["DAPI", "GFP"]
+        block += 1  # it is its own
+        return block
+
+    array = image()
+    found = apply(array, look, block="8 µm", halo={"x": "1.2 µm"}, chunks=CHUNKS)
+    assert np.array_equal(found.compute(scheduler="synchronous"), pixels() + 1)
+    assert np.array_equal(array, pixels())
+    assert {block.shape for block in seen} >= {(2, 16, 19), (2, 16, 22), (2, 12, 9)}
+    for block in seen:
+        assert block.equals(array.sel(y=block.y, x=block.x) + 1)
+
+
+def test_a_halo_at_the_ends_is_clipped_or_reflected() -> None:
+    given: list[xr.DataArray] = []
+    array = image(pixels((20, 20)))
+    for boundary in ("clip", "reflect"):
+        apply(array, lambda b: given.append(b) or b, halo="3 px", boundary=boundary)
+    clipped, reflected = given
+    assert clipped.equals(array)
+    assert np.array_equal(reflected, np.pad(array.values, 3, mode="symmetric"))
+    np.testing.assert_allclose(reflected.x, 0.5 * np.arange(-3, 23) - 5)
+
+
+def test_a_window_of_frames() -> None:
+    values = np.arange(5 * 4 * 4, dtype="f8").reshape(5, 4, 4)
+    array = xr.DataArray(values, dims=("t", "y", "x"))
+
+    def smooth(block: xr.DataArray) -> xr.DataArray:
+        return block.rolling(t=3, center=True, min_periods=1).mean()
+
+    found = apply(array, smooth, halo={"t": 1})
+    xr.testing.assert_allclose(found.compute(), smooth(array))
+    assert found.chunks[0] == (1,) * 5
+
+
+def test_channels_are_chosen_by_name() -> None:
+    array = image()
+    one = apply(array, lambda block: block * 2, channels="GFP")
+    assert one.dims == ("y", "x")
+    assert np.array_equal(one, pixels()[1] * 2)
+    both = apply(array, lambda block: block * 2, channels=["GFP", "DAPI"])
+    assert both.c.values.tolist() == ["GFP", "DAPI"]
+    with pytest.raises(SelectionError, match="RFP"):
+        apply(array, label, channels="RFP")
+
+
+def test_levels_are_chosen_by_number_or_pixel_size(tree: xr.DataTree) -> None:
+    found = tree.ngff.apply(lambda block: block + 0.5, level="1 µm")
+    xr.testing.assert_equal(found.compute(), tree.ngff.level(1) + 0.5)
+    with pytest.raises(SelectionError, match="3"):
+        tree.ngff.apply(label, level=3)
+
+
+# ---- what a function may return ----------------------------------------------------------------
+
+
+def test_new_channels_and_dropped_ones() -> None:
+    def ratio(block: xr.DataArray) -> xr.DataArray:
+        return (block.sel(c="DAPI") / (1 + block.sel(c="GFP"))).drop_vars("c", errors="ignore")
+
+    def three(block: xr.DataArray) -> xr.DataArray:
+        return xr.concat([ratio(block)] * 3, "c").assign_coords(c=["a", "b", "c"])
+
+    array = image()
+    assert apply(array, ratio, block="8 µm").dims == ("y", "x")
+    found = apply(array, three, block="8 µm", chunks=CHUNKS)
+    assert found.dims == ("c", "y", "x")
+    assert found.c.values.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(found[2], ratio(array))
+    plain = apply(array, lambda block: three(block).values, block="8 µm", chunks=CHUNKS)
+    assert plain.c.values.tolist() == ["0", "1", "2"]
+
+
+def test_an_axis_that_a_block_has_all_of_may_be_left_out() -> None:
+    volume = xr.DataArray(np.random.default_rng(0).random((6, 20, 20)), dims=("z", "y", "x"))
+    chunks = {"z": 6, "y": 8, "x": 8}
+    found = apply(volume, lambda block: block.max("z"), block="8 px", chunks=chunks)
+    xr.testing.assert_equal(found.compute(), volume.max("z"))
+    chunks["z"] = 2
+    with pytest.raises(BlockError, match="no axis z"):
+        apply(volume, lambda b: b.max("z"), block={"z": "2 px"}, chunks=chunks)
+
+
+WRONG: list[tuple[Callable[..., Any], str]] = [
+    (lambda block: None, r"returned nothing \(None\)"),
+    (lambda block: "text", "a str"),
+    (lambda block: block.values[:, 1:], r"the shape \(2, 15, 16\): expected .* c: 2, y: 16, x: 16"),
+    (lambda block: block[:, 1:], "15 pixels along y"),
+    (lambda block: block.rename(y="v"), "the axis 'v'"),
+    (lambda block: block.to_dataset(name="a"), "a Dataset"),
+    (lambda block: np.array([["a"]]), "of <U1"),
+    (lambda block: 1 / 0, "ZeroDivisionError: division by zero"),
+    (lambda block: block.astype("f4" if float(block.x[0]) < 0 else "f8"), "dtype float64; of .*32"),
+    (lambda block: block if float(block.x[0]) < 0 else pd.DataFrame(), "a table; of .* pixels"),
+]
+
+
+@pytest.mark.parametrize(("func", "message"), WRONG)
+def test_what_does_not_fit_is_refused_with_its_region(
+    tmp_path: Path, func: Callable[..., Any], message: str
+) -> None:
+    target = tmp_path / "result.ome.zarr"
+    with pytest.raises(BlockError, match=f"block y .* to .* µm, x .*{message}") as raised:
+        apply(image(), func, block="8 µm", chunks=CHUNKS, to=target, progress=False)
+    part = image().ngff.sel(**raised.value.region)
+    assert part.sizes["x"] in (16, 6)
+    with pytest.raises(NgffError):
+        xr.open_datatree(target)
+
+
+def test_float_labels_are_refused_before_anything_is_written(tree: xr.DataTree) -> None:
+    root = Path(tree.encoding["source"])
+    before = sorted(root.rglob("*"))
+    for stitch in (False, True):
+        with pytest.raises(NgffError, match="float64, expected labels"):
+            tree.ngff.apply(lambda b: b.sel(c="DAPI") * 1.5, to="labels/nuclei", stitch=stitch)
+    assert [path for path in sorted(root.rglob("*")) if ".ngff_" not in str(path)] == before
+
+
+def test_a_table_counts_rows_once() -> None:
+    def bright(block: xr.DataArray) -> pd.DataFrame:
+        y, x = np.nonzero(block.sel(c="DAPI").values > 500)
+        return pd.DataFrame({"y": block.y.values[y], "x": block.x.values[x], "kind": "bright"})
+
+    array = image()
+    whole = bright(array)
+    for coords in (array, array[:, ::-1], array[..., ::-1]):
+        found = apply(coords, bright, block="8 µm", halo="2 µm", chunks=CHUNKS)
+        pd.testing.assert_frame_equal(
+            found.sort_values(["y", "x"], ignore_index=True),
+            whole.sort_values(["y", "x"], ignore_index=True),
+        )
+
+
+def test_a_table_goes_to_a_file(tmp_path: Path) -> None:
+    def mean(block: xr.DataArray) -> pd.DataFrame:
+        return pd.DataFrame({"mean": [float(block.mean())], "name": ["a"]})
+
+    for name, read in (("a.csv", pd.read_csv), ("a.parquet", pd.read_parquet)):
+        target = str(tmp_path / name)
+        found = apply(image(), mean, block="8 µm", chunks=CHUNKS, to=target)
+        pd.testing.assert_frame_equal(read(target), found, check_dtype=False)
+        assert len(found) == 4 * 5
+        with pytest.raises(SelectionError, match="there is a file"):
+            apply(image(), mean, to=target)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "a.parquet"}
+    with pytest.raises(SelectionError, match=r"expected a table"):
+        apply(image(), lambda block: block, to=str(tmp_path / "b.csv"))
+    with pytest.raises(SelectionError, match="a file of its own"):
+        apply(image(), mean, to=tmp_path / "b.ome.zarr")
+
+
+# ---- where it goes -----------------------------------------------------------------------------
+
+
+def test_labels_lie_on_their_image(tree: xr.DataTree) -> None:
+    for level, factor in ((0, 1), (1, 2)):
+        found = tree.ngff.apply(
+            label,
+            level=level,
+            to="labels/nuclei",
+            stitch=True,
+            block="8 µm",
+            chunks=CHUNKS,
+            replace=level > 0,
+        )
+        labels = found.ngff.labels["nuclei"]
+        assert len(labels.ngff.levels) == 3
+        coarse = tree.ngff.level(level)
+        xr.testing.assert_equal(labels.ngff.level(0).x, coarse.x)
+        assert are_same(labels.ngff.level(0).values, label(coarse))
+        assert labels.ngff.pixel_size["x"].magnitude == 0.5 * factor
+    root = Path(tree.encoding["source"])
+    assert sorted(path.name for path in root.iterdir()) == ["0", "1", "2", "labels", "zarr.json"]
+    assert found.ngff.validate().valid
+
+
+def test_labels_that_are_not_stitched_keep_their_values(tree: xr.DataTree) -> None:
+    def classes(block: xr.DataArray) -> xr.DataArray:
+        return (block > 500).sum("c")
+
+    found = tree.ngff.apply(classes, to="labels/classes", block="8 µm")
+    assert np.array_equal(found.ngff.labels["classes"].ngff.level(0), (pixels() > 500).sum(0))
+
+
+def test_a_region_gets_labels_in_place(tree: xr.DataTree) -> None:
+    part = tree.ngff.sel(y=slice("10 µm", "25 µm"), x=slice("2 µm", "20 µm"))
+    found = part.ngff.apply(label, to="labels/nuclei", stitch=True)
+    labels = found.ngff.labels["nuclei"].ngff.level(0)
+    own = part.ngff.level(0)
+    np.testing.assert_allclose(labels.y, own.y)
+    assert are_same(labels.values, label(own))
+
+
+def test_a_new_image_has_a_pyramid_colours_and_no_old_windows(
+    tree: xr.DataTree, tmp_path: Path
+) -> None:
+    func = partial(ndimage.gaussian_filter, sigma=[0, 1, 1])
+    target = tmp_path / "smooth.ome.zarr"
+    made = tree.ngff.apply(
+        lambda b: func(b.values.astype("f4")),
+        halo="8 px",
+        block="8 µm",
+        to=target,
+        boundary="reflect",
+        levels=2,
+    )
+    assert made is None
+    found = xr.open_datatree(target)
+    expected = func(pixels().astype("f4"))
+    np.testing.assert_allclose(found.ngff.level(0), expected, rtol=1e-5)
+    assert [level.shape for level in found.ngff.levels] == [(2, 60, 70), (2, 30, 35)]
+    assert [c.name for c in found.ngff.channels] == ["DAPI", "GFP"]
+    assert found.ngff.channels[0].window.end <= 1100
+    with pytest.raises(StoreError, match="something already"):
+        tree.ngff.apply(label, to=target)
+    tree.ngff.apply(lambda b: b, to=target, replace=True)
+    assert np.array_equal(xr.open_datatree(target).ngff.level(0), pixels())
+
+
+def test_what_is_there_is_not_touched(tree: xr.DataTree) -> None:
+    tree = tree.ngff.apply(label, to="labels/nuclei", stitch=True)
+    called = []
+    for to, error in (("labels/nuclei", StoreError), ("labels/.a", SelectionError)):
+        with pytest.raises(error):
+            tree.ngff.apply(called.append, to=to, stitch=True)
+    with pytest.raises(SelectionError, match="does not know its store"):
+        tree.ngff.level(0).ngff.apply(called.append, to="labels/other")
+    assert not called
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"halo": "20 µm", "block": "4 µm", "chunks": CHUNKS}, SelectionError, "halo: 40 pixels along"),
+    ({"halo": {"v": 1}}, SelectionError, "no axis 'v'"),
+    ({"halo": "3 kg"}, NgffError, "kg"),
+    ({"halo": -1}, SelectionError, "expected a length"),
+    ({"boundary": "wrap"}, SelectionError, "'clip' or 'reflect'"),
+    ({"errors": "ignore"}, SelectionError, "'raise' or 'collect'"),
+    ({"scheduler": "gpu"}, SelectionError, "threads, processes, synchronous"),
+    ({"workers": 0}, SelectionError, "at least 1"),
+    ({"to": "table.csv", "stitch": True}, SelectionError, "not stitched"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), BAD)
+def test_what_makes_no_sense_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        apply(image(), label, **options)
+
+
+def test_no_function_no_pixels() -> None:
+    with pytest.raises(TypeError, match="expected a function"):
+        apply(image(), "label")
+    with pytest.raises(SelectionError, match="no pixels"):
+        apply(image()[:, :0], label)
+
+
+# ---- errors of blocks --------------------------------------------------------------------------
+
+
+def fails(block: xr.DataArray) -> NDArray[Any]:
+    if 14 < float(block.x.mean()) < 16:
+        raise ValueError("too bright")
+    return label(block)
+
+
+def test_errors_are_collected_and_the_rest_goes_on(tree: xr.DataTree, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"block": "8 µm", "chunks": CHUNKS, "errors": "collect"}
+    with pytest.warns(UserWarning, match="4 of 20 blocks failed; the first: block .*too bright"):
+        found = tree.ngff.apply(fails, to="labels/nuclei", stitch=True, halo="1 px", **options)
+    labels = nuclei(found)
+    column = slice(32, 48)
+    assert not labels[:, column].any()
+    rest = pixels()[0] > 500
+    rest[:, column] = False
+    assert np.array_equal(labels > 0, rest)
+    said = found.ngff.labels["nuclei"].ngff.provenance["failed"]
+    assert len(said) == 4
+    assert said[0]["region"]["x"] == [10.75, 18.75]
+    with pytest.warns(UserWarning, match="4 of 20 blocks"):
+        tree.ngff.apply(fails, to=tmp_path / "b.ome.zarr", **options)
+    assert np.array_equal(xr.open_datatree(tmp_path / "b.ome.zarr").ngff.level(0) > 0, rest)
+    with pytest.raises(BlockError, match="too bright"):
+        tree.ngff.apply(fails, to="labels/other", stitch=True, **{**options, "errors": "raise"})
+    assert list(xr.open_datatree(tree.encoding["source"]).ngff.labels) == ["nuclei"]
+
+
+# ---- what made it ------------------------------------------------------------------------------
+
+
+def test_results_say_what_made_them(tree: xr.DataTree) -> None:
+    def above(block: xr.DataArray, threshold: float, image: Any) -> NDArray[Any]:
+        return label(block > threshold)
+
+    func = partial(above, threshold=500)
+    for name in ("one", "two"):
+        tree = tree.ngff.apply(func, kwargs={"image": object()}, to=f"labels/{name}", stitch=True)
+    said = tree.ngff.labels["one"].ngff.provenance
+    assert said["function"].endswith("test_results_say_what_made_them.<locals>.above")
+    assert said["parameters"]["threshold"] == 500
+    assert said["parameters"]["image"].startswith("<object object")
+    assert said["settings"]["stitch"] is True
+    assert {"numpy", "xarray", "scipy", "ngff-xarray", "python"} <= set(said["versions"])
+    table = tree.ngff.labels.table()
+    assert table.index.tolist() == ["one", "two"]
+    assert "above" in repr(tree.ngff.labels)
+    tree = tree.ngff.add_labels("one", tree.ngff.labels["two"], replace=True)
+    assert tree.ngff.labels["one"].ngff.provenance == {}
+
+
+# ---- going on ----------------------------------------------------------------------------------
+
+
+def test_whoever_was_stopped_goes_on(tree: xr.DataTree) -> None:
+    root = Path(tree.encoding["source"])
+    options: dict[str, Any] = {"to": "labels/nuclei", "stitch": True, "block": "8 µm"}
+    options |= {"chunks": CHUNKS, "scheduler": "synchronous"}
+    with pytest.raises(BlockError):
+        tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, **options)
+    assert len(list(root.glob(".ngff_*/records/*"))) == 7
+    (root / ".calm").touch()
+    found = tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, **options)
+    assert are_same(nuclei(found), WHOLE)
+    assert int((root / ".calls").read_text()) == 9 + 13
+
+
+def label_or_stop(block: xr.DataArray, path: str) -> NDArray[Any]:
+    """Fail at the ninth call, until somebody says not to."""
+    calls = Path(path) / ".calls"
+    count = int(calls.read_text()) + 1 if calls.exists() else 1
+    calls.write_text(str(count))
+    if count == 9 and not (Path(path) / ".calm").exists():
+        raise RuntimeError("stopped")
+    return label(block)
+
+
+def test_another_function_starts_over(tree: xr.DataTree) -> None:
+    root = Path(tree.encoding["source"])
+    options: dict[str, Any] = {"to": "labels/nuclei", "stitch": True, "block": "8 µm"}
+    options |= {"chunks": CHUNKS, "scheduler": "synchronous"}
+    with pytest.raises(BlockError):
+        tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, **options)
+    found = tree.ngff.apply(label, **options)
+    assert are_same(nuclei(found), WHOLE)
+    assert not list(root.glob(".ngff_*"))
+
+
+KILLED = """
+import sys, time
+import xarray as xr
+sys.path.insert(0, {tests!r})
+from test_apply import slow
+tree = xr.open_datatree({source!r})
+tree.ngff.apply(slow, to="labels/nuclei", stitch=True, block="8 µm", chunks={chunks}, workers=1)
+"""
+
+
+def slow(block: xr.DataArray) -> NDArray[Any]:
+    time.sleep(0.1)
+    return label(block)
+
+
+def test_whoever_was_killed_goes_on(tree: xr.DataTree) -> None:
+    root = Path(tree.encoding["source"])
+    script = KILLED.format(tests=str(Path(__file__).parent), source=str(root), chunks=CHUNKS)
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    try:
+        end = time.monotonic() + 60
+        while len(list(root.glob(".ngff_*/records/*"))) < 5 and time.monotonic() < end:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert 5 <= len(list(root.glob(".ngff_*/records/*"))) < 20
+    assert not xr.open_datatree(root).ngff.labels
+    found = xr.open_datatree(root).ngff.apply(
+        slow, to="labels/nuclei", stitch=True, block="8 µm", chunks=CHUNKS, workers=1
+    )
+    assert are_same(nuclei(found), WHOLE)
+    assert not list(root.glob(".ngff_*"))
+
+
+# ---- who does it -------------------------------------------------------------------------------
+
+
+def process_number(block: xr.DataArray) -> NDArray[Any]:
+    return np.full(block.shape[1:], os.getpid(), "i4")
+
+
+def test_processes_do_it(tree: xr.DataTree, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"block": "8 µm", "chunks": CHUNKS, "scheduler": "processes"}
+    found = tree.ngff.apply(label, to="labels/nuclei", stitch=True, workers=2, **options)
+    assert are_same(nuclei(found), WHOLE)
+    tree.ngff.apply(process_number, to=tmp_path / "b.ome.zarr", workers=1, **options)
+    seen = np.unique(xr.open_datatree(tmp_path / "b.ome.zarr").ngff.level(0))
+    assert seen.size == 1
+    assert seen[0] != os.getpid()
+
+
+def dies(block: xr.DataArray) -> NDArray[Any]:
+    if float(block.x[0]) > 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return label(block)
+
+
+def test_a_process_that_is_killed_is_told(tree: xr.DataTree) -> None:
+    with pytest.raises(StoreError, match="a process was killed"):
+        tree.ngff.apply(
+            dies, to="labels/n", stitch=True, block="8 µm", chunks=CHUNKS, scheduler="processes"
+        )
+
+
+def test_pixels_in_memory_stay_with_threads() -> None:
+    array = image(np.zeros((800, 800), "u2"))
+    with pytest.raises(UnsupportedError, match=r"pixels in memory.*scheduler='threads'"):
+        apply(array, lambda b: b, scheduler="processes", to=zarr.storage.MemoryStore())
+
+
+def test_fewer_workers_call_fewer_at_a_time(tree: xr.DataTree, tmp_path: Path) -> None:
+    running, most = [], []
+
+    def watched(block: xr.DataArray) -> xr.DataArray:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.002)
+        running.pop()
+        return block
+
+    tree.ngff.apply(watched, block="8 µm", chunks=CHUNKS, workers=1, to=tmp_path / "b.ome.zarr")
+    assert max(most) == 1
