@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ngff_xarray import regions, store, unfinished
+from ngff_xarray.analyse import work
 from ngff_xarray.labelling import LabelEdit
 from ngff_xarray.store import Document, Source, ZarrFormat
 from ngff_xarray.text import printable
@@ -96,6 +97,13 @@ def of_group(
             "what stands beyond its ends is deleted",
             lambda: regions.end(store.writable(place)),
         )
+    for name in work.names(place):
+        yield Leftover(
+            group,
+            f"{name.removeprefix(work.NAME).strip('-')}: was being made by .ngff.apply()",
+            "what is done so far is deleted; the same call again would go on with it",
+            partial(_end_work, place, name),
+        )
     for name in unfinished.parts(attributes):
         unfinished.part(place.child(name).url, attributes, name)  # raises if it is being written
         yield Leftover(
@@ -111,6 +119,12 @@ def _end_label(labels: Source, name: str, version: str, zarr_format: ZarrFormat)
     alone = turn(image.child(f"labels/{name}"), 0)
     with alone, LabelEdit.of(image, name, version, zarr_format) as edit:
         edit.end()
+
+
+def _end_work(image: Source, name: str) -> None:
+    place = store.writable(image).child(name)
+    with turn(place, 0):
+        work.Work(place).end()
 
 
 def _resume(place: Source) -> None:

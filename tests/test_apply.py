@@ -21,8 +21,16 @@ import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import ngff_xarray
 from ngff_xarray.analyse.applying import apply
-from ngff_xarray.errors import BlockError, NgffError, SelectionError, StoreError, UnsupportedError
+from ngff_xarray.errors import (
+    BlockError,
+    BusyError,
+    NgffError,
+    SelectionError,
+    StoreError,
+    UnsupportedError,
+)
 
 CHUNKS = {"y": 16, "x": 16}
 
@@ -418,6 +426,33 @@ def label_or_stop(block: xr.DataArray, path: str) -> NDArray[Any]:
     if count == 9 and not (Path(path) / ".calm").exists():
         raise RuntimeError("stopped")
     return label(block)
+
+
+def test_repair_deletes_what_nobody_goes_on_with(tree: xr.DataTree) -> None:
+    root = Path(tree.encoding["source"])
+    options: dict[str, Any] = {"stitch": True, "block": "8 µm", "chunks": CHUNKS}
+    with pytest.raises(BlockError):
+        tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, to="labels/nuclei", **options)
+    repair = ngff_xarray.repair(root)
+    assert "nuclei: was being made by .ngff.apply()" in str(repair)
+    repair.apply()
+    assert not list(root.glob(".ngff_*"))
+    assert np.array_equal(xr.open_datatree(root).ngff.level(0), pixels())
+
+
+def test_two_do_not_do_the_same_at_a_time(tree: xr.DataTree) -> None:
+    options: dict[str, Any] = {"to": "labels/nuclei", "stitch": True, "wait": 0}
+    errors: list[type[Exception]] = []
+
+    def inner(block: xr.DataArray) -> NDArray[Any]:
+        try:
+            tree.ngff.apply(label, **options)
+        except NgffError as error:
+            errors.append(type(error))
+        return label(block)
+
+    tree.ngff.apply(inner, **options)
+    assert set(errors) == {BusyError}
 
 
 def test_another_function_starts_over(tree: xr.DataTree) -> None:

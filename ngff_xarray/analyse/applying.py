@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import image, labelling, layout, multiscale, ops, selection, store, write
+from ngff_xarray import image, labelling, layout, multiscale, ops, selection, store, turns, write
 from ngff_xarray.analyse import images, labels, provenance, tables
 from ngff_xarray.analyse.blocks import Boundary, planned
 from ngff_xarray.analyse.functions import Function, Result
@@ -321,40 +321,48 @@ class _Job:
 
     @contextmanager
     def target(self, to: Any) -> Iterator[_Target]:
-        """Return where the result goes, if it can go there."""
+        """Return where the result goes, if it can go there, while nobody else is at it."""
+        found = self._found(to)
+        with ExitStack() as stack:
+            if found.work is not None:
+                stack.enter_context(turns.turn(found.work.place, self.wait, creates=True))
+            yield found
+
+    def _found(self, to: Any) -> _Target:
         text = str(to) if isinstance(to, str) else ""
         access = Access(self.storage_options) if self.storage_options is not None else None
         if to is None:
-            yield _Target()
-        elif text.startswith("labels/"):
-            if not isinstance(self.obj, xr.DataTree):
-                raise SelectionError(
-                    f"to={text!r}: a {type(self.obj).__name__} does not know its store: apply it "
-                    "to the tree that was opened, or give a path"
-                )
-            name = text.removeprefix("labels/")
-            place = labelling.check_addable(
-                self.obj,
-                name,
-                replace=self.replace,
-                wait=self.wait,
-                storage_options=self.storage_options,
-            )
-            safe = name.replace("/", "-")
-            yield _Target(name=name, work=Work(place.child(f"{NAME}-{safe}")))
-        elif text.endswith(tables.ENDINGS):
+            return _Target()
+        if text.startswith("labels/"):
+            return self._found_label(text)
+        if text.endswith(tables.ENDINGS):
             tables.check_new(text, self.storage_options, replace=self.replace)
-            yield _Target(table=text, work=Work(store.open_target(text + NAME, access=access)))
-        else:
-            place = store.open_target(to, access=access)
-            if not self.replace and store.is_taken(place):
-                raise StoreError(
-                    f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
-                    "replace=True, or another place"
-                )
-            is_path = hasattr(to, "__fspath__") or isinstance(to, str)
-            beside = store.open_target(f"{to}{NAME}", access=access) if is_path else None
-            yield _Target(store=to, work=None if beside is None else Work(beside))
+            return _Target(table=text, work=Work(store.open_target(text + NAME, access=access)))
+        place = store.open_target(to, access=access)
+        if not self.replace and store.is_taken(place):
+            raise StoreError(
+                f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
+                "replace=True, or another place"
+            )
+        is_path = hasattr(to, "__fspath__") or isinstance(to, str)
+        beside = store.open_target(f"{to}{NAME}", access=access) if is_path else None
+        return _Target(store=to, work=None if beside is None else Work(beside))
+
+    def _found_label(self, to: str) -> _Target:
+        if not isinstance(self.obj, xr.DataTree):
+            raise SelectionError(
+                f"to={to!r}: a {type(self.obj).__name__} does not know its store: apply it to the "
+                "tree that was opened, or give a path"
+            )
+        name = to.removeprefix("labels/")
+        place = labelling.check_addable(
+            self.obj,
+            name,
+            replace=self.replace,
+            wait=self.wait,
+            storage_options=self.storage_options,
+        )
+        return _Target(name=name, work=Work(place.child(f"{NAME}-{name.replace('/', '-')}")))
 
     def failure(self, number: int, error: Exception) -> None:
         """Take note of a block of which the function failed, or raise."""

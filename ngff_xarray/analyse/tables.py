@@ -138,7 +138,7 @@ def tabled(
             done.add(number)
     if tabling.work is not None:
         for number in done:
-            record = tabling.work.record(number) or {}
+            record: Mapping[str, NDArray[Any]] = tabling.work.record(number) or {}
             columns = {name.removeprefix("column "): values for name, values in record.items()}
             tables[number] = pd.DataFrame(columns)
     ordered = [tables[number] for number in sorted(tables)]

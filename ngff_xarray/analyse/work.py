@@ -29,6 +29,18 @@ _HEAD = 8  # bytes that say how long the head of a record is
 _packer = numcodecs.Zstd(level=1)
 
 
+def names(image: Source) -> list[str]:
+    """Return what jobs have left below an image, by their names there."""
+    if not image.store.supports_listing:
+        return []
+
+    async def found() -> list[str]:
+        listed = [name async for name in image.store.list_dir(image.path)]
+        return sorted(name for name in listed if name.startswith(f"{NAME}-"))
+
+    return store.run(found())
+
+
 @dataclass(frozen=True)
 class Work:
     """A place for what is done of a job. Workers get it pickled.
@@ -55,7 +67,9 @@ class Work:
             said = None
         if said is not None and token is not None and said.get("token") == token:
             return said
-        self.end()
+        store.remove_key(self.place, _DOCUMENT)
+        for name in (_RECORDS, _PIXELS):  # the place itself is locked
+            store.remove(self.place.child(name))
         return None
 
     def note(self, token: str | None, said: Mapping[str, Any]) -> None:
