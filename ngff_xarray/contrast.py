@@ -74,6 +74,28 @@ class Contrast:
         """Return one for the same image that has noted nothing yet."""
         return Contrast(self._shape, self._axis)
 
+    def noted(self) -> tuple[list[list[Any]], list[NDArray[Any]]]:
+        """Return the least and the largest value of every channel, and the values in between.
+
+        Examples
+        --------
+        >>> contrast = Contrast((3,))
+        >>> contrast.add((0,), np.array([4, 2, 9]))
+        >>> contrast.noted()
+        ([[2, 9]], [array([4, 2, 9])])
+        """
+        ranges = [[each._least, each._most] for each in self._channels]
+        return ranges, [each._sample[: each._count] for each in self._channels]
+
+    @classmethod
+    def of_notes(cls, ranges: Sequence[Sequence[Any]], samples: Sequence[NDArray[Any]]) -> Contrast:
+        """Return what had noted that, to be merged into that of its image."""
+        found = cls((len(ranges),), 0)
+        for channel, (least, most), sample in zip(found._channels, ranges, samples, strict=True):
+            channel._least, channel._most = least, most
+            channel._sample, channel._count = sample, sample.size
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_lock"}
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ngff_xarray.errors import BusyError, IncompleteError
@@ -31,13 +34,13 @@ _alive: set[str] = set()  # the tokens of what this process writes
 def mark(copy: str = "") -> dict[str, Any]:
     """Return the attributes of a store that this process begins to write.
 
-    ``copy`` says of what it is to be a copy, for those who go on with it.
+    ``copy`` says what it is to be, for those who go on with it.
     """
-    return {KEY: {"writing": {**writer(), **({"copy": copy} if copy else {})}}}
+    return {KEY: {"writing": {**writer(), **({"copy": copy, "boot": _boot()} if copy else {})}}}
 
 
 def copied(attributes: Mapping[str, Any]) -> str:
-    """Return of what a store was to be a copy; empty if that is not said.
+    """Return what a store was to be that somebody may go on with; empty if that is not said.
 
     Examples
     --------
@@ -46,6 +49,28 @@ def copied(attributes: Mapping[str, Any]) -> str:
     """
     found = _said(attributes).get("copy")
     return found if isinstance(found, str) else ""
+
+
+def is_before_start(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether this machine began to write a store before it was started the last time.
+
+    Files that were written before a loss of power may be empty.
+
+    Examples
+    --------
+    >>> is_before_start(mark("abc")), is_before_start({})
+    (False, False)
+    """
+    said = _said(attributes)
+    return said.get("host") == platform.node() and said.get("boot", _boot()) != _boot()
+
+
+@cache
+def _boot() -> str:
+    """Return what tells one start of this machine from another; empty where nothing does."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def writer() -> dict[str, Any]:

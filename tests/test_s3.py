@@ -35,6 +35,8 @@ from test_zips import zipped
 import ngff_xarray
 from ngff_xarray import unfinished
 from ngff_xarray.errors import BusyError, DeniedError, NgffError, StoreNotFoundError
+from ngff_xarray.pyramid import building
+from ngff_xarray.write import journal
 
 IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
 if not IN_CI:
@@ -242,6 +244,59 @@ def chunk_times(s3: weed.S3, bucket: str) -> dict[str, datetime]:
     """Every chunk in a bucket, and when it was put there."""
     found = s3.client().list_objects_v2(Bucket=bucket)["Contents"]
     return {each["Key"]: each["LastModified"] for each in found if "/c/" in each["Key"]}
+
+
+_CONVERTER = """
+    import sys, json, ngff_xarray
+    from ngff_xarray.pyramid import building
+    from ngff_xarray.write import journal
+
+    building.NOTED = journal.NOTED = 2**20
+    put = journal.Journal.note
+
+    def note(self, *args):
+        put(self, *args)
+        print("noted", flush=True)
+
+    journal.Journal.note = note
+    ngff_xarray.convert(sys.argv[1], sys.argv[2], storage_options=json.loads(sys.argv[3]),
+                        chunks={"z": 4, "y": 128, "x": 128})
+"""
+
+
+def test_a_conversion_that_was_killed_goes_on(
+    s3: weed.S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, url = tmp_path / "a.npy", f"s3://{bucket}/a.ome.zarr"
+    np.save(path, np.random.default_rng(0).integers(0, 2**16, (32, 512, 512)).astype("u2"))
+    command = [sys.executable, "-c", textwrap.dedent(_CONVERTER), str(path), url]
+    with subprocess.Popen(
+        [*command, json.dumps(s3.options)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for _ in range(4):
+                assert process.stdout.readline() == "noted\n"
+        finally:
+            process.kill()
+    time.sleep(0.5)  # until what was under way has come
+    left = chunk_times(s3, bucket)
+    time.sleep(1.1)  # times in listings are of whole seconds
+    for module in (building, journal):
+        monkeypatch.setattr(module, "NOTED", 2**20)
+    layout = {"chunks": {"z": 4, "y": 128, "x": 128}}
+    found = ngff_xarray.convert(path, url, storage_options=s3.options, **layout)
+    assert found.resumed.startswith("gone on after a kill")
+    now = chunk_times(s3, bucket)
+    assert sum(now[key] == left[key] for key in left) >= 4 * 8, "chunks that are not put again"
+    ngff_xarray.convert(path, tmp_path / "b.ome.zarr", **layout)
+    local = tmp_path / "b.ome.zarr"
+    files = {each.relative_to(local).as_posix() for each in local.rglob("*") if each.is_file()}
+    assert {key.removeprefix("a.ome.zarr/") for key in keys(s3, bucket)} == files, "no debris"
+    for name in files:
+        key = f"a.ome.zarr/{name}"
+        content = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        assert content == (local / name).read_bytes()
 
 
 _REPLACER = """

@@ -12,9 +12,10 @@ import xarray as xr
 from ngff_xarray import image, write
 from ngff_xarray.converting.building import MAX_TEXT, chunked, suppliers, whole_tree
 from ngff_xarray.converting.found import Found
+from ngff_xarray.converting.identity import identity
 from ngff_xarray.converting.reader import Input, Options
 from ngff_xarray.converting.readers import find
-from ngff_xarray.converting.report import Conversion, kept, together
+from ngff_xarray.converting.report import Conversion, kept, resumed, together
 from ngff_xarray.errors import Issue, StoreError
 from ngff_xarray.multiscale import multiscale
 from ngff_xarray.text import printable
@@ -139,8 +140,13 @@ def convert(
     """Write the images in a file of any format as OME-Zarr, a part at a time.
 
     Several images become a collection, as bioformats2raw writes it, or a plate. An image without
-    levels gets a pyramid. The metadata come last: what was begun and has not ended does not open,
-    and calling again completes it.
+    levels gets a pyramid. The metadata come last: what was begun and has not ended does not open.
+
+    Calling again after a kill goes on: images, and parts of about 64 MB of them, that are in the
+    target are neither read nor written again. That is so if the files have the paths, sizes and
+    times of change that they had, a server says the same of its own (``ETag``,
+    ``Last-Modified``), and the options are the same; otherwise, and for objects at hand, it starts
+    over.
 
     Parameters
     ----------
@@ -149,7 +155,8 @@ def convert(
     target
         A path, a URL, or a zarr store or group.
     mode
-        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, if it is Zarr.
+        ``"w-"``: nothing may be there yet. ``"w"``: what is there is replaced, if it is Zarr; a run
+        that was killed while it did so starts over.
     version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``; by default 0.5, or that of a source that is OME-Zarr.
     reader, series, path, axes, pattern, pixel_size, channel_names, labels, missing
@@ -196,7 +203,9 @@ def convert(
     given = Input.of(source)
     _check_apart(given, target)
     name, found = find(given, told, reader)
-    writing = _Writing(target, mode, version, storage_options, progress, options)
+    how = {"version": version, **options}
+    resume = write.Resume(identity(given, target, name, found, told, how))
+    writing = _Writing(target, mode, version, storage_options, progress, options, resume)
     seen = _Seen()
     supplied = suppliers(found, given, told)
     _WAYS[found.layout](found, seen.noting(supplied, options, version), writing)
@@ -211,6 +220,7 @@ def convert(
         (*found.dropped, *together(seen.dropped)),
         tuple(seen.issues),
         seen.nbytes,
+        resumed(resume),
     )
 
 
@@ -300,10 +310,12 @@ class _Writing:
         storage_options: Mapping[str, Any] | None,
         progress: bool | None,
         options: ImageOptions,
+        resume: write.Resume,
     ) -> None:
         self.target, self.version, self.options = target, version, options
         self.common: dict[str, Any] = {
             "mode": mode,
+            "resume": resume,
             "storage_options": storage_options,
             "progress": progress,
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from ngff_xarray import image, units
+from ngff_xarray import image, units, write
 from ngff_xarray.converting.building import ORIGINAL
 from ngff_xarray.errors import Issue
 from ngff_xarray.text import printable
@@ -34,6 +34,8 @@ class Conversion:
         What was odd in the file, and how it was read.
     nbytes
         Of the pixels of the finest levels.
+    resumed
+        What was done with what a run that was killed had left; empty if there was nothing.
     """
 
     source: str
@@ -45,16 +47,36 @@ class Conversion:
     dropped: tuple[str, ...]
     issues: tuple[Issue, ...]
     nbytes: int
+    resumed: str = ""
 
     def __str__(self) -> str:
         head = f"{self.source} ({self.format}) -> {self.target}"
         lines = [head]
         if len(self.images) > 1:
             lines.append(f"  {len(self.images)} images")
+        lines += [f"  {self.resumed}"] if self.resumed else []
         lines += [f"  kept: {each}" for each in self.kept]
         lines += [f"  dropped: {each}" for each in self.dropped]
         lines += [f"  {printable(issue, 300)}" for issue in self.issues]
         return "\n".join(lines)
+
+
+def resumed(found: write.Resume) -> str:
+    """Return what was done with what a run that was killed had left, in words.
+
+    Examples
+    --------
+    >>> resumed(write.Resume(groups=2, parts=7))
+    'gone on after a kill: 2 images and 7 parts of others were there'
+    """
+    if found.is_other:
+        return (
+            "started over: what a run that was killed had left is of another source, of other "
+            "options, or cannot be told from that"
+        )
+    said = [f"{found.groups} images"] if found.groups else []
+    said += [f"{found.parts} parts of {'others' if said else 'it'}"] if found.parts else []
+    return f"gone on after a kill: {' and '.join(said)} were there" if said else ""
 
 
 def kept(tree: xr.DataTree) -> list[str]:

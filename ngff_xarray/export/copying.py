@@ -96,7 +96,7 @@ def copy_to(
     write_image(
         part,
         target,
-        copy=_identity(tree, asked),
+        resume=_identity(tree, asked),
         mode=mode,
         version=version,
         progress=progress,

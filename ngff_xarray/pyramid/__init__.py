@@ -1,6 +1,6 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
-from ngff_xarray.pyramid.building import build
+from ngff_xarray.pyramid.building import NOTED, Journal, Made, build
 from ngff_xarray.pyramid.cascade import Step, build_by_levels
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import by_levels, derived, variables
@@ -9,6 +9,7 @@ from ngff_xarray.pyramid.reductions import (
     DESCRIPTIONS,
     METHODS,
     Method,
+    State,
     is_centred,
     mean,
     reduction,
@@ -20,8 +21,12 @@ from ngff_xarray.pyramid.spreading import bare, spread
 __all__ = [
     "DESCRIPTIONS",
     "METHODS",
+    "NOTED",
+    "Journal",
+    "Made",
     "Method",
     "PlannedLevel",
+    "State",
     "Step",
     "bare",
     "below",

@@ -12,13 +12,13 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngff_xarray.boxes import Box, cut
+from ngff_xarray.boxes import Box, count, cut
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.reductions import Reduction, State
@@ -26,6 +26,7 @@ from ngff_xarray.pyramid.reductions import Reduction, State
 M = TypeVar("M")
 
 _BRANCHES = 4  # a thread has at least so many, so that none waits for long
+NOTED = 2**26  # bytes of the finest level that a part has which is noted, at the most
 
 
 class Target(Protocol):
@@ -35,6 +36,29 @@ class Target(Protocol):
 
     def write(self, start: Sequence[int], pixels: NDArray[Any]) -> None:
         """Write pixels that cover whole chunks; it is called from several threads."""
+        ...
+
+    def is_settled(self, box: Box) -> bool:
+        """Tell whether all is in the store that was written of a part."""
+        ...
+
+
+class Journal(Protocol):
+    """What was made before by a run that was killed, and what is made now."""
+
+    itemsize: int
+    """Bytes of a pixel."""
+
+    def has(self, number: int, box: Box) -> bool:
+        """Tell whether a part of a level, and all below it, was made before."""
+        ...
+
+    def recall(self, number: int, box: Box) -> Made | None:
+        """Return what was made before of a part; None if that cannot be told any more."""
+        ...
+
+    def note(self, number: int, box: Box, made: Made, is_settled: Callable[[], bool]) -> None:
+        """Note what is made of a part, as soon as all of it is in the store."""
         ...
 
 
@@ -48,6 +72,7 @@ def build(
     contrast: Contrast | None = None,
     done: Callable[[int], None] = lambda _: None,
     show: Callable[[], None] = lambda: None,
+    journal: Journal | None = None,
 ) -> None:
     """Write all levels of a pyramid.
 
@@ -67,16 +92,28 @@ def build(
         Is called, by several threads, with how many bytes of the finest level more are done.
     show
         Is called now and then by the thread that waits.
+    journal
+        Knows what was made before, and takes note of what is.
     """
     tree = Tree.of(levels, [target.chunks for target in targets])
     stopped = threading.Event()
-    maker = Maker(tree, read, reduction, targets, contrast, done, lambda: not stopped.is_set())
     enough = threads * _BRANCHES
     number = next((i for i in range(tree.top, -1, -1) if tree.count(i) >= enough), 0)
+    maker = Maker(
+        tree,
+        read,
+        reduction,
+        targets,
+        contrast,
+        done,
+        lambda: not stopped.is_set(),
+        journal,
+        0 if journal is None else min(number, noted(tree, journal.itemsize)),
+    )
     with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
         crew = _Threads(maker, pool, 2 * threads, stopped, show)
         try:
-            walk(tree, number, crew)
+            walk(tree, number, crew, journal)
         except Stopped as error:
             raise (crew.error or error) from None
         finally:
@@ -148,12 +185,27 @@ class Tree:
         step = self.levels[number + 1].step
         return tuple(slice(b.start // f, -(-b.stop // f)) for b, f in zip(box, step, strict=True))
 
+    def finest(self, number: int, box: Box) -> Box:
+        """Return what of the finest level a part of a level is made of."""
+        sizes = zip(box, self.levels[number].factors, self.levels[0].shape, strict=True)
+        return tuple(slice(b.start * f, min(b.stop * f, n)) for b, f, n in sizes)
+
+    def largest(self, number: int) -> int:
+        """Return how many pixels of the finest level a part of a level is made of."""
+        return math.prod(self.units[number]) * math.prod(self.levels[number].factors)
+
+
+def noted(tree: Tree, itemsize: int) -> int:
+    """Return the level whose parts are noted when they are made."""
+    small = (i for i in range(tree.top, 0, -1) if tree.largest(i) * itemsize <= NOTED)
+    return next(small, 0)
+
 
 class Crew(Protocol[M]):
     """Those who make the parts of a pyramid, now or later."""
 
     def branch(self, number: int, box: Box) -> M:
-        """Make a part of a level, and all below it."""
+        """Make a part of a level, and all below it, or recall it."""
         ...
 
     def joined(self, number: int, box: Box, parts: Sequence[tuple[Box, M]]) -> M:
@@ -165,12 +217,12 @@ class Crew(Protocol[M]):
         ...
 
 
-def walk(tree: Tree, number: int, crew: Crew[M]) -> None:
+def walk(tree: Tree, number: int, crew: Crew[M], journal: Journal | None = None) -> None:
     """Let a crew make a pyramid: branches up to a level, and of these what is above it."""
 
     def make(above: int, box: Box) -> M:
-        if above == number:
-            return crew.branch(number, box)
+        if above == number or (journal is not None and journal.has(above, box)):
+            return crew.branch(above, box)
         parts = [(part, make(above - 1, part)) for part in tree.parts(above, box)]
         return crew.joined(above, box, parts)
 
@@ -178,6 +230,22 @@ def walk(tree: Tree, number: int, crew: Crew[M]) -> None:
 
 
 # ---- making ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of a part of a level.
+
+    Parameters
+    ----------
+    state
+        Its part of the level above; None if there is none.
+    contrast
+        What is noted of its pixels.
+    """
+
+    state: State | None
+    contrast: Contrast | None
 
 
 @dataclass(frozen=True)
@@ -192,6 +260,8 @@ class Maker:
         See `build`.
     goes_on
         Tells whether to go on.
+    journal, noted
+        What knows the parts that were made before, and the level whose parts it is told of.
     """
 
     tree: Tree
@@ -201,11 +271,44 @@ class Maker:
     contrast: Contrast | None
     done: Callable[[int], None]
     goes_on: Callable[[], bool]
+    journal: Journal | None = None
+    noted: int = 0
 
     def make(self, number: int, box: Box) -> State | None:
         """Write a part of a level, and all below it; return its part of the level above."""
         if not self.goes_on():
             raise Stopped
+        if self.journal is None:
+            return self._make(number, box)
+        if self.journal.has(number, box):
+            made = self.journal.recall(number, box)
+            if made is not None:
+                self.take(made)
+                self.done(count(self.tree.finest(number, box)) * self.journal.itemsize)
+                return made.state
+        if number != self.noted:
+            return self._make(number, box)
+        notes = None if self.contrast is None else self.contrast.empty()
+        state = replace(self, contrast=notes, journal=None).make(number, box)
+        made = Made(state, notes)
+        self.take(made)
+        self.journal.note(number, box, made, lambda: self.is_settled(number, box))
+        return state
+
+    def take(self, made: Made) -> None:
+        """Take over what is noted of the pixels of a part."""
+        if self.contrast is not None and made.contrast is not None:
+            self.contrast.merge(made.contrast)
+
+    def is_settled(self, number: int, box: Box) -> bool:
+        """Tell whether a part of a level, and all below it, is in the store."""
+        for i in range(number, -1, -1):
+            if not self.targets[i].is_settled(box):
+                return False
+            box = self.tree.below(i, box) if i else box
+        return True
+
+    def _make(self, number: int, box: Box) -> State | None:
         if number == 0:
             pixels = np.ascontiguousarray(self.read(box))
             state = self.reduction.begin(pixels)

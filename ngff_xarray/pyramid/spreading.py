@@ -7,9 +7,8 @@ that one which is done again after its worker was killed changes nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,9 +19,9 @@ from ngff_xarray import cluster
 from ngff_xarray.boxes import Box, count, cut, within
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.progress import Bar
-from ngff_xarray.pyramid.building import Maker, Target, Tree, walk
+from ngff_xarray.pyramid.building import Journal, Made, Maker, Target, Tree, walk
 from ngff_xarray.pyramid.plan import PlannedLevel
-from ngff_xarray.pyramid.reductions import State, reduction
+from ngff_xarray.pyramid.reductions import reduction
 from ngff_xarray.pyramid.sources import Read, reader
 
 if TYPE_CHECKING:
@@ -51,9 +50,7 @@ class _Recipe:
     targets: tuple[SharedTarget, ...]
     contrast: Contrast | None
     source: xr.Variable | None
-
-
-_Made = tuple[State | None, Contrast | None]
+    journal: Journal | None
 
 
 def spread(
@@ -64,6 +61,7 @@ def spread(
     *,
     contrast: Contrast | None,
     bar: Bar,
+    journal: Journal | None = None,
 ) -> bool:
     """Let the workers of the cluster that dask works with write all levels of a pyramid.
 
@@ -79,6 +77,8 @@ def spread(
         Takes note of all pixels of the finest level.
     bar
         Counts their bytes.
+    journal
+        Knows what was made before, and takes note of what is; not of what dask computes.
 
     Returns
     -------
@@ -103,6 +103,7 @@ def spread(
         tuple(targets),
         empty,
         None if is_dask else bare(source),
+        None if is_dask else journal,
     )
     try:
         work = cluster.Work(client, cluster.packed(recipe))
@@ -112,7 +113,7 @@ def spread(
     tree = Tree.of(levels, [target.objects for target in targets])
     number = _number(tree, source.dtype.itemsize, 4 * threads)
     crew = _Workers(tree, number, work, source.data if is_dask else None)
-    walk(tree, number, crew)
+    walk(tree, number, crew, recipe.journal)
     found = work.run(crew.last, bar, source.nbytes)
     if contrast is not None and found is not None:
         contrast.merge(found)
@@ -133,8 +134,7 @@ def bare(source: xr.Variable) -> xr.Variable:
 def _number(tree: Tree, itemsize: int, enough: int) -> int:
     """Return the level that branches reach up to: none is too large, and they are enough."""
     for number in range(tree.top, 0, -1):
-        sizes = zip(tree.units[number], tree.levels[number].factors, strict=True)
-        is_small = math.prod(n * f for n, f in sizes) * itemsize <= _BYTES
+        is_small = tree.largest(number) * itemsize <= _BYTES
         if is_small and tree.count(number) >= enough:
             return number
     return 0
@@ -150,7 +150,7 @@ class _Workers:
         self._pixels: dict[tuple[int, ...], TaskRef] = {}
         if data is not None:
             boxes = list(tree.boxes(number))
-            below = [_finest(tree.levels, number, box) for box in boxes]
+            below = [tree.finest(number, box) for box in boxes]
             refs = work.pixels(data, below)
             self._pixels = {_corner(box): ref for box, ref in zip(boxes, refs, strict=True)}
 
@@ -169,19 +169,23 @@ def _corner(box: Box) -> tuple[int, ...]:
     return tuple(side.start for side in box)
 
 
-def _finest(levels: Sequence[PlannedLevel], number: int, box: Box) -> Box:
-    """Return what of the finest level a part of another one is made of."""
-    sizes = zip(box, levels[number].factors, levels[0].shape, strict=True)
-    return tuple(slice(b.start * f, min(b.stop * f, n)) for b, f, n in sizes)
-
-
 # ---- in a worker -------------------------------------------------------------------------------
 
 
-def _branch(recipe: _Recipe, number: int, box: Box, pixels: NDArray[Any] | None) -> _Made:
-    """Write a part of a level, and all below it."""
-    finest = _finest(recipe.levels, number, box)
-    maker = _maker(recipe, _read(recipe, finest, pixels))
+def _branch(recipe: _Recipe, number: int, box: Box, pixels: NDArray[Any] | None) -> Made:
+    """Write a part of a level, and all below it; or recall what was made before."""
+    maker = _maker(recipe)
+    finest = maker.tree.finest(number, box)
+    made = None if recipe.journal is None else recipe.journal.recall(number, box)
+    if made is None:
+        made = _written(replace(maker, read=_read(recipe, finest, pixels)), number, box)
+        if recipe.journal is not None:
+            recipe.journal.note(number, box, made, lambda: maker.is_settled(number, box))
+    cluster.did(count(finest) * recipe.dtype.itemsize)
+    return made
+
+
+def _written(maker: Maker, number: int, box: Box) -> Made:
     tree = maker.tree
     parts = ((part, maker.make(number, part)) for part in cut(box, tree.units[number]))
     state = None
@@ -190,35 +194,34 @@ def _branch(recipe: _Recipe, number: int, box: Box, pixels: NDArray[Any] | None)
             pass
     else:
         state = maker.gathered(number + 1, tree.above(number, box), parts)
-    cluster.did(count(finest) * recipe.dtype.itemsize)
-    return state, maker.contrast
+    return Made(state, maker.contrast)
 
 
 def _joined(
-    recipe: _Recipe, number: int, box: Box, parts: Sequence[Box], found: Sequence[_Made]
-) -> _Made:
+    recipe: _Recipe, number: int, box: Box, parts: Sequence[Box], found: Sequence[Made]
+) -> Made:
     """Write a part of a level that others are put together to."""
     maker = _maker(recipe)
-    states = ((part, state) for part, (state, _) in zip(parts, found, strict=True))
-    return maker.joined(number, box, states), _noted(recipe, found)
+    states = ((part, made.state) for part, made in zip(parts, found, strict=True))
+    return Made(maker.joined(number, box, states), _noted(recipe, found))
 
 
-def _noted(recipe: _Recipe, found: Sequence[_Made]) -> Contrast | None:
+def _noted(recipe: _Recipe, found: Sequence[Made]) -> Contrast | None:
     """Return all notes on the contrast."""
     if recipe.contrast is None:
         return None
     notes = recipe.contrast.empty()
-    for _, each in found:
-        if each is not None:
-            notes.merge(each)
+    for each in found:
+        if each.contrast is not None:
+            notes.merge(each.contrast)
     return notes
 
 
-def _maker(recipe: _Recipe, read: Read | None = None) -> Maker:
-    """Return who makes parts here."""
+def _maker(recipe: _Recipe) -> Maker:
+    """Return who puts parts together here."""
     return Maker(
         Tree.of(recipe.levels, [target.chunks for target in recipe.targets]),
-        read or _nothing,
+        _nothing,
         reduction(recipe.method, recipe.dtype),
         recipe.targets,
         None if recipe.contrast is None else recipe.contrast.empty(),

@@ -63,12 +63,24 @@ class ChunkWriter:
             )
             self._write(self._encode, place, pixels[part])
 
+    def is_settled(self, box: Sequence[slice]) -> bool:
+        """Tell whether all is in the store that was written of a part."""
+        return self._shards is None or self._shards.is_settled(box)
+
     def _write(self, encode: Encoder, place: Place, pixels: NDArray[Any]) -> None:
         packed = None if self._is_empty(pixels) else encode(self._whole(pixels))
-        if self._shards is not None:
-            place, packed = self._shards.add(place, packed)
-        if packed is None:
+        if self._shards is None:
+            if packed is not None:
+                self._put(place, packed)
             return
+        shard, found = self._shards.add(place, packed)
+        if found is not None:
+            whole = self._shards.joined(found)
+            if whole is not None:
+                self._put(shard, whole)
+            self._shards.settle(shard)
+
+    def _put(self, place: Place, packed: bytes) -> None:
         name = self._array.metadata.encode_chunk_key(place)
         key = f"{self._array.path}/{name}" if self._array.path else name
         buffer = default_buffer_prototype().buffer.from_bytes(packed)
@@ -108,28 +120,50 @@ class _Shards:
 
     def __init__(self, array: zarr.Array[Any], sharding: ShardingCodec) -> None:
         shard = array.shards or array.chunks
+        self._sizes = tuple(shard)
         self._counts = [n // m for n, m in zip(shard, array.chunks, strict=True)]
         self._grid = [-(-n // m) for n, m in zip(array.shape, array.chunks, strict=True)]
         self._is_index_first = text(sharding.index_location) == "start"
         self._lock = threading.Lock()
         self._begun: dict[Place, dict[Place, bytes | None]] = {}
+        self._unsettled: set[Place] = set()  # those that are begun, or whole and being put
 
-    def add(self, place: Place, packed: bytes | None) -> tuple[Place, bytes | None]:
-        """Return the place of the shard that a chunk is in, and its content if that is whole."""
+    def add(
+        self, place: Place, packed: bytes | None
+    ) -> tuple[Place, dict[Place, bytes | None] | None]:
+        """Return the place of the shard that a chunk is in, and its chunks if these are all."""
         shard = tuple(i // n for i, n in zip(place, self._counts, strict=True))
         inside = tuple(i % n for i, n in zip(place, self._counts, strict=True))
         wanted = math.prod(
             min(n, size - i * n) for i, n, size in zip(shard, self._counts, self._grid, strict=True)
         )
         with self._lock:
+            self._unsettled.add(shard)
             chunks = self._begun.setdefault(shard, {})
             chunks[inside] = packed
             if len(chunks) < wanted:
                 return shard, None
             del self._begun[shard]
-        return shard, self._joined(chunks)
+        return shard, chunks
 
-    def _joined(self, chunks: dict[Place, bytes | None]) -> bytes | None:
+    def settle(self, shard: Place) -> None:
+        """Note that a shard is in the store."""
+        with self._lock:
+            self._unsettled.discard(shard)
+
+    def is_settled(self, box: Sequence[slice]) -> bool:
+        """Tell whether all shards are in the store of which a part was written."""
+        sides = [
+            range(b.start // n, -(-b.stop // n)) for b, n in zip(box, self._sizes, strict=True)
+        ]
+        with self._lock:
+            return not any(
+                all(i in side for i, side in zip(shard, sides, strict=True))
+                for shard in self._unsettled
+            )
+
+    def joined(self, chunks: dict[Place, bytes | None]) -> bytes | None:
+        """Return a shard; None if it is empty."""
         index = np.full((*self._counts, 2), _NOTHING, "<u8")
         at = index.nbytes + 4 if self._is_index_first else 0
         parts = []

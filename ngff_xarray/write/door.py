@@ -13,6 +13,7 @@ from ngff_xarray.multiscale import Factors
 from ngff_xarray.write.nodes import write_content
 from ngff_xarray.write.preparing import ImageOptions, prepared
 from ngff_xarray.write.targets import Mode, begun
+from ngff_xarray.write.writing import Resume
 
 
 def to_zarr(
@@ -31,6 +32,7 @@ def to_zarr(
     shards: Sizes = None,
     compressor: Compressor | None = None,
     lossy: bool = False,
+    resume: str = "",
     progress: bool | None = None,
     wait: float = unfinished.WAIT,
     storage_options: Mapping[str, Any] | None = None,
@@ -67,6 +69,12 @@ def to_zarr(
     lossy
         Leave out what the version cannot say (transformations beyond a scale and a
         translation), instead of raising.
+    resume
+        A text that tells what is written: another one for other pixels, metadata or options. A run
+        that was killed is gone on with when it is called again with the same text: parts of about
+        64 MB and groups that are whole are neither read nor written again. By default it starts
+        over, for pixels in memory or computed do not tell whether they are the same. With
+        ``mode="w"`` what takes the place of something starts over as well.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait
@@ -103,6 +111,7 @@ def to_zarr(
     write_image(
         obj,
         target,
+        resume=resume,
         mode=mode,
         version=version,
         progress=progress,
@@ -126,7 +135,7 @@ def write_image(
     target: Any,
     *,
     ome_xml: str | None = None,
-    copy: str = "",
+    resume: str | Resume = "",
     mode: Mode = "w-",
     version: str | None = None,
     progress: bool | None = None,
@@ -134,12 +143,9 @@ def write_image(
     storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[ImageOptions],
 ) -> None:
-    """Write an object as `to_zarr` does, with an OME-XML document beside it.
-
-    ``copy`` says what is copied: who says the same again goes on with what was left.
-    """
+    """Write an object as `to_zarr` does, with an OME-XML document beside it."""
     written, writing = prepared(obj, version, **options)
-    writing = replace(writing, copy=copy)
+    writing = replace(writing, resume=Resume.of(resume))
     writing = replace(writing, progress=progress, has_xml=writing.has_xml or ome_xml is not None)
     with begun(target, mode, writing, wait, storage_options) as new:
         place = new.place

@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
 from ngff_xarray import image, pyramid, store
-from ngff_xarray.boxes import Box
+from ngff_xarray.boxes import Box, count
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import other_attributes
 from ngff_xarray.errors import NgffError, StoreError
@@ -30,6 +30,7 @@ from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.spec import omero
 from ngff_xarray.storage import ChunkWriter, Copying, are_alike, is_shared
 from ngff_xarray.text import printable
+from ngff_xarray.write.journal import Journal
 from ngff_xarray.write.writing import Writing
 
 _REPEATED = ("compressors", "filters", "serializer", "fill_value")
@@ -81,10 +82,15 @@ def _left(
     array: xr.DataArray,
     names: Sequence[str],
     writing: Writing,
+    *,
+    is_noted: bool,
 ) -> _Target | None:
-    """Return a level that was begun to be copied and is to be the same; None if there is none."""
-    source = stored_whole(array.variable) if writing.goes_on else None
-    if source is None:
+    """Return a level that was begun and is to be the same; None if there is none.
+
+    What is there of it is known by keys, of levels that are copied, or else by notes.
+    """
+    source = stored_whole(array.variable)
+    if not writing.goes_on or not (is_noted or source is not None):
         return None
     try:
         found = zarr.open_array(target, path=path, mode="r+")
@@ -93,9 +99,11 @@ def _left(
     planned = _created(MemoryStore(), path, array, names, writing)
     if repr(found.metadata.to_dict()) != repr(planned.metadata.to_dict()):
         return None
-    if not are_alike(source, found):
-        return None
-    return _Target(found, frozenset(store.run(_keys(target, path))))
+    if writing.zarr_format == 2 and not store.run(target.exists(store.join(path, ".zattrs"))):
+        return None  # it was killed between the two documents
+    if source is not None and are_alike(source, found):
+        return _Target(found, frozenset(store.run(_keys(target, path))))
+    return _Target(found) if is_noted else None
 
 
 async def _keys(target: Store, path: str) -> list[str]:
@@ -130,22 +138,34 @@ def write_levels(
     contrast: Contrast | None,
 ) -> None:
     """Write the levels of an image; a pyramid that is still to be computed, while it is."""
-    targets = [
-        _left(target, path, array, names, writing)
-        or _Target(_created(target, path, array, names, writing))
-        for path, array in zip(paths, arrays, strict=True)
-    ]
     variables = [array.variable for array in arrays]
     found = pyramid.derived(variables)
     step = pyramid.by_levels(variables) if found is not None else None
+    journal = None
+    if step is None:  # or else levels are changed after they were made
+        size = arrays[0].dtype.itemsize
+        journal = Journal.of(target, paths[0], arrays[0].shape, size, writing)
+    whole = None if journal is None else journal.whole()
+    if journal is not None and whole is not None:
+        if contrast is not None and whole.contrast is not None:
+            contrast.merge(whole.contrast)
+        journal.end(contrast)
+        return
+    targets = [
+        _left(target, path, array, names, writing, is_noted=journal is not None)
+        or _Target(_created(target, path, array, names, writing))
+        for path, array in zip(paths, arrays, strict=True)
+    ]
     if found is not None and step is not None:
         _write_cascade(variables[0], found[0], step, targets, writing, contrast)
-        return
-    if found is not None:
-        _write_pyramid(variables[0], *found, targets, writing, contrast)
-        return
-    for number, (each, array) in enumerate(zip(targets, arrays, strict=True)):
-        _write_level(each, array, writing, contrast if number == 0 else None)
+    elif found is not None:
+        _write_pyramid(variables[0], *found, targets, writing, contrast, journal)
+    else:
+        for number, (each, array) in enumerate(zip(targets, arrays, strict=True)):
+            notes = contrast if number == 0 else None
+            _write_level(each, array, writing, notes, journal, number)
+    if journal is not None:
+        journal.end(contrast)
 
 
 def _write_pyramid(
@@ -155,10 +175,13 @@ def _write_pyramid(
     targets: Sequence[_Target],
     writing: Writing,
     contrast: Contrast | None,
+    journal: Journal | None,
 ) -> None:
     """Write a level and those that are still to be computed of it: here, or on a cluster."""
     with shown_progress("writing", "B", writing.progress, finest.nbytes) as bar:
-        if pyramid.spread(finest, levels, method, targets, contrast=contrast, bar=bar):
+        if pyramid.spread(
+            finest, levels, method, targets, contrast=contrast, bar=bar, journal=journal
+        ):
             return
         threads = pyramid.processors()
         with _copied(finest, targets, bar) as (source, others):
@@ -171,6 +194,7 @@ def _write_pyramid(
                 contrast=contrast,
                 done=bar.did,
                 show=bar.show,
+                journal=journal,
             )
 
 
@@ -219,15 +243,21 @@ def _copied(
 
 
 def _write_level(
-    target: _Target, array: xr.DataArray, writing: Writing, contrast: Contrast | None
+    target: _Target,
+    array: xr.DataArray,
+    writing: Writing,
+    contrast: Contrast | None,
+    journal: Journal | None,
+    number: int,
 ) -> None:
     """Write a level as it is: here, or on a cluster."""
     alone = pyramid.PlannedLevel(array.shape, (1,) * array.ndim, (1,) * array.ndim)
+    notes = None if journal is None else journal.of_level(number)
     with shown_progress("writing", "B", writing.progress, array.nbytes) as bar:
         if not pyramid.spread(
-            array.variable, [alone], "nearest", [target], contrast=contrast, bar=bar
+            array.variable, [alone], "nearest", [target], contrast=contrast, bar=bar, journal=notes
         ):
-            target.fill(array, contrast, bar)
+            target.fill(array, contrast, bar, notes)
 
 
 class _Target:
@@ -272,7 +302,16 @@ class _Target:
         variable.encoding = {"chunks": self._array.chunks}
         return pyramid.reader(variable, threads)
 
-    def fill(self, array: xr.DataArray, contrast: Contrast | None, bar: Bar) -> None:
+    def is_settled(self, box: Box) -> bool:
+        return self._writer.is_settled(box)
+
+    def fill(
+        self,
+        array: xr.DataArray,
+        contrast: Contrast | None,
+        bar: Bar,
+        journal: Journal | None = None,
+    ) -> None:
         """Write all pixels: as they are stored, or in large blocks."""
         copying = None if contrast is not None else self.copying(array.variable)
         if copying is not None:
@@ -280,14 +319,25 @@ class _Target:
                 copying.copy(bar.did, bar.show)
             return
         unit = self._array.shards or self._array.chunks
-        for block in blocks(array.shape, unit, array.dtype.itemsize):
-            pixels = np.asarray(array[block].values)
-            with _named(self._array.path):
-                self._array[block] = pixels
-            if contrast is not None:
-                contrast.add([part.start for part in block], pixels)
-            bar.did(pixels.nbytes)
+        for box in blocks(array.shape, unit, array.dtype.itemsize):
+            made = journal.recall(0, box) if journal is not None and journal.has(0, box) else None
+            if made is None:
+                made = self._filled(array, box, contrast)
+                if journal is not None:
+                    journal.note(0, box, made, lambda: True)
+            if contrast is not None and made.contrast is not None:
+                contrast.merge(made.contrast)
+            bar.did(count(box) * array.dtype.itemsize)
             bar.show()
+
+    def _filled(self, array: xr.DataArray, box: Box, contrast: Contrast | None) -> pyramid.Made:
+        pixels = np.asarray(array[box].values)
+        with _named(self._array.path):
+            self._array[box] = pixels
+        notes = None if contrast is None else contrast.empty()
+        if notes is not None:
+            notes.add([part.start for part in box], pixels)
+        return pyramid.Made(None, notes)
 
 
 class _LeftOut(_Target):
@@ -339,4 +389,6 @@ def blocks(
         sizes[axis] *= times
     starts = (range(0, size, step) for size, step in zip(shape, sizes, strict=True))
     for corner in itertools.product(*starts):
-        yield tuple(slice(at, at + step) for at, step in zip(corner, sizes, strict=True))
+        yield tuple(
+            slice(at, min(at + step, n)) for at, step, n in zip(corner, sizes, shape, strict=True)
+        )

@@ -20,7 +20,7 @@ from ngff_xarray.text import printable
 from ngff_xarray.write.nodes import write_node
 from ngff_xarray.write.preparing import ImageOptions, prepared
 from ngff_xarray.write.targets import Begun, Mode, begun
-from ngff_xarray.write.writing import Writing, commit
+from ngff_xarray.write.writing import Resume, Writing, commit
 
 _TOGETHER = re.compile(r"([A-Za-z]+)([0-9]+)")  # "B3" for "B/3"
 
@@ -34,6 +34,7 @@ def write_plate(
     columns: Sequence[str | int] | None = None,
     acquisitions: Mapping[str, int] | None = None,
     ome_xml: str | None = None,
+    resume: str | Resume = "",
     mode: Mode = "w-",
     version: str = "0.5",
     progress: bool | None = None,
@@ -64,6 +65,9 @@ def write_plate(
         By field, the number of the acquisition that it is of.
     ome_xml
         The OME-XML document beside the images.
+    resume
+        A text for what is written, as `to_zarr` takes it. Images that are whole are left as they
+        are then.
     mode
         ``"w"`` replaces what is there, as `to_zarr` does.
     version
@@ -99,7 +103,8 @@ def write_plate(
     wells = _by_well(images)
     document = _document(wells, name, rows, columns, acquisitions or {})
     fields = {join(well, path): found for well in wells for path, found in wells[well].items()}
-    writing = replace(_checked(fields, version, options), has_xml=ome_xml is not None)
+    writing = _checked(fields, version, options)
+    writing = replace(writing, has_xml=ome_xml is not None, resume=Resume.of(resume))
     with begun(target, mode, writing, wait, storage_options) as new:
         put = _Put(new, version, options, acquisitions or {})
         with shown_progress("writing", "fields", progress, len(fields)) as bar:
@@ -118,6 +123,7 @@ def write_collection(
     target: Any,
     *,
     ome_xml: str | None = None,
+    resume: str | Resume = "",
     mode: Mode = "w-",
     version: str = "0.5",
     progress: bool | None = None,
@@ -135,7 +141,7 @@ def write_collection(
         A path, a URL, or a zarr store or group.
     ome_xml
         The OME-XML document beside them.
-    mode, version, progress, wait, storage_options, **options
+    resume, mode, version, progress, wait, storage_options, **options
         As `write_plate` takes them.
 
     Raises
@@ -166,7 +172,8 @@ def write_collection(
                 f"{printable(path, 80)!r} cannot be the name of an image: take letters, digits, "
                 "'-', '_' and '.'"
             )
-    writing = replace(_checked(found, version, options), has_xml=ome_xml is not None)
+    writing = _checked(found, version, options)
+    writing = replace(writing, has_xml=ome_xml is not None, resume=Resume.of(resume))
     with begun(target, mode, writing, wait, storage_options) as new:
         put = _Put(new, version, options, {})
         with shown_progress("writing", "images", progress, len(found)) as bar:
@@ -207,7 +214,14 @@ class _Put:
     def image(self, path: str, supplied: Callable[[], Obj]) -> None:
         """Write an image."""
         obj, writing = _prepared(supplied(), path, self._version, self._options)
-        writing = replace(writing, progress=False, suffix=self._writing.suffix)
+        begun = self._writing
+        writing = replace(
+            writing,
+            progress=False,
+            suffix=begun.suffix,
+            resume=begun.resume,
+            goes_on=begun.goes_on,
+        )
         write_node(obj, self._place.store, join(self._place.path, path), writing)
 
     def well(self, path: str, fields: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 from zarr.abc.store import Store
 
-from ngff_xarray import groups, image, store
+from ngff_xarray import groups, image, store, unfinished
 from ngff_xarray.describe import described, other_attributes
 from ngff_xarray.errors import UnsupportedError
 from ngff_xarray.image import Obj
@@ -93,7 +93,19 @@ def _is_unopened(node: xr.DataTree) -> bool:
 
 def write_node(obj: Obj, target: Store, path: str, writing: Writing) -> None:
     """Write a group and all that is below it, its attributes last."""
+    if writing.goes_on and _is_whole(target, path, writing):
+        writing.resume.groups += 1
+        return
     commit(target, path, write_content(obj, target, path, writing), writing)
+
+
+def _is_whole(target: Store, path: str, writing: Writing) -> bool:
+    """Tell whether a group was written by a run that was killed: what it says came last."""
+    group = store.run(store.fetch_group(store.Source(target, path, path), writing.zarr_format))
+    if group is None or not group.attributes or unfinished.is_marked(group.attributes):
+        return False
+    name = ".zgroup" if writing.zarr_format == 2 else "zarr.json"
+    return store.run(target.exists(join(path, name)))
 
 
 def write_content(obj: Obj, target: Store, path: str, writing: Writing) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ngff_xarray.storage import Access, is_zarr_only
 from ngff_xarray.text import printable
 from ngff_xarray.turns import Claim, turn
 from ngff_xarray.write.replacing import replacing, resume
-from ngff_xarray.write.writing import Writing, commit, said_so
+from ngff_xarray.write.writing import Resume, Writing, commit, said_so
 
 Mode = Literal["w-", "w"]
 
@@ -104,7 +104,7 @@ def begun(
                 return
             with (
                 replacing(place, writing.zarr_format) as (made, suffix),
-                _marked(made, replace(writing, suffix=suffix)) as new,
+                _marked(made, replace(writing, suffix=suffix, resume=Resume())) as new,
             ):
                 yield new
 
@@ -113,18 +113,26 @@ def begun(
 def _marked(place: store.Source, writing: Writing) -> Iterator[Begun]:
     """Mark a place as being written. What a run that was killed has left there is deleted.
 
-    What it has copied stays, if the same is to be copied.
+    It stays if it is of the same that is to be written now.
     """
     group = store.look(place)
     is_left = group is not None and unfinished.is_marked(group.attributes)
-    goes_on = is_left and writing.copy != "" and _is_copy(group, writing)
+    goes_on = is_left and writing.resume.token != "" and _is_same(place, group, writing)
+    writing.resume.is_other = is_left and not goes_on
     with Claim(place, writing.zarr_format) as claim:
-        claim.begin(writing.copy)
+        claim.begin(writing.resume.token)
         if goes_on:
             _remove_partial(place)
         elif is_left:
             store.clear(place)
+            _remove_other_marks(place, writing.zarr_format)
         yield Begun(place, replace(writing, goes_on=goes_on), claim)
+
+
+def _remove_other_marks(place: store.Source, zarr_format: store.ZarrFormat) -> None:
+    """Delete what a run has said in the other format, which would be asked first."""
+    for name in ("zarr.json",) if zarr_format == 2 else (".zattrs", ".zgroup"):
+        store.remove_key(place, name)
 
 
 def _remove_partial(place: store.Source) -> None:
@@ -134,9 +142,12 @@ def _remove_partial(place: store.Source) -> None:
         part.unlink(missing_ok=True)
 
 
-def _is_copy(group: store.Group | None, writing: Writing) -> bool:
-    """Tell whether what was left was to be a copy of the same."""
-    return group is not None and unfinished.copied(group.attributes) == writing.copy
+def _is_same(place: store.Source, group: store.Group | None, writing: Writing) -> bool:
+    """Tell whether what was left was to be what is written now, and is as it was left."""
+    if group is None or unfinished.copied(group.attributes) != writing.resume.token:
+        return False
+    is_here = isinstance(getattr(place.store, "root", None), Path)
+    return not (is_here and unfinished.is_before_start(group.attributes))
 
 
 def _for_icechunk(writing: Writing) -> Writing:

@@ -22,6 +22,32 @@ from ngff_xarray.text import printable
 _SUFFIX = re.compile(r"-new[0-9a-f]{8}$")  # of a level that took the place of another
 
 
+@dataclass(slots=True)
+class Resume:
+    """Lets a run go on with what one has written that was killed, and notes what there was.
+
+    Parameters
+    ----------
+    token
+        What is written; the same only for the same pixels and metadata, written in the same way.
+        Empty where nobody can go on.
+    is_other
+        Whether something was there that was to be something else.
+    groups, parts
+        How many groups were whole, and how many parts of images.
+    """
+
+    token: str = ""
+    is_other: bool = False
+    groups: int = 0
+    parts: int = 0
+
+    @classmethod
+    def of(cls, given: str | Resume) -> Resume:
+        """Return what a caller gave."""
+        return cls(given) if isinstance(given, str) else given
+
+
 @dataclass(frozen=True, slots=True)
 class Writing:
     """How a store is written."""
@@ -36,10 +62,10 @@ class Writing:
     """What is put behind the paths of levels that take the place of others."""
     has_xml: bool = False
     """Whether there is OME-XML beside a plate or a collection."""
-    copy: str = ""
-    """What is copied: chunks stay that a run which was killed has copied of the same."""
+    resume: Resume = field(default_factory=Resume)
+    """What is written: what a run that was killed has written of the same stays."""
     goes_on: bool = False
-    """Whether there are any."""
+    """Whether there is any."""
     keeps_xml: bool = True
     """Whether OME-XML has a place in the store."""
 
