@@ -134,6 +134,43 @@ def test_a_plate_of_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(field.ngff.level(0).values, pixels[1, 1, 1])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name", "well"),
+    [
+        ("*_{well}_s{field}_w{c}.tif", "screen_{r}{c:02d}_s{f}_w{w}.tif", "B/3"),
+        (
+            "r{row:02d}c{column:02d}f{field:02d}p{z:02d}-ch{c}*.tiff",
+            "r{n:02d}c{c:02d}f{f:02d}p01-ch{w}sk1fk1fl1.tiff",
+            "2/3",
+        ),
+        (
+            "*_{well}_T{t:4d}F{field:3d}L*Z{z:2d}C{c:2d}.tif",
+            "AssayPlate_{r}{c:02d}_T0001F{f:03d}L01A01Z01C{w:02d}.tif",
+            "B/3",
+        ),
+        (
+            r"(?P<row>[A-H]) - (?P<column>\d+)\(fld (?P<field>\d+) wv (?P<c>\w+)\)\.tif",
+            "{r} - {c:02d}(fld {f} wv {w}).tif",  # InCell
+            "B/3",
+        ),
+    ],
+)
+def test_names_of_screening_microscopes(pattern: str, name: str, well: str, tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 999, (2, 3, 2, 2, 20, 30), dtype="uint16")
+    for at in np.ndindex(pixels.shape[:4]):
+        row, column, field, channel = at
+        said = {"r": "AB"[row], "n": row + 1, "c": column + 1, "f": field + 1, "w": channel + 1}
+        tifffile.imwrite(tmp_path / name.format(**said), pixels[at])
+    convert(tmp_path, tmp_path / "a.ome.zarr", pattern=pattern)
+    plate = xr.open_datatree(tmp_path / "a.ome.zarr", wells="all").ngff
+    assert len(plate.wells) == 6
+    assert list(plate.well(well).ngff.fields) == ["1", "2"]
+    found = plate.well(well).ngff.fields["2"].ngff.level(0)
+    np.testing.assert_array_equal(found.values.squeeze(), pixels[1, 2, 1])
+    again = open_image(tmp_path, pattern=pattern)  # and the store beside the files is none of them
+    assert len(again.ngff.wells) == 6
+
+
 def test_series_are_a_collection(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 999, (3, 4, 20, 30), dtype="uint16")
     write_planes(tmp_path / "days", pixels, ["day", "t"], "day {day}/{t:02d}.tif")

@@ -150,7 +150,8 @@ class ConvertedArray(BackendArray):
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         room = math.prod(self.shape) * self.dtype.itemsize
         with _lock:
-            found = _converted(self._folder, self._path, self._stamp, self._series, room)
+            folder = self._folder if Path(self._folder).is_dir() else _folder()  # another machine
+            found = _converted(folder, self._path, self._stamp, self._series, room)
         parts = dict(zip(self._axes, key, strict=True))
         inner = found[tuple(parts[str(dim)] for dim in found.dims)]
         left = [axis for axis in self._axes if isinstance(parts[axis], slice)]

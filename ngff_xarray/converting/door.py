@@ -64,7 +64,10 @@ def open_image(
     pattern
         How the files of a folder are called: ``"img_{c}_{z:03d}.tif"``, or a regular expression
         with groups of these names. There are ``t``, ``c``, ``z``, ``well``, ``row``, ``column``,
-        ``field`` and ``series``.
+        ``field`` and ``series``. With wells they are a plate: ``"*_{well}_s{field}_w{c}.tif"`` as
+        ImageXpress calls files, ``"r{row:02d}c{column:02d}f{field:02d}p{z:02d}-ch{c}*.tiff"`` as
+        Opera Phenix does, ``"*_{well}_T{t:4d}F{field:3d}L*Z{z:2d}C{c:2d}.tif"`` as CellVoyager.
+        Without a pattern each file of a folder is an image of a collection, by its name.
     pixel_size
         By axis, where the file does not say it: ``{"z": "2 µm", "t": "30 s"}``; a number is without
         unit.

@@ -81,15 +81,18 @@ def _listed(source: Input, options: Options) -> tuple[Path, list[Path], re.Patte
         head = _SIGNS.split(text)[0]
         root = Path(head[: head.rfind("/") + 1])
         pattern = text[len(root.as_posix().rstrip("/")) + 1 :] if last else pattern
-    files = [path for path in found if not _is_hidden(path, root)]
+    files = [path for path in found if not _is_left_out(path, root)]
     if not files:
         raise StoreNotFoundError(f"{source.name}: there are no such files")
     files.sort(key=lambda path: naming.natural(path.as_posix()))
     return root, files, None if pattern is None else naming.pattern_of(pattern)
 
 
-def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _is_left_out(path: Path, root: Path) -> bool:
+    """Tell whether a file is hidden, or a part of a store: that may be what is being written."""
+    parts = path.relative_to(root).parts
+    stores = any(part.lower().endswith(".zarr") for part in parts[:-1])
+    return stores or any(part.startswith(".") for part in parts)
 
 
 # ---- every file an image -----------------------------------------------------------------------
