@@ -191,6 +191,23 @@ def test_colours_are_channels(planar: str, compression: str | None, tmp_path: Pa
     assert tree.ngff.channels[0].color == (255, 0, 0)
 
 
+def test_bytes_in_colours_are_shown_as_they_are_also_after_a_way_out_and_in(tmp_path: Path) -> None:
+    picture = RNG.integers(90, 99, (60, 70, 3), dtype="uint8")
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb")
+    convert(tmp_path / "a.tif", tmp_path / "a.ome.zarr")
+    xr.open_datatree(tmp_path / "a.ome.zarr").ngff.to_ome_tiff(tmp_path / "b.ome.tif")
+    convert(tmp_path / "b.ome.tif", tmp_path / "b.ome.zarr")
+    for tree in (
+        open_image(tmp_path / "a.tif"),
+        xr.open_datatree(tmp_path / "a.ome.zarr"),
+        open_image(tmp_path / "b.ome.tif"),
+        xr.open_datatree(tmp_path / "b.ome.zarr"),
+    ):
+        windows = [(each.window.start, each.window.end) for each in tree.ngff.channels]
+        assert windows == [(0, 255)] * 3
+        np.testing.assert_array_equal(tree.ngff.rgb(), picture)
+
+
 def test_stacks_in_colours_and_of_several_channels(tmp_path: Path) -> None:
     written = pixels(2, 4, 40, 50, 3, dtype="uint8")
     path = tmp_path / "a.ome.tif"

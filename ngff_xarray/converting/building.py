@@ -29,6 +29,8 @@ ORIGINAL = "original_metadata"
 MAX_COORDINATES = 2**24
 """Pixels along all axes of all levels of an image, as of stores."""
 
+_RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
 MAX_TEXT = 2**20  # letters in an attribute: it is read whenever the image is opened
 
 
@@ -262,11 +264,13 @@ def _omero(channels: Sequence[Channel], dtype: np.dtype[Any]) -> dict[str, Any] 
     if not channels:
         return None
     document = omero.made([channel.name for channel in channels], dtype)
+    is_rgb = omero.is_true_color(len(channels), dtype) and [c.color for c in channels] == _RGB
     for entry, channel in zip(document["channels"], channels, strict=True):
         if channel.color is not None:
             entry["color"] = "".join(f"{part:02X}" for part in channel.color)
         if channel.window is None:
-            del entry["window"]
+            if not is_rgb:  # bytes of a picture are shown as they are
+                del entry["window"]
         else:
             entry["window"] |= {"start": channel.window.start, "end": channel.window.end}
             if dtype.kind == "f":
