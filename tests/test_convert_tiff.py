@@ -339,17 +339,83 @@ def test_an_image_of_several_files(tmp_path: Path) -> None:
     assert any("t2.ome.tif" in issue.message for issue in filled.ngff.issues)
 
 
+BINARY_ONLY = (
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+    'UUID="{own}"><BinaryOnly MetadataFile="{name}" UUID="urn:uuid:2"/></OME>'
+)
+
+
+def write_companion(folder: Path, arrays: np.ndarray) -> Path:
+    """Write a time point a file, and the XML of all beside them."""
+    paths = write_files(folder, arrays)
+    path = folder / "all.companion.ome"
+    text = xml(paths[0])
+    own = [re.findall(r'UUID="([^"]*)"', xml(each))[0] for each in paths]
+    for each, array, uid in zip(paths, arrays, own, strict=True):
+        said = BINARY_ONLY.format(own=uid, name=path.name)
+        tifffile.imwrite(each, array, **GREY, description=said, metadata=None)
+    text = text.replace(f'UUID="{own[0]}">', 'UUID="urn:uuid:2">', 1)
+    sizes = 'PhysicalSizeX="0.5" PhysicalSizeY="0.5" SizeX'
+    path.write_text(text.replace("SizeX", sizes, 1))
+    return path
+
+
+@pytest.mark.parametrize("opened", ["all.companion.ome", "t0.ome.tif", "t2.ome.tif"])
+def test_companion_files_are_followed(opened: str, tmp_path: Path) -> None:
+    arrays = pixels(3, 2, 40, 50)
+    (tmp_path / "in").mkdir()
+    path = write_companion(tmp_path / "in", arrays)
+    tree = open_image(tmp_path / "in" / opened)
+    found = tree.ngff.level(0)
+    np.testing.assert_array_equal(found.values, arrays)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))[2].values, arrays[2])
+    assert (found.dims, found.x.attrs["pixel_size"]) == (("t", "c", "y", "x"), 0.5)
+    assert tree.attrs["original_metadata"]["text"] == path.read_text()
+    said = convert(tmp_path / "in" / opened, tmp_path / "a.ome.zarr")
+    assert said.format == "OME-TIFF"
+    np.testing.assert_array_equal(xr.open_datatree(tmp_path / "a.ome.zarr").ngff.level(0), arrays)
+    assert len(open_image(tmp_path / "in").ngff.images) == 1, "together they are one image"
+    path.write_text(path.read_text().replace("t1.ome.tif", "t7.ome.tif"))
+    with pytest.raises(StoreError, match="2 of 6 planes are not there"):
+        open_image(tmp_path / "in" / opened)
+
+
+def test_companion_files_that_are_no_use(tmp_path: Path) -> None:
+    path = write_companion(tmp_path, pixels(2, 2, 40, 50))
+    for name in ("t0", "t1"):
+        (tmp_path / f"{name}.ome.tif").rename(tmp_path / f"{name}.tif")
+    with pytest.raises(StoreError, match=r"none of the 2 TIFF files is beside it .*'t0.ome.tif'"):
+        open_image(path)
+    path.write_text("<OME><Image/></OME>")
+    with pytest.raises(NotOmeError, match="names no TIFF file that its pixels are in"):
+        open_image(path)
+    path.write_text(f"<OME>{'<a>' * 10_000}</OME>")
+    with pytest.raises(NgffError, match="nested deeper"):
+        open_image(path)
+
+
+def test_files_outside_of_the_folder_are_no_part_of_an_image(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret").mkdir()
+    paths = write_files(tmp_path / "in", pixels(2, 2, 40, 50))
+    text = xml(paths[0]).replace('"t1.ome.tif"', '"../secret/t1.ome.tif"')
+    paths[1].rename(tmp_path / "secret" / "t1.ome.tif")
+    tifffile.tiffcomment(paths[0], text.encode())
+    with pytest.raises(StoreError, match="outside of its folder"):
+        open_image(paths[0])
+
+
 def test_metadata_that_are_in_another_file_are_an_issue(tmp_path: Path) -> None:
     path = tmp_path / "t0.ome.tif"
-    text = (
-        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-        'UUID="urn:uuid:1"><BinaryOnly MetadataFile="all.companion.ome" UUID="urn:uuid:2"/></OME>'
-    )
+    text = BINARY_ONLY.format(own="urn:uuid:1", name="all.companion.ome")
     written = pixels(2, 40, 50)
     tifffile.imwrite(path, written, **GREY, description=text, metadata=None)
     tree = open_image(path)
     np.testing.assert_array_equal(tree.ngff.level(0).values, written)
-    assert "'all.companion.ome'" in tree.ngff.issues[0].message
+    assert "'all.companion.ome', that is not beside it" in tree.ngff.issues[0].message
+    (tmp_path.parent / "all.companion.ome").write_text("<OME/>")
+    tifffile.tiffcomment(path, text.replace("all.comp", "../all.comp").encode())
+    assert "'../all.companion.ome'" in open_image(path).ngff.issues[0].message
 
 
 def test_hyperstacks_of_imagej(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ READERS = (
     "n5",
     "folder",
     "tiff",
+    "companion",
     "pictures",
     "nifti",
     "mrc",

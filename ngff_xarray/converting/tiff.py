@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ngff_xarray.converting import omexml, tiff_kinds
@@ -25,6 +27,7 @@ from ngff_xarray.errors import (
     UnsupportedError,
 )
 from ngff_xarray.text import printable
+from ngff_xarray.urls import is_url
 
 NAME = "TIFF, OME-TIFF, ImageJ, SVS, LSM"
 EXTRA = "tiff"
@@ -35,6 +38,7 @@ _ENDINGS = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".svs", ".lsm", ".scn", ".n
 _ORDER = "tczyx"
 # what tifffile logs where offsets lead out of the file
 _BROKEN = re.compile(r"invalid (page|value) offset|corrupted", re.IGNORECASE)
+_BINARY_ONLY = re.compile(r'<(?:\w+:)?BinaryOnly\s[^>]*?MetadataFile="([^"]*)"')
 _UNKNOWN = "QI"  # of tifffile's letters for axes, those that say nothing
 
 
@@ -47,16 +51,26 @@ def claims(source: Input) -> bool:
 
 def read(source: Input, options: Options) -> Found:
     """Return the images of a file."""
+    return read_with(source, options, None)
+
+
+def read_with(source: Input, options: Options, companion: Path | None) -> Found:
+    """Return the images of a file, or of all that the OME-XML in a companion file describes."""
     try:
         import tifffile  # noqa: F401  # before anything is opened
     except ImportError as error:
         raise MissingDependencyError("tifffile", "tiff", f"reading {source.name}") from error
     if not source.is_url and not source.head.startswith(_MAGIC):
         raise DeclinedError(f"its first bytes {source.head[:4]!r} are not those of a TIFF file")
-    handle = TiffHandle(source.text, options.storage_options)
+    path = None if companion is None else str(companion)
+    handle = TiffHandle(source.text, options.storage_options, path)
     with _messages() as messages, reading(source.name):
         tif = handle.tif
         series = list(tif.series)
+    if tif.is_ome and companion is None:
+        found = _companion(source, tif.ome_metadata or "")
+        if found is not None:
+            return read_with(source, options, found)
     if not series:
         raise StoreError(f"{source.name}: holds no image: the file is empty or truncated")
     broken = [text for text in messages if _BROKEN.search(text)]
@@ -68,18 +82,44 @@ def read(source: Input, options: Options) -> Found:
     issues = [Issue("TIFF", text) for text in messages]
     if tif.is_ome and series[0].kind == "ome":
         return _ome(handle, series, options, issues)
+    if companion is not None:
+        raise StoreError(
+            f"{printable(companion, 500)}: describes no pixels that {source.name} and the files "
+            "beside it hold"
+        )
     if tif.is_ome:
         issues.append(Issue("OME-XML", _unused(tif.ome_metadata or "")))
     return _other(handle, series, options, issues)
 
 
+def _companion(source: Input, text: str) -> Path | None:
+    """Return the file beside a file in which the metadata of it are; None if it is not there."""
+    found = _BINARY_ONLY.search(text)
+    if found is None or not source.is_file:
+        return None
+    folder = source.path.parent
+    path = folder / html.unescape(found[1])
+    is_there = path != source.path and is_inside(path, folder)
+    with path.open("rb") if is_there else nullcontext() as stream:
+        is_text = stream is not None and not stream.read(4).startswith(_MAGIC)
+    return path if is_text else None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether there is a file, in a folder or below it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
 def _unused(text: str) -> str:
     """Return why the OME-XML of a file does not describe its pages."""
-    found = re.search(r'BinaryOnly[^>]*MetadataFile="([^"]*)"', text)
+    found = _BINARY_ONLY.search(text)
     if found is None:
         return "does not describe the pages that there are: they are read as those of a plain TIFF"
     name = printable(found[1], 100)
-    return f"is in another file, {name!r}: without it these are the pages of a plain TIFF"
+    return (
+        f"is in another file, {name!r}, that is not beside it: without it these are the pages of a "
+        "plain TIFF"
+    )
 
 
 @contextmanager
@@ -117,7 +157,7 @@ def _ome(
         for number, at in numbers.items()
     }
     dropped = list(document.dropped)
-    files = _files(series)
+    files = _files(handle, series)
     missing = len(document.images) - len(numbers)
     if missing:
         dropped.append(f"{missing} images that the file describes and does not hold")
@@ -129,8 +169,14 @@ def _ome(
     return Found("OME-TIFF", images, layout, original, dropped=dropped, files=files)
 
 
-def _files(series: Sequence[Any]) -> list[str]:
-    """Return the paths of the files that pages are in, where these are several."""
+def _files(handle: TiffHandle, series: Sequence[Any]) -> list[str]:
+    """Return the paths of the files that belong to an image, where these are several.
+
+    Raises
+    ------
+    StoreError
+        If one of them is outside of the folder of the first.
+    """
     parents = {
         id(page.parent): page.parent
         for each in series
@@ -138,7 +184,18 @@ def _files(series: Sequence[Any]) -> list[str]:
         for page in getattr(each.pages, "_pages", ())
         if page is not None
     }
-    return [os.fspath(parent.filehandle.path) for parent in parents.values()]
+    found = [os.fspath(parent.filehandle.path) for parent in parents.values()]
+    if not is_url(handle.place):
+        folder = Path(handle.place).parent
+        outside = [path for path in found if not is_inside(Path(path), folder)]
+        if outside:
+            raise StoreError(
+                f"{handle.name}: names {printable(outside[0], 200)!r} as a part of it, which is "
+                "outside of its folder: put all of its files into one folder"
+            )
+    if handle.companion is None:
+        return found
+    return list(dict.fromkeys([*found, handle.place, handle.companion]))
 
 
 def _numbers(

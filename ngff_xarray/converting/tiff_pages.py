@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _kept = Kept(2**27)  # bytes of unpacked strips and tiles, of all files
 _numbers = itertools.count()
 _BLOCK = 2**21  # bytes that dask reads at a time, at least
+_MAX_XML = 2**28  # bytes of a companion file
 _MAPS = 64  # files of an image that are mapped at a time
 _LENT = threading.Lock()
 
@@ -50,10 +52,18 @@ class TiffHandle:
         Its path or URL.
     storage_options
         For fsspec, of a URL.
+    companion
+        The path of the file that describes it, where it does not do so itself.
     """
 
-    def __init__(self, place: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self.place, self._options = place, dict(storage_options or {})
+    def __init__(
+        self,
+        place: str,
+        storage_options: Mapping[str, Any] | None = None,
+        companion: str | None = None,
+    ) -> None:
+        self.place, self.companion = place, companion
+        self._options = dict(storage_options or {})
         self._lock = threading.RLock()
         self._tif: tifffile.TiffFile | None = None
         self._bytes: OrderedDict[str, Any] = OrderedDict()
@@ -61,7 +71,7 @@ class TiffHandle:
         weakref.finalize(self, _kept.drop, self._number)
 
     def __reduce__(self) -> Any:
-        return _handle, (self.place, tuple(sorted(self._options.items())))
+        return _handle, (self.place, tuple(sorted(self._options.items())), self.companion)
 
     @property
     def name(self) -> str:
@@ -79,7 +89,8 @@ class TiffHandle:
                     source = (
                         _remote(self.place, self._options) if is_url(self.place) else self.place
                     )
-                    self._tif = tifffile.TiffFile(source)
+                    text = None if self.companion is None else companion_text(self.companion)
+                    self._tif = tifffile.TiffFile(source, omexml=text)
                 weakref.finalize(self, self._tif.close)
             return self._tif
 
@@ -135,14 +146,33 @@ class TiffHandle:
 _handles: weakref.WeakValueDictionary[Any, TiffHandle] = weakref.WeakValueDictionary()
 
 
-def _handle(place: str, options: tuple[tuple[str, Any], ...]) -> TiffHandle:
+def _handle(
+    place: str, options: tuple[tuple[str, Any], ...], companion: str | None = None
+) -> TiffHandle:
     """Return the one handle of a process for arrays that were sent to it."""
-    key = place, repr(options)
+    key = place, repr(options), companion
     with _LENT:
         found = _handles.get(key)
         if found is None:
-            found = _handles[key] = TiffHandle(place, dict(options))
+            found = _handles[key] = TiffHandle(place, dict(options), companion)
         return found
+
+
+def companion_text(path: str) -> str:
+    """Return the OME-XML in a file.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or is larger than such documents are.
+    """
+    try:
+        content = Path(path).read_bytes() if Path(path).stat().st_size <= _MAX_XML else None
+        if content is not None:
+            return content.decode("utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{printable(path, 500)}: cannot be read: {error}") from error
+    raise StoreError(f"{printable(path, 500)}: is larger than {_MAX_XML} bytes: it is refused")
 
 
 def _remote(url: str, options: Mapping[str, Any]) -> Any:
