@@ -671,6 +671,79 @@ def test_sizes_that_only_damaged_files_have(tmp_path: Path) -> None:
         open_image(path)
 
 
+def packed(kind: str, shape: tuple[int, int]) -> bytes:
+    import imagecodecs
+
+    encode = getattr(imagecodecs, f"{kind}_encode")
+    empty = np.zeros(shape, "uint8")
+    return bytes(encode(empty.tobytes() if kind in ("zlib", "zstd", "lzw", "lzma") else empty))
+
+
+def with_tile(path: Path, compression: str, tile: bytes) -> None:
+    """Put something else into the only tile of a file."""
+    tifffile.imwrite(path, pixels(64, 64, dtype="uint8"), tile=(64, 64), compression=compression)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        file, tags = tif.filehandle, tif.pages[0].tags
+        file.seek(0, 2)
+        at = file.tell()
+        file.write(tile)
+        tags["TileOffsets"].overwrite([at])
+        tags["TileByteCounts"].overwrite([len(tile)])
+
+
+@pytest.mark.parametrize(
+    ("compression", "kind"),
+    [
+        ("zlib", "zlib"),
+        ("zstd", "zstd"),
+        ("lzw", "lzw"),
+        ("lzma", "lzma"),
+        ("jpeg", "jpeg8"),
+        ("jpeg2000", "jpeg2k"),
+        ("png", "png"),
+        ("lerc", "lerc"),
+    ],
+)
+def test_tiles_that_unpack_to_more_than_a_tile(compression: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with_tile(path, compression, packed(kind, (64, 64)))
+    assert not level(path).values.any()
+    with_tile(path, compression, packed(kind, (8192, 8192)))
+    if compression in ("lzw", "lzma"):  # which end where the tile is full
+        assert not level(path).values.any()
+        return
+    if compression in ("zlib", "zstd"):
+        match = "INSUFFICIENT_SPACE|Destination buffer is too small"
+    else:
+        match = r"unpacks to 67108864 samples, where 4096 are expected: it is refused"
+    with pytest.raises(StoreError, match=match):
+        level(path).values  # noqa: B018
+
+
+def test_webp_and_tiles_that_are_too_large(tmp_path: Path) -> None:
+    import imagecodecs
+
+    from ngff_xarray.converting.segments import check
+
+    for lossless in (False, True):
+        tile = imagecodecs.webp_encode(np.zeros((8000, 9000, 3), "uint8"), lossless=lossless)
+        check(50001, tile, 8000 * 9000 * 3, 1, "a.tif")
+        with pytest.raises(StoreError, match="unpacks to 216000000 samples"):
+            check(50001, tile, 64 * 64 * 3, 1, "a.tif")
+    with pytest.raises(StoreError, match="strips or tiles of 8589934592 bytes"):
+        check(8, b"", 2**32, 2, "a.tif")
+
+
+def test_bombs_where_imagecodecs_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ngff_xarray.converting import segments
+
+    monkeypatch.setattr(segments, "_has_imagecodecs", lambda: False)
+    for number, kind in ((8, "zlib"), (34925, "lzma")):
+        segments.check(number, packed(kind, (64, 64)), 4096, 1, "a.tif")
+        with pytest.raises(StoreError, match="it is refused"):
+            segments.check(number, packed(kind, (8192, 8192)), 4096, 1, "a.tif")
+
+
 def test_what_no_reader_reads(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match="no such file"):
         open_image(tmp_path / "nothing.tif")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from ngff_xarray.converting import segments
 from ngff_xarray.converting.kept import Kept
 from ngff_xarray.errors import MissingDependencyError, NgffError, StoreError, UnsupportedError
 from ngff_xarray.text import printable
@@ -376,7 +377,10 @@ class PageArray(BackendArray):
             tables["jpegtables"] = page.jpegtables
         if keyframe.jpegheader is not None:
             tables["jpegheader"] = keyframe.jpegheader
-        decoded = keyframe.decode(content.tobytes(), number, _fullsize=True, **tables)[0]
+        packed = content.tobytes()
+        size = math.prod(self._tile) * self._shaped[4]
+        segments.check(keyframe.compression, packed, size, self.dtype.itemsize, self._handle.name)
+        decoded = keyframe.decode(packed, number, _fullsize=True, **tables)[0]
         if decoded is None:
             return np.zeros((), self.dtype)
         pixels: NDArray[Any] = np.asarray(decoded)

@@ -83,6 +83,11 @@ def limit_of(whole: int) -> int:
     return 2 * whole + _MARGIN
 
 
+def unpacker(compressor: str) -> Unpacker:
+    """Return what unpacks the data of a compressor up to a limit."""
+    return _UNPACKERS[compressor]
+
+
 def _refuse(packed: int, found: int, limit: int) -> NoReturn:
     raise ValueError(
         f"a chunk of {packed} bytes unpacks to {found} bytes or more, where {limit} are the most "
