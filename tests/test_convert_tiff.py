@@ -480,6 +480,70 @@ def test_regions_and_annotations_of_ome_are_named_as_dropped(ome: Path, tmp_path
     ]
 
 
+def plane(t: int, z: int, x: float, y: float, depth: float, unit: str = "µm") -> str:
+    said = {"X": x, "Y": y, "Z": depth}
+    places = " ".join(f'Position{k}="{v}" Position{k}Unit="{unit}"' for k, v in said.items())
+    return f'<Plane TheT="{t}" TheC="0" TheZ="{z}" {places}/>'
+
+
+def with_planes(path: Path, planes: list[str]) -> None:
+    text = re.sub("<Plane [^>]*>", "", xml(path))
+    tifffile.tiffcomment(path, text.replace("</Pixels>", f"{''.join(planes)}</Pixels>").encode())
+
+
+def test_positions_of_the_stage_are_where_an_image_begins(ome: Path, tmp_path: Path) -> None:
+    # pixels of 0.2 µm, 250 nm and 1.5 µm, two time points of four planes
+    with_planes(ome, [plane(t, z, 1000.25, -70.5, 30 + 1.5 * z) for t in (0, 1) for z in range(4)])
+    said = convert(ome, tmp_path / "a.ome.zarr")
+    assert "positions: where the first pixel is along z, y, x" in said.kept
+    assert not any("stage" in line for line in said.dropped)
+    for tree in (open_image(ome), xr.open_datatree(tmp_path / "a.ome.zarr")):
+        finest = tree.ngff.level(0)
+        assert float(finest.x[0]) == 1000.25 and float(finest.x[2]) == pytest.approx(1000.65)
+        assert finest.y.attrs["units"] == "nanometer" and float(finest.y[0]) == -70_500
+        np.testing.assert_allclose(finest.z, [30, 31.5, 33, 34.5])
+
+
+@pytest.mark.parametrize(
+    ("planes", "reason"),
+    [
+        ([plane(0, 0, 10, 5, 0), plane(1, 0, 11, 5, 0)], "x differs from plane to plane"),
+        ([plane(0, z, 10, 5, -1.5 * z) for z in range(4)], "z differs from plane to plane"),
+        ([plane(0, 0, 10, 5, 1, "reference frame")], "x in no unit of length, y in no unit"),
+        ([plane(0, 0, 10, 5, 1, "s")], "x in no unit of length"),
+    ],
+)
+def test_positions_that_are_no_place_are_named_as_dropped(
+    planes: list[str], reason: str, ome: Path, tmp_path: Path
+) -> None:
+    with_planes(ome, planes)
+    (line,) = convert(ome, tmp_path / "a.ome.zarr").dropped
+    assert line.startswith("positions of the stage (") and reason in line
+    found = xr.open_datatree(tmp_path / "a.ome.zarr").ngff.level(0)
+    assert 0 in (float(found.x[0]), float(found.z[0]))
+
+
+def test_fields_of_a_plate_are_where_their_wells_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for i in range(2):
+            metadata = {"axes": "YX", "Name": f"f{i}", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+            writer.write(pixels(20, 30), photometric="minisblack", metadata=metadata)
+    sample = (
+        '<WellSample ID="WellSample:{0}" Index="{0}" PositionX="{1}" PositionXUnit="mm" '
+        'PositionY="2" PositionYUnit="µm"><ImageRef ID="Image:{0}"/></WellSample>'
+    )
+    wells = f"{sample.format(0, 0)}{sample.format(1, 0.015)}"
+    with_plate(
+        path, f'<Plate ID="Plate:0"><Well ID="W:0" Row="0" Column="0">{wells}</Well></Plate>'
+    )
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert "positions: where the first pixel is along y, x (in 1 of 2 images)" in said.kept
+    fields = xr.open_datatree(tmp_path / "a.ome.zarr", wells="all").ngff.well("A/1").ngff.fields
+    starts = [(float(f.ngff.level(0).y[0]), float(f.ngff.level(0).x[0])) for f in fields.values()]
+    assert starts == [(2, 0), (2, 15)]
+
+
 def test_no_pixel_size_is_no_micrometer(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels(3, 40, 50), photometric="minisblack")

@@ -98,7 +98,7 @@ def _scan(source: Input, number: int, info: omexml.ImageInfo, resolutions: int) 
         axes.insert(int("t" in axes), "c")
     sizes = [shape[axis] for axis in axes]
     pixels = ConvertedArray(source.text, source.stamp, number, axes, sizes, info.dtype)
-    dropped = []
+    dropped = list(info.dropped)
     if resolutions > 1:
         dropped.append(f"{resolutions - 1} smaller levels (they are made anew)")
     return Scan(
@@ -106,6 +106,7 @@ def _scan(source: Input, number: int, info: omexml.ImageInfo, resolutions: int) 
         levels=[pixels],
         name=info.name,
         sizes={axis: size for axis, size in info.sizes.items() if axis in axes},
+        origins={axis: start for axis, start in info.origins.items() if axis in axes},
         channels=info.channels,
         issues=info.issues,
         dropped=dropped,

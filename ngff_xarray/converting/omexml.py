@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 import numpy as np
 
 from ngff_xarray import groups, units
+from ngff_xarray.converting import positions
 from ngff_xarray.converting.found import Size
+from ngff_xarray.converting.positions import Places
 from ngff_xarray.errors import Issue
 from ngff_xarray.model import RGB, Channel
 from ngff_xarray.spec import omero
@@ -53,6 +55,10 @@ class ImageInfo:
         What is odd.
     dtype
         That of the pixels, as OME-XML names it.
+    origins
+        Where the first pixel is, by axis in the units of the sizes.
+    dropped
+        What is said of it that no tree has.
     """
 
     name: str | None
@@ -61,6 +67,8 @@ class ImageInfo:
     channels: tuple[Channel, ...]
     issues: tuple[Issue, ...]
     dtype: str = "uint8"
+    origins: dict[str, float] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,11 @@ def parse(text: str, where: str) -> Document:
     groups.check_xml(content, where)
     root = ElementTree.fromstring(content)
     elements = [each for each in root if _tag(each) == "Image"]
-    images = tuple(_image(each, number) for number, each in enumerate(elements))
+    fields = _samples(root)
+    images = tuple(
+        _image(each, number, fields.get(each.get("ID", ""), {}))
+        for number, each in enumerate(elements)
+    )
     numbers = {each.get("ID", ""): number for number, each in enumerate(elements)}
     plates = [each for each in root if _tag(each) == "Plate"]
     found = [plate for each in plates if (plate := _plate(each, numbers)) is not None]
@@ -115,7 +127,17 @@ def _below(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Elem
     return (each for each in element if _tag(each) == name)
 
 
-def _image(element: ElementTree.Element, number: int) -> ImageInfo:
+def _samples(root: ElementTree.Element) -> dict[str, Places]:
+    """Return the positions of the fields of wells, by the image that each is of."""
+    return {
+        ref.get("ID", ""): places
+        for sample in root.iter()
+        if _tag(sample) == "WellSample" and (places := positions.of_sample(sample))
+        for ref in _below(sample, "ImageRef")
+    }
+
+
+def _image(element: ElementTree.Element, number: int, sample: Places) -> ImageInfo:
     issues: list[Issue] = []
     where = f"OME-XML: Image[{number}]"
     pixels = next(_below(element, "Pixels"), None)
@@ -132,7 +154,11 @@ def _image(element: ElementTree.Element, number: int) -> ImageInfo:
         sizes["t"] = step
     channels = _channels(list(_below(pixels, "Channel")), shape["C"])
     dtype = pixels.get("Type", "uint8")
-    return ImageInfo(element.get("Name"), shape, sizes, channels, tuple(issues), dtype)
+    places = {**sample, **positions.of_planes(_below(pixels, "Plane"))}
+    origins, dropped = positions.origins(places, sizes)
+    return ImageInfo(
+        element.get("Name"), shape, sizes, channels, tuple(issues), dtype, origins, dropped
+    )
 
 
 def _number(element: ElementTree.Element, name: str) -> float | None:
@@ -281,5 +307,3 @@ def _dropped(root: ElementTree.Element) -> Iterator[str]:
     for tag, name in _LISTED.items():
         if counts[tag]:
             yield f"{counts[tag]} {name} (they stay in the text of the OME-XML)"
-    if any("PositionX" in each.attrib for each in root.iter() if _tag(each) == "Plane"):
-        yield "positions of the stage (they stay in the text of the OME-XML)"

@@ -94,11 +94,19 @@ def kept(tree: xr.DataTree) -> list[str]:
     ]
     if sized:
         found.append("pixel sizes: " + ", ".join(sized))
+    moved = [dim for dim in image.pixel_sizes(finest) if known.get(dim) and _start(finest, dim)]
+    if moved:
+        found.append(f"positions: where the first pixel is along {', '.join(moved)}")
     found += _kept_channels(tree)
     original = tree.attrs.get(ORIGINAL)
     if original:
         found.append(f"original metadata: {original['format']}")
     return found
+
+
+def _start(array: xr.DataArray, dim: str) -> bool:
+    """Tell whether an axis does not begin at zero."""
+    return dim in array.coords and float(array.coords[dim][0]) != 0
 
 
 def _kept_channels(tree: xr.DataTree) -> list[str]:

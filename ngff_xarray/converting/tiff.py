@@ -231,7 +231,14 @@ def _ome_scan(
     options: Options,
     issues: Sequence[Issue],
 ) -> Scan:
-    said = Said(info.name, info.sizes, info.channels, issues=(*issues, *info.issues))
+    said = Said(
+        info.name,
+        info.sizes,
+        info.channels,
+        issues=(*issues, *info.issues),
+        dropped=info.dropped,
+        origins=info.origins,
+    )
     return _scan(handle, at, said, options, keep_channel=bool(info.channels))
 
 
@@ -308,6 +315,7 @@ def _scan(
         levels=levels,
         name=said.name or None,
         sizes={axis: size for axis, size in said.sizes.items() if axis in names},
+        origins={axis: start for axis, start in said.origins.items() if axis in names},
         channels=channels,
         issues=(*said.issues, *issues),
         dropped=dropped,

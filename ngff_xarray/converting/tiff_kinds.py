@@ -33,6 +33,7 @@ class Said:
     channels: Sequence[Channel] = ()
     issues: Sequence[Issue] = ()
     dropped: Sequence[str] = ()
+    origins: Mapping[str, float] = field(default_factory=dict)
 
 
 Kind = Callable[["tifffile.TiffFile"], tuple[str, Original | None, Callable[[int], Said]]]
