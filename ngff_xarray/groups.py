@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 import xarray as xr
 
-from ngff_xarray import geometry, image, spec
+from ngff_xarray import geometry, image, spec, well_tables
 from ngff_xarray.describe import ome_attrs
 from ngff_xarray.errors import (
     Issue,
@@ -143,7 +143,7 @@ def wells(tree: xr.DataTree) -> pd.DataFrame:
         By the path of the well: its ``row``, ``column`` and ``path``, and where they are known so
         far the paths of its ``fields`` and the ``acquisition`` of each, as tuples, else None.
         They are known of wells that were opened with the plate, and of all in a plate with
-        consolidated metadata.
+        consolidated metadata. Then the columns that were joined; see `well_tables.join`.
     """
     import pandas as pd
 
@@ -158,7 +158,7 @@ def wells(tree: xr.DataTree) -> pd.DataFrame:
     for name, place in (("acquisition", 1), ("fields", 0)):
         cells = [None if fields is None else tuple(f[place] for f in fields) for fields in known]
         frame[name] = pd.Series(cells, index=frame.index, dtype=object)
-    return frame
+    return frame.join(well_tables.joined(tree))
 
 
 def _known_fields(tree: xr.DataTree, path: str) -> list[tuple[str, Any]] | None:

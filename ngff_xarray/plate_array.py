@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ngff_xarray import describe, groups, image, lazy, store
+from ngff_xarray import describe, groups, image, lazy, store, well_tables
 from ngff_xarray.errors import SelectionError, StoreNotFoundError, UnsupportedError
 from ngff_xarray.model import Well
 from ngff_xarray.plate_fields import Form, PlateLevel, PlateWells, Spot, all_of, widened
@@ -97,7 +97,8 @@ def to_array(
     -------
     xarray.DataArray
         Called ``image`` or ``labels``. Space and time have the coordinates of the first field:
-        where fields lie in their wells is not in them.
+        where fields lie in their wells is not in them. Columns that were joined to the plate are
+        coordinates along the wells.
 
     Raises
     ------
@@ -258,7 +259,25 @@ def _by_well(tree: xr.DataTree, wells: Sequence[Well]) -> _Layout:
         "column": [well.column for well in wells],
     }
     coords = {name: _names_of("well", values) for name, values in names.items()}
+    table = _joined(tree, names["well"])
+    coords |= {name: xr.Variable("well", values) for name, values in table.items()}
     return _Layout(np.arange(len(wells)), ("well",), coords)
+
+
+def _joined(tree: xr.DataTree, paths: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the columns that were joined to a plate, with a value for each of these wells."""
+    table = well_tables.joined(tree).reindex(list(paths))
+    return {str(name): _values(table[name]) for name in table.columns}
+
+
+def _values(column: pd.Series[Any]) -> NDArray[Any]:
+    """Return a column as an array: of numbers, of text, or of objects where text is missing."""
+    if column.dtype.kind in "iufb":
+        return column.to_numpy()
+    is_missing = column.isna().to_numpy()
+    values = np.where(is_missing, np.nan, column.to_numpy(dtype=object))
+    is_text = all(isinstance(value, str) for value in values)
+    return values.astype(np.str_) if is_text else values
 
 
 def _by_row(tree: xr.DataTree, wells: Sequence[Well]) -> _Layout:
@@ -280,6 +299,8 @@ def _by_row(tree: xr.DataTree, wells: Sequence[Well]) -> _Layout:
         "column": _names_of("column", list(columns)),
         "well": _names_of(("row", "column"), paths.tolist()),
     }
+    for name, values in _joined(tree, paths.ravel().tolist()).items():
+        coords[name] = xr.Variable(("row", "column"), values.reshape(grid.shape))
     return _Layout(grid, ("row", "column"), coords)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -24,6 +24,9 @@ from ngff_xarray.planes import Choice
 from ngff_xarray.plot import parts
 from ngff_xarray.plot.parts import Trimmings
 from ngff_xarray.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WIDTH = 8.0  # inches
 _MOST_NUMBERS = 100  # wells whose numbers are written into a heat map
@@ -154,7 +157,8 @@ def plot_values(
     tree
         The plate.
     values
-        A mapping or a pandas Series: by ``"B/3"``, ``"B3"`` or ``("B", "3")``.
+        A mapping or a pandas Series: by ``"B/3"``, ``"B3"`` or ``("B", "3")``; or the name of a
+        column of ``plate.ngff.wells``.
     ax
         Where to draw.
     colormap
@@ -165,6 +169,8 @@ def plot_values(
     plate = groups.plate(tree)
     if len(plate.rows) * len(plate.columns) > MAX_CELLS:
         raise SelectionError(f"a heat map shows {MAX_CELLS} wells at most; this plate has more")
+    if isinstance(values, str):
+        values = _column(tree, values)
     table = _table(plate, values)
     rows, columns = table.shape
     if ax is None:
@@ -209,6 +215,14 @@ def _write_numbers(ax: Axes, table: NDArray[np.float64], drawn: Any) -> None:
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             style: dict[str, Any] = {"color": "white" if dark else "black", "fontsize": "small"}
             ax.text(column, row, f"{value:.3g}", ha="center", va="center", **style)
+
+
+def _column(tree: xr.DataTree, name: str) -> pd.Series[Any]:
+    wells = groups.wells(tree)
+    if name not in wells.columns:
+        known = ", ".join(map(printable, wells.columns))
+        raise SelectionError(f"values: there is no column {name!r}; the wells have {known}")
+    return wells[name]
 
 
 def _table(plate: Plate, values: Any) -> NDArray[np.float64]:
