@@ -43,6 +43,11 @@ def described(obj: Obj, *, lossy: bool = False) -> Content:
         return Fields((), said["well"], extra)
     if kind == "scene":
         return Scene((), said["scene"], extra)
+    if kind == "collection" and "nodes" in said:
+        raise UnsupportedError(
+            "collections of RFC-8, which is a proposal, are read and not written: write the images "
+            "one by one (.ngff.images), or those next below with ngff_xarray.write_collection"
+        )
     if kind == "collection":
         return Collection(None, said)
     return _image(obj, said, lossy)

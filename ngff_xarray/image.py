@@ -156,6 +156,7 @@ _GROUPS = {
     LAYOUT: "collection",
     "series": "collection",
     "labels": "collection",
+    "nodes": "collection",
 }
 
 

@@ -55,7 +55,7 @@ def read(source: Input, options: Options) -> Found:
     except NotOmeError as error:
         raise DeclinedError(str(error)) from error
     kind = kind_of(given) if source.text else None
-    if kind is not None:  # a version that nobody chose
+    if kind is not None and image.group_kind(tree) is None:  # a version that nobody chose
         _forget_version(tree)
     original = _imaris(source) if kind == "imaris" else None
     return Found(_FORMATS.get(kind, "references"), {"": lambda: tree}, original=original)

@@ -61,7 +61,7 @@ def open_tree(
     access = access or Access()
     place, found = open_group(source, group=group, access=access)
     with progress("opening", "groups", access.progress) as bar:
-        opening = Opening(labels=labels, wells=wells, multiscale=multiscale, bar=bar)
+        opening = Opening(labels=labels, wells=wells, multiscale=multiscale, bar=bar, access=access)
         return tree_of(run(open_nodes(place, found, opening), bar), drop_variables)
 
 

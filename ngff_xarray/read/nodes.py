@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ngff_xarray import spec, unfinished
 from ngff_xarray.read.images import open_image_nodes
+from ngff_xarray.read.linked import open_linked, open_linked_image
 from ngff_xarray.read.opening import Nodes, Opened, Opening, image_number, inherited
 from ngff_xarray.read.plates import open_plate, open_well
 from ngff_xarray.read.series import (
@@ -73,4 +74,6 @@ _OPENERS: Mapping[str, Callable[[Opened], Awaitable[Nodes]]] = {
     "series": open_listing,
     "labels group": open_labels_group,
     "scene": open_scene,
+    "linked collection": open_linked,
+    "linked image": open_linked_image,
 }

@@ -15,6 +15,7 @@ from ngff_xarray.lazy import Coordinates
 from ngff_xarray.progress import Bar
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import Report, shown
+from ngff_xarray.storage import Access
 from ngff_xarray.store import Group, Source, fetch_child_group
 
 MAX_CHILDREN = 2**12  # wells of a plate, images of a collection: each is a node
@@ -23,6 +24,13 @@ Nodes = dict[str, xr.Dataset]  # by path below the group, "" for the group itsel
 Wells = Sequence[str] | Literal["all"] | None
 OpenNodes = Callable[..., Awaitable[Nodes]]
 """`ngff_xarray.read.nodes.open_nodes`, by which groups of every kind open those below."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """How many nodes the documents list that were read so far."""
+
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,12 @@ class Opening:
         Shared by all levels that are opened.
     bar
         Counts the groups next below, as far as there are several.
+    access
+        How other stores are read that a collection leads to.
+    documents
+        Those that led to a collection, so that none is opened inside itself.
+    seen
+        Shared by all collections that are opened.
     """
 
     labels: bool = True
@@ -57,6 +71,9 @@ class Opening:
     version: str | None = None
     coordinates: Coordinates = field(default_factory=Coordinates)
     bar: Bar = field(default_factory=Bar)
+    access: Access = field(default_factory=Access)
+    documents: tuple[str, ...] = ()
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,10 @@ from typing import Any
 
 from ngff_xarray.model import Json
 from ngff_xarray.spec.collections import LAYOUT
+from ngff_xarray.spec.nodes import is_node
+
+# what a node of RFC-8 is, by its type
+NODE_KINDS = {"collection": "linked collection", "multiscale": "linked image"}
 
 # what a group can be, by the key that says so, first one first
 _KINDS = {
@@ -32,6 +36,8 @@ def detect_kind(attributes: Json) -> str | None:
     ('image', None)
     """
     document = attributes.get("ome")
+    if is_node(document):
+        return NODE_KINDS[document["type"]]
     if isinstance(document, dict):
         return next((kind for key, kind in _KINDS.items() if key in document), None)
     found = [kind for key, kind in _KINDS.items() if key in attributes]
@@ -146,7 +152,7 @@ def _stated(document: Any) -> str | None:
 def _namespaced_version(document: Json, kind: str) -> str:
     stated = _stated(document)
     first = _first_multiscale(document)
-    if kind == "scene" or "coordinateSystems" in first:
+    if kind in ("scene", *NODE_KINDS.values()) or "coordinateSystems" in first:
         return "0.6"
     if "axes" in first:
         return "0.5"

@@ -500,3 +500,38 @@ SCENE_ENDS = Rule(
 SCENE_MISSING = Rule(
     _SCENE, "'path' is the path of an image below the scene.", "Write the image, or mend the path."
 )
+
+# collections as RFC-8 proposes them
+_RFC8 = "RFC-8, version 1 (2026-08)"
+NODE = Rule(
+    _RFC8,
+    "A node MUST have a 'type' and a 'name', which is unique in its collection; 'attributes' MUST "
+    "be an object; the node below 'ome' MUST have a 'version'.",
+    "Write what is missing, or mend it.",
+)
+NODE_ID = Rule(
+    _RFC8,
+    "'id' MUST match [a-zA-Z0-9-_.]+ and be unique within the document.",
+    "Write another id.",
+)
+NODE_NODES = Rule(
+    _RFC8,
+    "Either 'nodes', a list of nodes, or 'path' MUST be present, but not both.",
+    "List the nodes, or say where they are.",
+)
+NODE_PATH = Rule(
+    _RFC8,
+    "'path' MUST be an object with a 'type' and a 'path', which leads to the node.",
+    "Mend the path, or write what it leads to.",
+)
+NODE_TYPE = Rule(
+    _RFC8,
+    "Nodes are collections and multiscales; a type with a prefix is an extension, which MAY be "
+    "skipped.",
+    "Nothing: it is kept as it is.",
+)
+NODE_VERSION = Rule(
+    _RFC8,
+    "Nodes inside others MUST NOT have a different 'version' than the root.",
+    "Leave out the version of the inner node.",
+)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ngff_xarray.model import Image, Json, Scene
-from ngff_xarray.spec import documents, hcs, multiscales, namespace, systems
+from ngff_xarray.spec import detect, documents, hcs, multiscales, namespace, nodes, systems
 from ngff_xarray.spec.documents import Content, without
 from ngff_xarray.spec.report import Report
 
@@ -42,7 +42,7 @@ def read_scene(document: Json, report: Report) -> Scene:
     return systems.read_scene(document, without(document, "scene", *keys), report, draft=draft)
 
 
-READERS = namespace.checked(
+_CHECKED = namespace.checked(
     {
         "scene": read_scene,
         **documents.group_readers(
@@ -55,6 +55,8 @@ READERS = namespace.checked(
     VERSION,
     _is_stated,
 )
+# what RFC-8 proposes states versions that are not published yet
+READERS = {**_CHECKED, **dict.fromkeys(detect.NODE_KINDS.values(), nodes.read_node)}
 
 
 def write(content: Content, lossy: bool = False) -> dict[str, Any]:

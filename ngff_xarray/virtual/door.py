@@ -12,21 +12,26 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ngff_xarray.errors import NgffError, StoreError, StoreNotFoundError
+from ngff_xarray.spec.nodes import is_node
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, local_path
 from ngff_xarray.virtual import imaris, kerchunk, parquet
+from ngff_xarray.virtual.document import DocumentStore
 from ngff_xarray.virtual.kinds import Kind, kind_of
 from ngff_xarray.virtual.references import ReferenceStore
 from ngff_xarray.virtual.targets import MAX_SHOWN, Opener, Reach, Target, shown, split
 
 
-def open_virtual(source: Any, opener: Opener, trust: bool = False) -> ReferenceStore | None:
+def open_virtual(
+    source: Any, opener: Opener, trust: bool = False
+) -> ReferenceStore | DocumentStore | None:
     """Return the store of a virtual source, or None if the source is none.
 
     Parameters
     ----------
     source
-        A path or URL of an Imaris file or of references, or references themselves.
+        A path or URL of an Imaris file, of references, or of a collection in JSON; or references
+        themselves.
     opener
         Makes the store of a directory.
     trust
@@ -53,9 +58,13 @@ def _open_imaris(place: str, file: Target, opener: Opener, trust: bool) -> Refer
     return ReferenceStore(Reach(shown(place), file.directory), index, opener, issues)
 
 
-def _open_json(place: str, file: Target, opener: Opener, trust: bool) -> ReferenceStore:
+def _open_json(
+    place: str, file: Target, opener: Opener, trust: bool
+) -> ReferenceStore | DocumentStore:
     reach = Reach(shown(place), file.directory, trust)
     document = kerchunk.parse(_fetch(opener, file, reach.source), reach.source)
+    if is_node(document.get("ome")):
+        return DocumentStore(place, file.directory, document, opener(file.directory))
     return ReferenceStore(reach, kerchunk.index(document, reach), opener)
 
 
@@ -68,7 +77,7 @@ def _open_parquet(place: str, file: Target, opener: Opener, trust: bool) -> Refe
     return ReferenceStore(reach, records, opener)
 
 
-_OPENERS: Mapping[Kind, Callable[[str, Target, Opener, bool], ReferenceStore]] = {
+_OPENERS: Mapping[Kind, Callable[[str, Target, Opener, bool], ReferenceStore | DocumentStore]] = {
     "imaris": _open_imaris,
     "json": _open_json,
     "parquet": _open_parquet,
