@@ -8,6 +8,7 @@ from ngff_xarray.errors import StoreError
 from ngff_xarray.export.locations import Location, locate
 from ngff_xarray.export.places import place
 from ngff_xarray.image import Obj
+from ngff_xarray.store import Source
 from ngff_xarray.text import printable
 
 VIZARR = "https://hms-dbmi.github.io/vizarr/"
@@ -31,7 +32,11 @@ def public_url(obj: Obj) -> str:
     ...     public_url(xr.open_datatree(served.url, engine="ngff")) == served.url
     True
     """
-    source, _ = place(obj)
+    return public_url_of(place(obj)[0])
+
+
+def public_url_of(source: Source) -> str:
+    """Return the web address of a place, as every browser can ask for it; see `public_url`."""
     found = locate(source)
     shown = printable(source.url, 500)
     if found.has_secrets or found.credentials != "none":
