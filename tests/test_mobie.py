@@ -404,6 +404,8 @@ def test_plates_with_labels_have_their_tables_if_asked(tmp_path: Path) -> None:
         "images/ome-zarr/q.ome.zarr/A/2"
     )
     assert len(read(tmp_path / "project" / "q", said))
+    (shown,) = displays(found["views"]["default"], "segmentationDisplay")
+    assert "colorByColumn" not in shown  # what is merged has no table
 
 
 def test_a_plate_of_one_well_and_an_empty_one(tmp_path: Path) -> None:

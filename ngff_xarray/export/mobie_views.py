@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ngff_xarray.export.looks import Look
@@ -202,11 +202,14 @@ def _merged(tiles: Sequence[Tile], places: Mapping[str, tuple[int, int]]) -> Gri
                 transforms.append(merged)
             shown[region].append(names[region])
         listed, title = list(names.values()), plain(f"all_{group}")
+        is_merged = len(listed) > 1 or listed[0] != first
         if len(listed) > 1:
             at = [places[region] for region in names]
             transforms.append(_merge(listed, at, title, listed[0]))
             listed = [title]
-        displays.append(display(source, group, listed))
+        # what is merged is in no table that could name a colour
+        alike = replace(source, colored=source.colored and not is_merged)
+        displays.append(display(alike, group, listed))
     return displays, transforms, shown
 
 
