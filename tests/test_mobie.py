@@ -126,7 +126,8 @@ def scan(tmp_path: Path) -> Path:
 
 
 def test_channels_and_labels_are_sources_that_are_shown(scan: Path, tmp_path: Path) -> None:
-    to_mobie(xr.open_datatree(scan), tmp_path / "project", description="of two channels")
+    tree = xr.open_datatree(scan)
+    tree.ngff.to_mobie(tmp_path / "project", description="of two channels")
     found = load(tmp_path / "project", "my_scan")
     assert list(found["sources"]) == ["my_scan_DAPI", "my_scan_GFP", "my_scan_cells"]
     assert (found["is2D"], found["description"]) == (False, "of two channels")

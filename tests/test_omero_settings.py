@@ -221,7 +221,7 @@ def test_what_omero_says_becomes_an_omero_block() -> None:
 
 
 def test_an_image_is_drawn_as_omero_draws_it(tree: xr.DataTree, tmp_path: Path) -> None:
-    drawn = with_rendering(tree, wrapper())
+    drawn = tree.ngff.with_rendering(wrapper())
     nuclei, actin = drawn.ngff.channels
     assert (nuclei.name, nuclei.color, nuclei.window.end) == ("nuclei", (0, 0, 255), 4000)
     assert (actin.active, actin.inverted) == (False, True)
@@ -300,7 +300,7 @@ def test_windows_that_run_backwards_are_inverted(tmp_path: Path) -> None:
 def test_the_file_for_omero_render_says_what_the_block_does(
     tree: xr.DataTree, tmp_path: Path
 ) -> None:
-    settings = to_omero(tree, tmp_path / "a.json")
+    settings = tree.ngff.to_omero(tmp_path / "a.json")
     first = {"label": "DAPI", "color": "0000FF", "start": 100.0, "end": 50000.0}
     assert settings["channels"][1] == {**first, "min": 0.0, "max": 65535.0, "active": True}
     counted = {key: settings[key] for key in ("version", "z", "t", "greyscale")}

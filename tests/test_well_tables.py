@@ -25,7 +25,7 @@ def plate(tmp_path: Path) -> xr.DataTree:
 
 
 def test_columns_stand_beside_what_is_known_of_wells(plate: xr.DataTree) -> None:
-    wells = join(plate, TABLE).ngff.wells
+    wells = plate.ngff.join(TABLE).ngff.wells
     assert list(wells.columns)[-2:] == ["drug", "dose"]
     assert wells.loc["B/1"].to_dict()["drug"] == "a"
     assert list(wells["dose"]) == [0, 1, 2, 3]
@@ -137,7 +137,7 @@ def test_wells_that_the_plate_lacks_are_refused_or_dropped(plate: xr.DataTree) -
     table = {"well": ["A1", "H12", "nowhere"], "dose": [1, 2, 3]}
     with pytest.raises(SelectionError, match=r"'H12', 'nowhere' of the table.*unmatched='drop'"):
         join(plate, table)
-    tree = join(plate, table, unmatched="drop")
+    tree = plate.ngff.join(table, unmatched="drop")
     assert joined(tree)["dose"].dropna().to_dict() == {"A/1": 1}
 
 

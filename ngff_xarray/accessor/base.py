@@ -180,6 +180,15 @@ class Accessor(Generic[ObjT]):
 
         copy_to(self._obj, target, **options)
 
+    def to_mobie(self, directory: str | PathLike[str], **options: Any) -> None:
+        """Write a project for MoBIE, or add to one; see `ngff_xarray.export.mobie`.
+
+        ``plate.ngff.to_mobie("project")`` links to the store; ``copy=True`` copies its pixels.
+        """
+        from ngff_xarray.export.mobie import to_mobie
+
+        to_mobie(self._obj, directory, **options)
+
     def __repr__(self) -> str:
         from ngff_xarray.formatting import text
 

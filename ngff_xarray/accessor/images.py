@@ -389,6 +389,26 @@ class ImageAccessor(Accessor[ObjT]):
 
         return to_itk(self._obj, level, library=library, unit=unit)
 
+    def to_omero(
+        self, path: str | PathLike[str] | None = None, *, lossy: bool = False
+    ) -> dict[str, Any]:
+        """Return how it is drawn, as ``omero render set`` takes it; see `ngff_xarray.export.omero`.
+
+        ``to_omero("settings.json")`` writes the file, too.
+        """
+        from ngff_xarray.export.omero import to_omero
+
+        return to_omero(self._obj, path, lossy=lossy)
+
+    def with_rendering(self, settings: Any) -> ObjT:
+        """Return it drawn as OMERO draws an image; see `ngff_xarray.export.omero.with_rendering`.
+
+        ``with_rendering(conn.getObject("Image", 1))``, or a file of ``omero render``.
+        """
+        from ngff_xarray.export.omero import with_rendering
+
+        return with_rendering(self._obj, settings)
+
     def thumbnail(self, size: int = 144) -> Image:
         """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
         from ngff_xarray.thumbnails import thumbnail

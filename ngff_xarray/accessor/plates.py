@@ -59,6 +59,16 @@ class PlateAccessor(GroupAccessor):
 
         return groups.wells(self._obj)
 
+    def join(self, table: Any, *, unmatched: Literal["raise", "drop"] = "raise") -> xr.DataTree:
+        """Return it with a table's columns, a row a well; see `ngff_xarray.well_tables.join`.
+
+        ``plate = plate.ngff.join("layout.csv")``: then they are in ``.wells``, and coordinates of
+        ``.to_array()``.
+        """
+        from ngff_xarray.well_tables import join
+
+        return join(self._obj, table, unmatched=unmatched)
+
     def to_array(
         self,
         *,

@@ -54,7 +54,7 @@ _KINDS = ("image", "labels", "plate", "well", "collection")
 
 
 def to_mobie(
-    tree: xr.DataTree,
+    obj: Obj,
     directory: str | os.PathLike[str],
     *,
     dataset: str | None = None,
@@ -72,8 +72,8 @@ def to_mobie(
 
     Parameters
     ----------
-    tree
-        An image, label image, plate, well or collection.
+    obj
+        An image with its levels, a label image, plate, well or collection: a tree.
     directory
         Of the project. Where there is one already, the dataset is added to it.
     dataset
@@ -117,9 +117,7 @@ def to_mobie(
     ...     sorted(json.loads(Path(folder, "cell", "dataset.json").read_text())["sources"])
     ['cell', 'cell_cell']
     """
-    kind = image.kind(tree) if isinstance(tree, xr.DataTree) else type(tree).__name__
-    if kind not in _KINDS:
-        raise NotOmeError(f"this is a {kind}: expected one of {', '.join(_KINDS)}")
+    tree, kind = _tree(obj)
     root = _local(directory)
     project = _project(root)
     name = plain(dataset or image.name(_titled(tree)) or "", kind)
@@ -142,6 +140,14 @@ def to_mobie(
     _write_json(folder / "dataset.json", document)
     datasets = [*project["datasets"], name]
     _write_json(root / "project.json", {"defaultDataset": name, **project, "datasets": datasets})
+
+
+def _tree(obj: Obj) -> tuple[xr.DataTree, str]:
+    """Return the tree, and what it is."""
+    kind = image.kind(obj) if isinstance(obj, xr.DataTree) else type(obj).__name__
+    if kind not in _KINDS or not isinstance(obj, xr.DataTree):
+        raise NotOmeError(f"this is a {kind}: expected a tree of an {', '.join(_KINDS)}")
+    return obj, kind
 
 
 def _titled(tree: xr.DataTree) -> xr.DataTree:

@@ -57,6 +57,16 @@ def open_tree(
         If nothing is there.
     NgffError
         If it is no OME-Zarr, or one that cannot be read.
+
+    Notes
+    -----
+    Collections that list their images by path, in a group or in a file ``….json``, are read as
+    version 1 of RFC-8, of August 2026, proposes them, and images that are described so, too. Nodes
+    are called by their names; what the collection says of an image is its attribute ``node``. Paths
+    that lead out of the store, to other hosts or to files are followed with ``trust=True`` only,
+    and credentials stay with the host that they are for. What is not opened is kept and an issue:
+    nodes of other types, and what cannot be read. The systems of its scenes are kept and not
+    applied; its plates open as collections.
     """
     access = access or Access()
     place, found = open_group(source, group=group, access=access)

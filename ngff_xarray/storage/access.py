@@ -29,7 +29,8 @@ class Access:
         How many requests are under way at a time.
     trust
         Whether a server may send elsewhere, to another host: over HTTP, those of S3 and stores of
-        obstore always may. Also whether references may lead out of their directory.
+        obstore always may. Also whether references may lead out of their directory, and
+        collections out of their store.
     progress
         Whether opening shows a bar; by default after a second, in a notebook or a terminal.
 
