@@ -14,6 +14,7 @@ from ngff_xarray.errors import MissingDependencyError, NotOmeError, SelectionErr
 from ngff_xarray.image import (
     Obj,
     axes,
+    group_kind,
     level_nodes,
     levels,
     pixel_sizes,
@@ -156,6 +157,12 @@ def level_dataset(tree: xr.DataTree, which: object) -> xr.Dataset:
     ``which`` is the level's number, or a pixel size as `level` takes it.
     """
     nodes = level_nodes(tree)
+    kind = group_kind(tree)
+    if kind is not None:
+        raise NotOmeError(
+            f"this is a {kind}, no image: open it with xr.open_datatree(path), or one of its images "
+            "with group=…"
+        )
     if not nodes:
         raise NotOmeError("no level is left to open: the image variable was dropped")
     node, _ = nodes[which_level(levels(tree), which)]

@@ -17,7 +17,7 @@ from stores import write_image, write_plate
 from stores.pixels import Array
 
 import ngff_xarray
-from ngff_xarray.errors import MetadataError, NgffError, UnsupportedError
+from ngff_xarray.errors import MetadataError, NgffError, NotOmeError, UnsupportedError
 
 Json = dict[str, Any]
 SMALL = {"axes": "yx", "shape": (16, 20), "levels": 2}
@@ -74,7 +74,9 @@ def test_a_document_opens_to_its_images_by_name(folder: Path) -> None:
     assert raw.attrs["ome"] == expected.attrs["ome"]
     assert list(raw.ngff.labels) == ["cells"]
     assert tree.ngff.issues == ()
-    assert tree.attrs["ome"]["name"] == "all"
+    assert (tree.attrs["ome"]["name"], tree.ngff.version) == ("all", "0.8")
+    with pytest.raises(NotOmeError, match="this is a collection, no image"):
+        xr.open_dataset(folder / "all.json", engine="ngff")
 
 
 def test_the_same_in_the_group_of_a_store(folder: Path) -> None:
@@ -414,7 +416,7 @@ def test_images_of_a_server_are_opened_at_the_same_time(folder: Path) -> None:
         server.clear()
         tree = open_tree(f"{server.url}/all.json")
         assert server.count == 1 + 6 * once
-        assert server.depth == 1 + deep
+        assert server.depth <= 1 + 2 * deep  # one after the other it were 6 times as deep
         server.clear()
         assert tree["i3/1"]["image"].sizes == {"y": 8, "x": 10}
         assert server.count == 0

@@ -31,7 +31,10 @@ async def open_linked(opened: Opened) -> Nodes:
         found = "places images in common systems: it is kept, and not applied"
         opened.report.warn("attributes.scene", rules.NODE, found)
     below = await _open_listed(opened, _base(opened), document, "")
-    return with_below(opened.node(document), below)
+    # the version of what it leads to is another thing
+    stated = opened.content.document.get("version")
+    version = stated if isinstance(stated, str) else None
+    return with_below(opened.node(document, ome_version=version), below)
 
 
 async def open_linked_image(opened: Opened) -> Nodes:
@@ -91,7 +94,7 @@ async def _open_listed(
 def _kept(opened: Opened, node: Node) -> xr.Dataset:
     """Return the node of what is not opened: what the document says of it."""
     dataset = xr.Dataset(attrs={"node": dict(node)})
-    dataset.encoding = {"source": opened.source.url, "ome_version": opened.version}
+    dataset.encoding = {"source": opened.source.url}
     return dataset
 
 
@@ -107,7 +110,7 @@ async def _open_node(opened: Opened, base: Source, node: Node, where: str) -> No
     if where.count("nodes") > MAX_DEPTH:
         raise StoreError("stands too deep in others")
     inner = xr.Dataset(attrs={"ome": {key: node[key] for key in node if key != "version"}})
-    inner.encoding = {"source": base.url, "ome_version": opened.version, "zarr_format": 3}
+    inner.encoding = {"source": base.url, "zarr_format": 3}
     return with_below(inner, await _open_listed(opened, base, node, f"{where}."))
 
 
