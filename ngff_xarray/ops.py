@@ -160,8 +160,8 @@ def level_dataset(tree: xr.DataTree, which: object) -> xr.Dataset:
     kind = group_kind(tree)
     if kind is not None:
         raise NotOmeError(
-            f"this is a {kind}, no image: open it with xr.open_datatree(path), or one of its images "
-            "with group=…"
+            f"this is a {kind}, no image: open it with xr.open_datatree(path), or one of its "
+            "images with group=…"
         )
     if not nodes:
         raise NotOmeError("no level is left to open: the image variable was dropped")

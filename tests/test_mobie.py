@@ -220,6 +220,21 @@ def test_inverted_and_hidden_channels(tmp_path: Path) -> None:
     assert [each["visible"] for each in shown] == [True, False]
 
 
+def test_channels_whose_names_are_alike_in_mobie(tmp_path: Path) -> None:
+    first, second = OMERO["channels"]
+    channels = [{**first, "label": "a b"}, {**second, "label": "a/b"}]
+    path = write_plate(
+        tmp_path / "p.zarr",
+        image={"axes": "cyx", "shape": (2, 16, 20), "omero": {"channels": channels}},
+        fields=1,
+    )
+    to_mobie(xr.open_datatree(path), tmp_path / "project")
+    found = load(tmp_path / "project", "p")
+    assert list(found["sources"])[:2] == ["A1_a_b", "A1_a_b_2"]
+    shown = displays(found["views"]["default"], "imageDisplay")
+    assert [each["sources"] for each in shown] == [["all_a_b"], ["all_a_b_2"]]
+
+
 def test_label_images_alone(scan: Path, tmp_path: Path) -> None:
     to_mobie(xr.open_datatree(scan / "labels" / "cells"), tmp_path / "project", dataset="cells")
     assert list(load(tmp_path / "project", "cells")["sources"]) == ["cells"]
@@ -386,6 +401,16 @@ def test_fields_of_several_sizes_are_moved_instead(tmp_path: Path) -> None:
     assert (first["centerAtOrigin"], wells["centerAtOrigin"]) == (True, False)
     assert wells["positions"] == [[0, 0], [1, 0]]
     assert len(displays(view, "imageDisplay")[0]["sources"]) == 4
+
+
+def test_fields_of_plates_on_the_web_have_their_addresses(
+    tmp_path: Path, server: CountingServer
+) -> None:
+    write_plate(tmp_path / "p.zarr", **PLATE, fields=1)
+    tree = xr.open_datatree(f"{server.url}/p.zarr", engine="ngff")
+    to_mobie(tree, tmp_path / "project")
+    found = load(tmp_path / "project", "p")["sources"]["B2_GFP"]["image"]["imageData"]
+    assert found == {"ome.zarr.s3": {"s3Address": f"{server.url}/p.zarr/B/2/0", "channel": 1}}
 
 
 def test_plates_with_labels_have_their_tables_if_asked(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,34 +262,30 @@ class _Dataset:
 
     def named(self, text: str) -> str:
         """Return a name that no source has yet."""
-        name = unique = plain(text)
-        number = 1
-        while unique in self.sources:
-            number += 1
-            unique = f"{name}_{number}"
-        return unique
+        return _unused(plain(text), self.sources)
 
     def add(self, name: str, tree: xr.DataTree) -> dict[str, Source]:
         """Add the channels and label images of an image; return them by what they show."""
         self.is_flat = self.is_flat and _depth(tree) == 1
         found: dict[str, Source] = {}
         if image.kind(tree) == "labels":
-            found[name] = self._labels(name, name, tree)
+            found[name] = self._labels(name, tree)
             return found
         drawn = looks(tree)
         data = self.place.of(tree)
         for look in drawn:
             channel = plain(look.channel.name, "channel")
-            title = name if len(drawn) == 1 else f"{name}_{channel}"
-            own = self.named(title)
+            alone = len(drawn) == 1
+            own = self.named(name if alone else f"{name}_{channel}")
             self.sources[own] = {"image": {"imageData": _with_channel(data, look)}}
             limits = look.limits or _limits(tree, look)
-            found[channel if len(drawn) > 1 else "image"] = Source(own, channel, look, limits)
+            group = _unused("image" if alone else channel, found)
+            found[group] = Source(own, look, limits)
         for path, label in image.label_images(tree).items():
-            found[plain(f"labels_{path}")] = self._labels(f"{name}_{path}", path, label)
+            found[_unused(plain(f"labels_{path}"), found)] = self._labels(f"{name}_{path}", label)
         return found
 
-    def _labels(self, name: str, group: str, tree: xr.DataTree) -> Source:
+    def _labels(self, name: str, tree: xr.DataTree) -> Source:
         own = self.named(name)
         said: dict[str, Any] = {"imageData": self.place.of(tree)}
         colored = False
@@ -298,7 +294,7 @@ class _Dataset:
             said["tableData"] = self.write_table(own, table)
             colored = "rgba" in table.columns
         self.sources[own] = {"segmentation": said}
-        return Source(own, plain(group), None, colored=colored)
+        return Source(own, None, colored=colored)
 
     def add_regions(self, name: str, table: pd.DataFrame) -> str:
         """Add a table of regions; return its name."""
@@ -316,6 +312,15 @@ class _Dataset:
         except OSError as error:
             raise StoreError(f"{printable(path, 500)}: cannot be written: {error}") from error
         return {"tsv": {"relativePath": f"tables/{name}"}}
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    """Return a name, with a number behind it if it is taken."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    return unique
 
 
 def _with_channel(data: Mapping[str, Mapping[str, Any]], look: Look) -> dict[str, Any]:

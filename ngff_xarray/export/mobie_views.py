@@ -26,8 +26,6 @@ class Source:
     ----------
     name
         What it is called in the dataset.
-    group
-        What it shows, which other images show too: the name of the channel or of the labels.
     look
         How a channel is drawn; None of labels.
     limits
@@ -37,7 +35,6 @@ class Source:
     """
 
     name: str
-    group: str
     look: Look | None
     limits: tuple[float, float] = (0.0, 255.0)
     colored: bool = False
