@@ -13,6 +13,7 @@ from ngff_xarray.accessor import ngff, register
 from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
+    from ngff_xarray.analyse.comparing import compare
     from ngff_xarray.converting import convert, open_image
     from ngff_xarray.export.serving import serve
     from ngff_xarray.mending import repair
@@ -25,6 +26,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NgffError",
     "__version__",
+    "compare",
     "convert",
     "ngff",
     "open_image",
@@ -42,6 +44,7 @@ register()
 
 # where to find what needs zarr, which whoever opens other files should not pay for
 _LATER = {
+    "compare": "ngff_xarray.analyse.comparing",
     "convert": "ngff_xarray.converting",
     "open_image": "ngff_xarray.converting",
     "references": "ngff_xarray.referencing",

@@ -11,11 +11,14 @@ from ngff_xarray.accessor.base import Accessor
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
     from ome_types import OME
     from PIL.Image import Image
 
+    from ngff_xarray.analyse.measuring import Intensities
+    from ngff_xarray.analyse.sweeping import Block
     from ngff_xarray.channels import Channels
     from ngff_xarray.model import CoordinateSystem
     from ngff_xarray.overlay import Labels, Names
@@ -47,6 +50,38 @@ class GroupAccessor(Accessor[xr.DataTree]):
         from ngff_xarray import groups
 
         return groups.ome(self._obj)
+
+    def measure(
+        self,
+        label: str,
+        intensities: Intensities = None,
+        *,
+        fields: int | Sequence[int] | None = None,
+        properties: str | Sequence[str] = (),
+        level: object = 0,
+        block: Block = None,
+        to: Any = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Return the objects of all its images in one table; see `analyse.plates.measure_group`.
+
+        ``measure("nuclei", "all", to="nuclei.parquet")``: indexed by image (or field) and label.
+        """
+        from ngff_xarray.analyse.plates import measure_group
+
+        return measure_group(
+            self._obj,
+            label,
+            intensities,
+            fields=fields,
+            properties=properties,
+            level=level,
+            block=block,
+            to=to,
+            threads=threads,
+            progress=progress,
+        )
 
     def rgb(
         self,

@@ -12,6 +12,8 @@ from ngff_xarray.accessor.groups import GroupAccessor
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ngff_xarray.analyse.measuring import Intensities
+    from ngff_xarray.analyse.sweeping import Block
     from ngff_xarray.overlay import Names
     from ngff_xarray.widgets.plates import PlateViewer
 
@@ -36,6 +38,42 @@ class PlateAccessor(GroupAccessor):
 
         return view_plate(
             self._obj, field=field, labels=labels, channels=channels, height=height, **position
+        )
+
+    def measure(
+        self,
+        label: str,
+        intensities: Intensities = None,
+        *,
+        by: Literal["well", "field"] = "well",
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        properties: str | Sequence[str] = (),
+        level: object = 0,
+        block: Block = None,
+        to: Any = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Return the objects of all its fields in one table; see `analyse.plates.measure_group`.
+
+        ``measure("nuclei", ["DAPI"], wells=["B/3", "B/4"])``: indexed by well, field and label.
+        """
+        from ngff_xarray.analyse.plates import measure_group
+
+        return measure_group(
+            self._obj,
+            label,
+            intensities,
+            by=by,
+            wells=wells,
+            fields=fields,
+            properties=properties,
+            level=level,
+            block=block,
+            to=to,
+            threads=threads,
+            progress=progress,
         )
 
     @property

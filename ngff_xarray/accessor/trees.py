@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
     from tensorstore import TensorStore
 
+    from ngff_xarray.analyse.comparing import Comparison
+    from ngff_xarray.analyse.measuring import Intensities, Label
+    from ngff_xarray.analyse.sweeping import Block
     from ngff_xarray.channels import Channels
     from ngff_xarray.export.neuroglancer import Neuroglancer
     from ngff_xarray.image import LabelImages
@@ -98,6 +101,65 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
 
         return remove_labels(
             self._obj, name, wait=wait, target=target, storage_options=storage_options
+        )
+
+    def measure(
+        self,
+        label: Label,
+        intensities: Intensities = None,
+        *,
+        properties: str | Sequence[str] = (),
+        level: object = 0,
+        block: Block = None,
+        to: Any = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Return size, place and intensities of every object; see `analyse.measuring.measure`.
+
+        ``measure("nuclei", ["DAPI", "GFP"], properties=["solidity"], to="properties")``: a row a
+        label, in the image's units; of objects that lie in several blocks as well.
+        """
+        from ngff_xarray.analyse.measuring import measure
+
+        return measure(
+            self._obj,
+            label,
+            intensities,
+            properties=properties,
+            level=level,
+            block=block,
+            to=to,
+            threads=threads,
+            progress=progress,
+        )
+
+    def compare(
+        self,
+        a: Label,
+        b: Label,
+        *,
+        thresholds: float | Sequence[float] | None = None,
+        level: object = 0,
+        block: Block = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> Comparison:
+        """Return how well the objects of two label images agree; see `ngff_xarray.compare`.
+
+        ``compare("nuclei", "nuclei_v2").scores``: precision, recall and more at IoUs from 0.5 on.
+        """
+        from ngff_xarray.analyse.comparing import compare
+
+        return compare(
+            a,
+            b,
+            thresholds=thresholds,
+            tree=self._obj,
+            level=level,
+            block=block,
+            threads=threads,
+            progress=progress,
         )
 
     def to_neuroglancer(

@@ -1,1 +1,1 @@
-"""Analysing images: functions over blocks, labels across their borders, measurements."""
+"""Images processed a block at a time: functions applied, objects measured, results compared."""

@@ -16,13 +16,13 @@ from ngff_xarray.errors import NotOmeError, SelectionError, StoreError, Unsuppor
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import placing
 from ngff_xarray.labelling.editing import LabelEdit
-from ngff_xarray.labelling.tables import color_entries, completed, property_entries
+from ngff_xarray.labelling.tables import VALUE, color_entries, completed, property_entries
 from ngff_xarray.layout import Compressor, Layout, Sizes
 from ngff_xarray.multiscale import Factors, multiscale
 from ngff_xarray.spec import image_label
 from ngff_xarray.spec.values import is_relative
 from ngff_xarray.storage import Access
-from ngff_xarray.store import Source
+from ngff_xarray.store import Document, Source
 from ngff_xarray.text import printable
 
 _LONGEST_NAME = 200  # bytes: file systems take 255
@@ -235,6 +235,74 @@ def remove_labels(
     where = _Where.of(tree, target, storage_options)
     with where.found(wait) as place, place.label(name) as label:
         label.edit(LabelEdit.remove)
+        return place.opened()
+
+
+def set_properties(
+    tree: xr.DataTree,
+    name: str,
+    properties: Any,
+    *,
+    keep: bool = False,
+    wait: float = unfinished.WAIT,
+    target: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Write the properties of a label image of an image in a store; return it, opened again.
+
+    No pixel is written, and nothing else is changed.
+
+    Parameters
+    ----------
+    tree
+        The image.
+    name
+        The label image, as ``tree.ngff.labels`` calls it.
+    properties
+        A row a label value, as `add_labels` takes them.
+    keep
+        Whether properties of other names, and of other labels, stay.
+    wait, target, storage_options
+        As `add_labels` takes them.
+
+    Raises
+    ------
+    SelectionError
+        If there is no label image of this name, or the properties make no sense.
+    UnsupportedError
+        If the store is of a version that is not written.
+    BusyError
+        If others are writing it all the time.
+    StoreError
+        If the store cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tree.ngff.to_zarr(f"{folder}/cell.ome.zarr")
+    ...     tree = xr.open_datatree(f"{folder}/cell.ome.zarr")
+    ...     tree = set_properties(tree, "cell", {"label": [1], "kind": ["living"]})
+    ...     tree.ngff.labels["cell"].ngff.properties
+                   kind
+    label-value
+    1            living
+    """
+    given = property_entries(properties)
+    where = _Where.of(tree, target, storage_options)
+
+    def described(label: Document) -> Document:
+        entries = {each[VALUE]: each for each in _entries(label, "properties") if keep}
+        for entry in given:
+            value = entry[VALUE]
+            entries[value] = {**entries.get(value, {}), **entry}
+        both = completed(_entries(label, "colors"), list(entries.values()))
+        changed = {**label, "colors": both[0], "properties": both[1]}
+        return {key: value for key, value in changed.items() if value != []}
+
+    with where.found(wait) as place, place.label(name) as label:
+        label.edit(lambda edit: edit.describe(described))
         return place.opened()
 
 

@@ -258,6 +258,41 @@ class LabelEdit:
             store.remove_group(between, self.zarr_format)
             path = path.rpartition("/")[0]
 
+    # ---- describing ------------------------------------------------------------------------
+
+    def describe(self, made: Callable[[Document], Document]) -> None:
+        """Write what the label image says of its labels, made of what it says at that moment.
+
+        Raises
+        ------
+        SelectionError
+            If there is none of this name.
+        BusyError
+            If another writer is at it.
+        """
+        unfinished.part(self.label.url, self.attributes(), self.name)
+        self._check_listed()
+
+        def changed(attributes: Document) -> Document:
+            unfinished.check_written(self.label.url, attributes)
+            said = attributes.get("ome") if self.zarr_format == 3 else attributes
+            said = said if isinstance(said, dict) else {}
+            label = said.get("image-label")
+            new = {**said, "image-label": made(label if isinstance(label, dict) else {})}
+            return {**attributes, "ome": new} if self.zarr_format == 3 else new
+
+        store.change_attributes(self.label, self.zarr_format, changed, consolidated=True)
+        self._put_consolidated(self.levels())
+
+    def _check_listed(self) -> None:
+        listed = self.listed()
+        if self.name not in listed:
+            known = printable(", ".join(listed), 200) or "none"
+            raise SelectionError(
+                f"{_shown(self.image)}: there is no label image {printable(self.name, 80)!r}; "
+                f"there are: {known}"
+            )
+
     # ---- removing --------------------------------------------------------------------------
 
     def remove(self) -> None:
@@ -269,13 +304,8 @@ class LabelEdit:
             If there is none of this name.
         """
         left = unfinished.part(self.label.url, self.attributes(), self.name)
-        listed = self.listed()
-        if self.name not in listed and left is None:
-            known = printable(", ".join(listed), 200) or "none"
-            raise SelectionError(
-                f"{_shown(self.image)}: there is no label image {printable(self.name, 80)!r}; "
-                f"there are: {known}"
-            )
+        if left is None:
+            self._check_listed()
         if self.claim.needs_taking:
             self._take(left, is_second=True)
         others = self._others()

@@ -1,0 +1,109 @@
+"""Tables of objects kept: as the properties of their label image, or as a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
+from ngff_xarray.image import Obj
+from ngff_xarray.labelling import set_properties
+from ngff_xarray.store import reason
+from ngff_xarray.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Keep = Callable[["pd.DataFrame"], None]
+
+
+def target(to: Any, tree: Obj, name: str | None, *, by_frame: bool) -> Keep:
+    """Return what keeps a table, after a look at whether it can.
+
+    Parameters
+    ----------
+    to
+        ``"properties"``, the path of a new file, or None for nothing.
+    tree, name
+        The image, and the name of the label image.
+    by_frame
+        Whether a label may stand for several objects.
+
+    Raises
+    ------
+    SelectionError
+        If such a table cannot be kept so.
+    StoreError
+        If the file is there already.
+    MissingDependencyError
+        If the format needs a package that is not installed.
+    """
+    if to is None:
+        return lambda frame: None
+    if to == "properties":
+        if name is None or not isinstance(tree, xr.DataTree):
+            raise SelectionError(
+                "to='properties': expected the name of a label image in the store of the image; "
+                "write a table instead, as with to='nuclei.csv'"
+            )
+        if by_frame:
+            raise SelectionError(
+                "to='properties': labels have one row of properties, and these are measured in "
+                "several frames: write a table instead, as with to='nuclei.csv'"
+            )
+        image = tree
+        return lambda frame: _put_properties(image, name, frame)
+    return _file(to)
+
+
+def _put_properties(tree: xr.DataTree, name: str, frame: pd.DataFrame) -> None:
+    set_properties(tree, name, frame, keep=True)
+
+
+def _file(to: Any) -> Keep:
+    """Return what writes a table into a new file."""
+    if not isinstance(to, str | os.PathLike):
+        raise SelectionError(f"to: expected 'properties' or a path, found {type(to).__name__}")
+    path = Path(os.fspath(to))
+    shown = printable(path, 200)
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise SelectionError(
+            f"to: expected 'properties' or a path that ends in {' or '.join(_WRITERS)}; found "
+            f"{shown!r}"
+        )
+    if path.suffix.lower() == ".parquet":
+        _check_parquet()
+    if path.exists():
+        raise StoreError(f"{shown}: there is such a file: give another name, or delete it")
+    if not path.parent.is_dir():
+        raise StoreError(f"{shown}: there is no such directory: make it first")
+
+    def write(frame: pd.DataFrame) -> None:
+        try:  # whoever is killed leaves no half of a table
+            with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+                made = Path(folder) / path.name
+                writer(frame, made)
+                made.replace(path)
+        except OSError as error:
+            raise StoreError(f"{shown}: cannot be written: {reason(error)}") from error
+
+    return write
+
+
+def _check_parquet() -> None:
+    try:
+        import pyarrow  # noqa: F401  # pandas writes with it
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
+
+
+_WRITERS: Mapping[str, Callable[[Any, Path], None]] = {
+    ".csv": lambda frame, path: frame.to_csv(path),
+    ".parquet": lambda frame, path: frame.to_parquet(path),
+}

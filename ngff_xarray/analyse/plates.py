@@ -1,0 +1,248 @@
+"""Objects of all images of a plate, a well or a collection, measured into one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import xarray as xr
+
+from ngff_xarray import groups, image
+from ngff_xarray.analyse import keeping
+from ngff_xarray.analyse.measuring import Intensities, measure
+from ngff_xarray.analyse.sweeping import Block, swept
+from ngff_xarray.errors import NgffError, SelectionError
+from ngff_xarray.progress import progress as progress_bar
+from ngff_xarray.pyramid.sources import processors
+from ngff_xarray.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AHEAD = 8  # wells that are opened at a time: on a network most of that is waiting
+
+
+def measure_group(
+    tree: xr.DataTree,
+    label: str,
+    intensities: Intensities = None,
+    *,
+    by: Literal["well", "field"] = "well",
+    wells: Iterable[str] | pd.DataFrame | None = None,
+    fields: int | Sequence[int] | None = None,
+    properties: str | Sequence[str] = (),
+    level: object = 0,
+    block: Block = None,
+    to: Any = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Return the size, place, intensities and shape of every object in a group of images.
+
+    Wells are opened several at a time, and images measured several at a time. What is listed and
+    not there, or has no such label image, is left out, as ``attrs["issues"]`` says.
+
+    Parameters
+    ----------
+    tree
+        A plate, a well, or a collection of images.
+    label
+        The name of a label image of each.
+    intensities, properties, level, block
+        As `measure` takes them; intensities are names of channels or ``"all"``.
+    by
+        What the index of a plate's table is before the label: ``"well"`` the well (``"B/3"``) and
+        the field's name in it; ``"field"`` the field's path (``"B/3/0"``).
+    wells
+        Of a plate: names (``"B/3"``, also ``"B3"``), or rows of ``plate.ngff.wells``; all by
+        default.
+    fields
+        Of a plate or a well: which of every well, by their place in its list; all by default.
+    to
+        Where to write the table as well: the path of a new file, ``.csv`` or ``.parquet``.
+    threads
+        How many images are measured at a time; by default one a processor.
+    progress
+        Whether to show a bar; by default after a second, in a notebook or a terminal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `measure` returns it. The index is well, field and label of a plate, field and label of
+        a well, image and label of a collection.
+
+    Raises
+    ------
+    SelectionError
+        If there is no such well, or none of the images has such a label image.
+    NgffError
+        As `measure` raises, with a note that names the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels = xr.DataArray(np.array([[0, 4], [4, 9]]), dims=("y", "x"), name="labels")
+    >>> tree = xr.DataTree.from_dict({
+    ...     "/": xr.Dataset(attrs={"ome": {"well": {"images": [{"path": "0"}]}}}),
+    ...     "/0": xr.Dataset(attrs={"ome": {}}),
+    ...     "/0/0": labels.astype("u2").to_dataset(name="image"),
+    ...     "/0/labels/cells": xr.Dataset(attrs={"ome": {"image-label": {}}}),
+    ...     "/0/labels/cells/0": labels.to_dataset(name="labels"),
+    ... })
+    >>> measure_group(tree, "cells")["pixels"]
+    field  label-value
+    0      4              2
+           9              1
+    Name: pixels, dtype: int64
+    """
+    if not isinstance(label, str):
+        raise SelectionError(
+            f"label: expected the name of a label image, found {type(label).__name__}"
+        )
+    if by not in ("well", "field"):
+        raise SelectionError(f"by: expected 'well' or 'field', found {by!r}")
+    if to == "properties":
+        raise SelectionError(
+            "to='properties' is for one image: write a table, as with to='nuclei.csv'"
+        )
+    keep = keeping.target(to, tree, label, by_frame=False)
+    number = processors() if threads is None else threads
+    run = _Run(tree, wells, fields, by)
+    options: dict[str, Any] = {"properties": properties, "level": level, "block": block}
+
+    def work(one: _One) -> pd.DataFrame:
+        try:
+            return measure(one.tree, label, intensities, **options, threads=1, progress=False)
+        except NgffError as error:
+            error.add_note(f"while measuring {printable('/'.join(one.key), 200)}")
+            raise
+
+    tables, keys = [], []
+    with progress_bar("measuring", "images", progress) as bar:
+        found = run.labelled(label)
+
+        def counted() -> Iterator[_One]:
+            for one in found:
+                bar.more(1)
+                keys.append(one.key)
+                yield one
+
+        for table in swept(counted(), work, number, bar.show):
+            tables.append(table)
+            bar.did()
+    if not tables:
+        why = f": {run.issues[0]}" if run.issues else ""
+        raise SelectionError(f"none of the images has a label image {printable(label, 80)!r}{why}")
+    frame = _joined(tables, keys, run)
+    keep(frame)
+    return frame
+
+
+class _One(NamedTuple):
+    """An image of a group: what it is called, level by level of the index."""
+
+    key: tuple[str, ...]
+    tree: xr.DataTree
+
+
+@dataclass
+class _Run:
+    """The images of a group, opened when it is their turn; and what was wrong with some."""
+
+    tree: xr.DataTree
+    wells: Iterable[str] | pd.DataFrame | None
+    fields: int | Sequence[int] | None
+    by: str
+    issues: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str | None:
+        return image.group_kind(self.tree)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the levels of the index before the label."""
+        if self.kind == "plate":
+            return ("well", "field") if self.by == "well" else ("field",)
+        return ("field",) if self.kind == "well" else ("image",)
+
+    def labelled(self, label: str) -> Iterator[_One]:
+        """Return the images that have a label image of a name; wells are checked now."""
+        images = self._of_plate() if self.kind == "plate" else self._of(self.tree, ())
+        return (one for one in images if self._has(one, label))
+
+    def _has(self, one: _One, label: str) -> bool:
+        known = image.label_images(one.tree)
+        if label not in known:
+            have = printable(", ".join(known), 200) or "none"
+            self.issues.append(
+                f"{'/'.join(one.key)}: there is no label image {printable(label, 80)!r}; "
+                f"there are: {have}"
+            )
+        return label in known
+
+    def _of_plate(self) -> Iterator[_One]:
+        wanted: Any = self.wells
+        names = wanted["path"] if hasattr(wanted, "columns") else wanted
+        paths = groups.well_paths(self.tree, [names] if isinstance(names, str) else names)
+
+        def opened(path: str) -> xr.DataTree | None:
+            node = groups.node_at(self.tree, path)
+            if node is not None and groups.is_opened(node):
+                return node.copy(deep=False)
+            return groups.read_well(self.tree, path)
+
+        def images() -> Iterator[_One]:
+            for path, well in zip(paths, swept(paths, opened, _AHEAD), strict=True):
+                if well is None:
+                    self.issues.append(f"{path}: the well is listed, and not in the store")
+                else:
+                    yield from self._of(well, (path,))
+
+        return images()
+
+    def _of(self, tree: xr.DataTree, before: tuple[str, ...]) -> Iterator[_One]:
+        found = list(groups.images(tree).items())
+        for issue in image.issues(tree):
+            if issue.severity == "error":
+                self.issues.append(": ".join(["/".join(before), str(issue)]).lstrip(": "))
+        for name, each in found if self.kind == "collection" else self._chosen(found):
+            key = (*before, name)
+            yield _One(("/".join(key),) if self.by == "field" and before else key, each)
+
+    def _chosen(self, found: list[tuple[str, xr.DataTree]]) -> list[tuple[str, xr.DataTree]]:
+        """Return the fields of a well that are wanted and there."""
+        if self.fields is None:
+            return found
+        wanted = [self.fields] if isinstance(self.fields, int) else self.fields
+        return [found[number] for number in wanted if -len(found) <= number < len(found)]
+
+
+def _joined(
+    tables: Sequence[pd.DataFrame], keys: Sequence[tuple[str, ...]], run: _Run
+) -> pd.DataFrame:
+    """Return one table of those of all images."""
+    import pandas as pd
+
+    attrs = [dict(table.attrs) for table in tables]
+    for table in tables:
+        table.attrs = {}  # pandas compares them all
+    several = len(run.names) > 1
+    frame = pd.concat(
+        tables, keys=list(keys) if several else [key[0] for key in keys], names=list(run.names)
+    )
+    units = [each["units"] for each in attrs]
+    frame.attrs["units"] = units[0]
+    own = [
+        f"{'/'.join(key)}: {issue}"
+        for key, each in zip(keys, attrs, strict=True)
+        for issue in each["issues"]
+    ]
+    differing = [
+        f"{'/'.join(key)}: its units are {each}, those of {'/'.join(keys[0])} are {units[0]}"
+        for key, each in zip(keys, units, strict=True)
+        if each != units[0]
+    ]
+    frame.attrs["issues"] = [*run.issues, *own, *differing]
+    return frame
