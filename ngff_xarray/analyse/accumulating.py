@@ -50,9 +50,10 @@ class Values:
             np.add.reduceat(each[order], starts) for each in (self.counts, self.totals)
         )
         sizes = np.diff(starts, append=order.size)
-        own, whole = self.means[order], np.repeat(_ratio(totals, counts), sizes)
+        own, rest = (each[order] for each in _mean(self.totals, self.counts))
+        whole, whole_rest = (np.repeat(each, sizes) for each in _mean(totals, counts))
         # Chan, Golub, LeVeque (1979): no difference of large sums, whatever the mean
-        apart = np.where(self.counts[order] > 0, self.counts[order] * (own - whole) ** 2, 0)
+        apart = self.counts[order] * ((own - whole) + (rest - whole_rest)) ** 2
         return Values(
             counts,
             totals,
@@ -254,10 +255,12 @@ def _values(
         counts = lengths - np.add.reduceat(missing, starts, dtype=np.int64)
         wide[missing] = 0
     totals = np.add.reduceat(wide, starts)
-    apart = wide - np.repeat(_ratio(totals, counts), lengths)
+    mean, rest = _mean(totals, counts)
+    apart = (wide - np.repeat(mean, lengths)).astype(np.float64, copy=False)
     if missing is not None:
         apart[missing] = 0
     squares = np.add.reduceat(np.multiply(apart, apart, out=apart), starts)
+    squares -= counts * rest**2
     if have is not None and not have.all():
         lowest, highest = _ends(flat.dtype)
         lows, highs = np.where(have, lows, highest), np.where(have, highs, lowest)
@@ -275,6 +278,19 @@ def _ends(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     if dtype.kind == "f":
         return dtype.type(np.nan), dtype.type(np.nan)  # fmin and fmax pass over it
     return dtype.type(np.iinfo(dtype).min), dtype.type(np.iinfo(dtype).max)
+
+
+def _mean(
+    totals: NDArray[Any], counts: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return means in two parts, of which the first is exact: it is close to the values."""
+    if totals.dtype.kind == "f":
+        mean = _ratio(totals, counts)
+        mean[counts == 0] = 0
+        return mean, np.zeros(mean.shape)
+    several = np.maximum(counts, 1)
+    whole = totals // several
+    return whole, (totals - whole * counts) / several
 
 
 def _ratio(above: NDArray[Any], below: NDArray[np.int64]) -> NDArray[np.float64]:
