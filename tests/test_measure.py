@@ -16,7 +16,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
-from stores import edit_attributes, write_image, write_plate, write_series
+from stores import write_image, write_plate, write_series
 from watched import Watched
 
 from ngff_xarray import ngff
@@ -24,7 +24,6 @@ from ngff_xarray.analyse.measuring import measure
 from ngff_xarray.errors import (
     SelectionError,
     StoreError,
-    StoreNotFoundError,
     UnitError,
     UnsupportedError,
 )
@@ -104,7 +103,7 @@ def check(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
     )
 
 
-# ---- the same as scikit-image ------------------------------------------------------------------
+# ---- the same as scikit-image --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("block", [None, 1000, {"y": 7, "x": 11}, {"z": 1, "y": 1, "x": 1000}])
@@ -206,7 +205,7 @@ def test_no_labels(tmp_path: Path) -> None:
     assert len(none) == 0
 
 
-# ---- pixels without a value --------------------------------------------------------------------
+# ---- pixels without a value ----------------------------------------------------------------------
 
 
 def test_nan_is_left_out() -> None:
@@ -249,7 +248,7 @@ def test_infinite_values() -> None:
     assert found["max_0"].tolist() == [np.inf, 3] == found["mean_0"].tolist()
 
 
-# ---- labels and images of other pixels ----------------------------------------------------------
+# ---- labels and images of other pixels -----------------------------------------------------------
 
 
 def test_by_coordinates() -> None:
@@ -338,7 +337,7 @@ def test_shards_and_every_version(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(table, tables[0])
 
 
-# ---- time --------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 
 
 def test_frames_are_apart(tmp_path: Path) -> None:
@@ -377,7 +376,7 @@ def test_axes_in_another_order() -> None:
     pd.testing.assert_frame_equal(measure(turned, turned, "all"), measure(array, array, "all"))
 
 
-# ---- shapes ------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------
 
 SHAPES_2D = [
     "eccentricity",
@@ -533,7 +532,7 @@ def test_memory_is_bounded() -> None:
     assert peak < 60e6  # 8 MB of blocks, a table of 4096 rows, what is computed with slabs
 
 
-# ---- where the table is kept --------------------------------------------------------------------
+# ---- where the table is kept ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
@@ -632,7 +631,7 @@ def test_missing_chunks_and_damage(tmp_path: Path) -> None:
         tree.ngff.measure("cells", "all")
 
 
-# ---- plates, wells and collections ----------------------------------------------------------------
+# ---- plates, wells and collections ---------------------------------------------------------------
 
 
 @pytest.fixture
