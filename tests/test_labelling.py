@@ -32,6 +32,7 @@ from ngff_xarray.errors import (
     UnitError,
     UnsupportedError,
 )
+from ngff_xarray.labelling import set_properties
 
 WRITTEN = ("0.4", "0.5", "0.6")
 RNG = np.random.default_rng(0)
@@ -668,6 +669,40 @@ def test_colors(kept: Path) -> None:
         with pytest.raises(SelectionError, match="expected"):
             opened(kept).ngff.add_labels("new", NUCLEI, colors=bad)
     assert snapshot(kept) == before
+
+
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_set_properties(tmp_path: Path, version: Any, consolidated: bool) -> None:
+    labels: dict[str, Any] = {"cells": {"colors": [{"label-value": 1, "rgba": [9, 9, 9, 255]}]}}
+    path = image(tmp_path, version=version, labels={**labels, "b": {}}, consolidated=consolidated)
+    before = snapshot(path)
+    tree = set_properties(opened(path), "cells", TABLE)
+    for each in (tree, opened(path)):
+        found = each.ngff.labels["cells"].ngff.properties
+        assert found.loc[1000, "kind"] == "a" and list(found.columns) == ["area", "kind"]
+        assert each.ngff.labels["cells"].ngff.colors[1] == (9, 9, 9, 255)
+        assert _errors(each) == []
+    kept = set_properties(tree, "cells", {"label": [1000, 7], "n": [3, 4]}, keep=True)
+    found = kept.ngff.labels["cells"].ngff.properties
+    assert found.loc[1000].to_dict() == {"area": 12.5, "kind": "a", "n": 3}
+    assert found.loc[7, "n"] == 4 and found.loc[2000, "kind"] == "µ"
+    changed = {key for key, content in snapshot(path).items() if before.get(key) != content}
+    own = ".zattrs" if version == "0.4" else "zarr.json"
+    whole = ".zmetadata" if version == "0.4" else "zarr.json"
+    assert changed == {f"labels/cells/{own}", *([whole] if consolidated else [])}
+
+
+def test_properties_are_not_set(tmp_path: Path) -> None:
+    path = image(tmp_path, labels={"cells": {}})
+    before = snapshot(path)
+    with pytest.raises(SelectionError, match=r"no label image 'nuclei'; there are: cells"):
+        set_properties(opened(path), "nuclei", TABLE)
+    with pytest.raises(SelectionError, match="'label-value' or 'label'"):
+        set_properties(opened(path), "cells", [{"area": 3}])
+    assert snapshot(path) == before
+    store = Watched(keys_of(path), 0)
+    with pytest.raises(StoreError, match="cannot be written"):
+        set_properties(opened(store), "cells", TABLE)
 
 
 # ---- names and places ------------------------------------------------------------------------

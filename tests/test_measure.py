@@ -422,6 +422,16 @@ def test_shapes_in_three_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(found[name], column, rtol=1e-9, err_msg=name)
 
 
+def test_objects_that_lie_far_apart_are_read_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((64, 64), "u2")
+    labels[0, 0], labels[31, 31], labels[20:31, :31], labels[40, 60] = 1, 2, 3, 4
+    wanted = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
+    monkeypatch.setattr("ngff_xarray.analyse.shapes.BLOCK", 12 * 400)  # pixels of a box
+    monkeypatch.setattr("ngff_xarray.analyse.shapes._cells", lambda labels: (32, 32))
+    found = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
+    pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_shapes_that_are_not_known() -> None:
     labels = labelled(objects((9, 9, 9)), (2.0, 1.0, 1.0))
     with pytest.raises(SelectionError, match=r"no 'eccentricity' in 3 dimensions.*solidity"):
@@ -653,10 +663,12 @@ def test_plate(plate: Path) -> None:
         )
         pd.testing.assert_frame_equal(found.loc[well, field], one)
     assert found.attrs["units"]["area"] == "micrometer²"
-    assert any("A/2" in issue for issue in found.attrs["issues"])
+    assert [issue.partition(":")[0] for issue in found.attrs["issues"]] == ["A/2", "B/1/1"]
     by_field = tree.ngff.measure("cells", by="field", wells=["B2"], fields=1)
     assert by_field.index.names == ["field", "label-value"]
     assert by_field.index.get_level_values("field").unique().tolist() == ["B/2/1"]
+    some = tree.ngff.measure("cells", wells=["B/1", "B/2"], fields=[1])
+    assert some.index.droplevel("label-value").unique().tolist() == [("B/2", "1")]
     rows = tree.ngff.wells.loc[["A/1"]]
     assert set(tree.ngff.measure("cells", wells=rows).index.get_level_values("well")) == {"A/1"}
 

@@ -15,6 +15,7 @@ from ngff_xarray.analyse.sweeping import Block, swept
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.pyramid.sources import processors
+from ngff_xarray.spec.hcs import parse_fields
 from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
@@ -203,20 +204,23 @@ class _Run:
         return images()
 
     def _of(self, tree: xr.DataTree, before: tuple[str, ...]) -> Iterator[_One]:
-        found = list(groups.images(tree).items())
-        for issue in image.issues(tree):
-            if issue.severity == "error":
-                self.issues.append(": ".join(["/".join(before), str(issue)]).lstrip(": "))
-        for name, each in found if self.kind == "collection" else self._chosen(found):
+        found = groups.images(tree)
+        listed = list(found)
+        if image.group_kind(tree) == "well":
+            listed = self._chosen([path for path, _ in parse_fields(tree.attrs["ome"]["well"])])
+        for name in listed:
             key = (*before, name)
-            yield _One(("/".join(key),) if self.by == "field" and before else key, each)
+            if name not in found:
+                self.issues.append(f"{'/'.join(key)}: the field is listed, and cannot be opened")
+                continue
+            yield _One(("/".join(key),) if self.by == "field" and before else key, found[name])
 
-    def _chosen(self, found: list[tuple[str, xr.DataTree]]) -> list[tuple[str, xr.DataTree]]:
-        """Return the fields of a well that are wanted and there."""
+    def _chosen(self, paths: list[str]) -> list[str]:
+        """Return those of the fields of a well that are wanted."""
         if self.fields is None:
-            return found
+            return paths
         wanted = [self.fields] if isinstance(self.fields, int) else self.fields
-        return [found[number] for number in wanted if -len(found) <= number < len(found)]
+        return [paths[number] for number in wanted if -len(paths) <= number < len(paths)]
 
 
 def _joined(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray.analyse.accumulating import Sums, run_starts
 from ngff_xarray.analyse.sweeping import BLOCK, block_sizes, swept
-from ngff_xarray.boxes import Box, cut, within
+from ngff_xarray.boxes import Box, count, cut, within
 from ngff_xarray.errors import MissingDependencyError, SelectionError, UnsupportedError
 from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.pyramid.sources import Read
@@ -43,6 +43,7 @@ _PLANAR = {
     "perimeter_crofton": _LENGTH,
 }
 _ISOTROPIC = ("perimeter", "perimeter_crofton")
+_PIXEL = 12  # bytes, of labels and of what they are numbered as
 # what is measured anyway, by its names in scikit-image and here
 _ALWAYS = (
     *("label", "area", "volume", "pixels", "num_pixels", "centroid", "bbox"),
@@ -175,7 +176,7 @@ def _cells(labels: xr.DataArray) -> tuple[int, ...]:
 
     They end within a box of twice that size along every axis, which is not to be more than a block.
     """
-    return block_sizes(labels, labels.dtype.itemsize + 8, BLOCK >> labels.ndim)
+    return block_sizes(labels, _PIXEL, BLOCK >> labels.ndim)
 
 
 @dataclass(frozen=True)
@@ -197,16 +198,27 @@ class _Boxes:
         few = np.flatnonzero(~is_large)
         few = few[np.argsort(number[few], kind="stable")]
         edges = np.flatnonzero(np.diff(number[few])) + 1
-        if few.size:
-            yield from np.split(few, edges)
+        for group in np.split(few, edges) if few.size else ():
+            yield from self._bounded(group)
         for each in np.flatnonzero(is_large):
             yield np.array([each])
 
-    def load(self, which: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Return objects as they were, and the box they lie in, where they are 1, 2, …."""
+    def _bounded(self, which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Yield objects in groups whose box is not too large."""
+        if which.size == 1 or count(self._box(which)) <= BLOCK // _PIXEL:
+            yield which
+            return
+        for half in np.array_split(which, 2):
+            yield from self._bounded(half)
+
+    def _box(self, which: NDArray[np.intp]) -> Box:
         low = self.sums.lows[:, which].min(axis=1).tolist()
         high = self.sums.highs[:, which].max(axis=1).tolist()
-        box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+        return tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+
+    def load(self, which: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[Any]]:
+        """Return objects as they were, and the box they lie in, where they are 1, 2, …."""
+        box = self._box(which)
         is_one = which.size == 1
         found = np.empty([b.stop - b.start for b in box], np.uint8 if is_one else np.int32)
         labels = self.sums.labels[which]
