@@ -208,7 +208,7 @@ def taken(array: xr.DataArray, at: Mapping[str, int]) -> xr.DataArray:
 def extended_dims(labels: xr.DataArray) -> tuple[str, ...]:
     """Return the axes that objects extend along: those of space with more than one pixel.
 
-    There are two at the least, if the image has so many.
+    There are two at the least, if the image has so many: the last ones of those with one pixel.
 
     Raises
     ------
@@ -221,8 +221,10 @@ def extended_dims(labels: xr.DataArray) -> tuple[str, ...]:
             f"the labels have the axes {', '.join(map(str, labels.dims)) or 'none'}, none of which "
             "is of space: expected some such as y and x"
         )
-    deep = [dim for dim in space if labels.sizes[dim] > 1]
-    return tuple(deep if len(deep) > 1 else space[-2:])
+    kept = [dim for dim in space if labels.sizes[dim] > 1]
+    thin = [dim for dim in space if dim not in kept]
+    kept += thin[::-1][: max(0, 2 - len(kept))]
+    return tuple(dim for dim in space if dim in kept)
 
 
 def arranged(labels: xr.DataArray) -> xr.DataArray:
