@@ -6,7 +6,11 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+PRECOMPUTED = "precomputed://"
+"""Before a URL, as Neuroglancer has it: a volume in its own format is there."""
+
 _URL = re.compile(r"^[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
+_IN_TEXT = re.compile(r"\w+://[^\s'\"<>]+")
 
 
 def is_url(text: str) -> bool:
@@ -44,8 +48,13 @@ def local_path(text: str) -> str:
     return url2pathname(text.removeprefix("file://").removeprefix("localhost"))
 
 
+_LINK = re.compile(r"(/annotations/zarr[^/]*/)[^/?#]+")  # of WEBKNOSSOS: the path is the secret
+
+
 def without_secrets(url: str) -> str:
     """Return a URL as it may be shown: without a password, and without what follows the path.
+
+    Nor with the private part of a link that WEBKNOSSOS makes for an annotation.
 
     Examples
     --------
@@ -55,12 +64,38 @@ def without_secrets(url: str) -> str:
     'simplecache::s3://bucket/image.zarr'
     """
     chain, _, last = url.rpartition("::")
+    if last.startswith(PRECOMPUTED):
+        return PRECOMPUTED + without_secrets(last.removeprefix(PRECOMPUTED))
     try:
         parts = urlsplit(last)
     except ValueError:  # an odd host: nothing of it is shown
         parts = urlsplit(last.partition("://")[0] + "://…")
     host = parts.netloc.rpartition("@")[2]
-    shown = urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+    path = _LINK.sub(r"\1…", parts.path)
+    shown = urlunsplit((parts.scheme, host, path, "…" if parts.query else "", ""))
     if "://" in last and "://" not in shown:  # an empty host, as of memory:///
         shown = shown.replace(":", "://", 1)
     return f"{without_secrets(chain)}::{shown}" if chain else shown
+
+
+def hidden(text: str) -> str:
+    """Return text in which URLs are as they may be shown.
+
+    Examples
+    --------
+    >>> hidden("GET https://host/a?token=secret failed")
+    'GET https://host/a?… failed'
+    """
+    return _IN_TEXT.sub(lambda url: without_secrets(url[0]), text)
+
+
+def divided(url: str) -> tuple[str, str]:
+    """Return a URL up to its query, without a slash at the end, and the query.
+
+    Examples
+    --------
+    >>> divided("https://host/a.zarr/?token=secret"), divided("s3://bucket/a.zarr")
+    (('https://host/a.zarr', 'token=secret'), ('s3://bucket/a.zarr', ''))
+    """
+    place, _, query = url.partition("#")[0].partition("?")
+    return place.rstrip("/"), query

@@ -20,8 +20,9 @@ from ngff_xarray.lazy import Coordinates
 from ngff_xarray.model import Axis, Channel, Image, Level, Multiscale, axis_type
 from ngff_xarray.spec import omero
 from ngff_xarray.spec.collections import LAYOUT
-from ngff_xarray.transforms import Scale, Translation, simplify
+from ngff_xarray.transforms import Scale, Transformation, Translation, simplify
 from ngff_xarray.transforms import Sequence as Steps
+from ngff_xarray.urls import without_secrets
 
 ORIGINAL = "original_metadata"
 """The attribute that holds what the file said of itself."""
@@ -41,7 +42,7 @@ def whole_tree(found: Found, source: Input, options: Options) -> xr.DataTree:
         (supply,) = supplied.values()
         return supply()
     root = xr.DataTree(xr.Dataset(attrs=_root(found)))
-    root.encoding = {"source": source.text}
+    root.encoding = {"source": _place(source)}
     for path, supply in supplied.items():
         root[path] = supply()
     if found.layout == "plate":
@@ -52,6 +53,10 @@ def whole_tree(found: Found, source: Input, options: Options) -> xr.DataTree:
     else:
         root["OME"] = xr.DataTree(xr.Dataset(attrs={"ome": {"series": list(supplied)}}))
     return root
+
+
+def _place(source: Input) -> str:
+    return without_secrets(source.text) if source.is_url else source.text
 
 
 def chunked(tree: xr.DataTree, chunks: Any) -> xr.DataTree:
@@ -129,7 +134,7 @@ def suppliers(
             made = each if isinstance(each, xr.DataTree) else tree_of(each, options)
             if alone is not None:
                 made.attrs = {**made.attrs, **_original(alone)}
-            made.encoding = {"source": source.text, **made.encoding}
+            made.encoding = {"source": _place(source), **made.encoding}
             return made
 
         return tree
@@ -161,6 +166,12 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
         coords: dict[Any, Any] = dict(coordinates.of_level(content, level, each.shape))
         nodes[level.path] = xr.Dataset({name: each}, coords=coords)
     tree = xr.DataTree.from_dict(nodes)
+    if scan.labels:
+        told = replace(options, channel_names=None, labels=True)
+        tree["labels"] = xr.DataTree(
+            xr.Dataset(attrs={"ome": {"labels": list(scan.labels)}}),
+            {name: tree_of(label, told) for name, label in scan.labels.items()},
+        )
     tree.encoding = {
         "level_paths": tuple(level.path for level in content.multiscale.levels),
         "issues": (*scan.issues, *_unsized(scan, variables[0].shape)),
@@ -238,13 +249,20 @@ def _described(scan: Scan, variables: Sequence[xr.Variable]) -> Image:
     scale = tuple(scan.sizes.get(name, (1.0, None))[0] for name in scan.axes)
     start = tuple(float(scan.origins.get(name, 0.0)) for name in scan.axes)
     finest = variables[0].shape
+
+    def within(number: int, each: xr.Variable) -> Transformation:
+        if not scan.steps:
+            return geometry.placed_by_size(finest, each.shape, axes)
+        known = [scan.steps[number].get(name, (1.0, 0.0)) for name in scan.axes]
+        return Steps((Scale(tuple(n for n, _ in known)), Translation(tuple(n for _, n in known))))
+
     levels = tuple(
         Level(
             str(number),
             simplify(
                 Steps(
                     (
-                        geometry.placed_by_size(finest, each.shape, axes),
+                        within(number, each),
                         Scale(scale),
                         Translation(start),
                     )
@@ -268,6 +286,8 @@ def _omero(channels: Sequence[Channel], dtype: np.dtype[Any]) -> dict[str, Any] 
     for entry, channel in zip(document["channels"], channels, strict=True):
         if channel.color is not None:
             entry["color"] = "".join(f"{part:02X}" for part in channel.color)
+        if not channel.active or channel.inverted:
+            entry |= {"active": channel.active, "inverted": channel.inverted}
         if channel.window is None:
             if not is_rgb:  # bytes of a picture are shown as they are
                 del entry["window"]

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ngff_xarray import image
-from ngff_xarray.converting import naming
+from ngff_xarray.converting import naming, precomputed, webknossos
 from ngff_xarray.converting.bioio import ENDINGS
 from ngff_xarray.converting.building import variable
 from ngff_xarray.converting.files_array import FilesArray
@@ -43,7 +43,8 @@ def claims(source: Input) -> bool:
     if not source.text or source.is_url or source.is_file:
         return False
     if source.is_folder:
-        return not (is_zarr(source) or source.ends(".n5"))
+        known = webknossos.claims(source) or precomputed.claims(source)
+        return not (known or is_zarr(source) or source.ends(".n5"))
     return _SIGNS.search(source.text) is not None
 
 

@@ -59,6 +59,11 @@ class Scan:
         Of the group of the image, beside OME's.
     ome
         What else is said of the image: ``coordinateSystems``, ….
+    steps
+        Of each level, by axis: how many pixels of the finest one a pixel is long, and where among
+        them the first one's centre is. By default the shapes tell.
+    labels
+        Its label images by name.
     """
 
     axes: Sequence[str]
@@ -72,6 +77,8 @@ class Scan:
     is_labels: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
     ome: Mapping[str, Any] = field(default_factory=dict)
+    steps: Sequence[Mapping[str, tuple[float, float]]] = ()
+    labels: Mapping[str, Scan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray.converting import axes as axes_
 from ngff_xarray.converting.found import Found, Original, Scan, Size
+from ngff_xarray.converting.linked import affine_to
 from ngff_xarray.converting.reader import Input, Options
 from ngff_xarray.converting.stored_array import StoredArray
 from ngff_xarray.errors import Issue, MissingDependencyError, StoreError, UnsupportedError
@@ -170,31 +171,5 @@ def _placed(
     steps = np.array([sizes[axis][0] for axis in "xyz"])
     if np.allclose(affine[:3, :3], np.diag(steps), rtol=1e-5, atol=1e-6 * steps.min()):
         return {axis: float(affine[i, 3]) for i, axis in enumerate("xyz")}, {}
-    order = ["xyz".index(axis) for axis in axes if axis in "xyz"]
-    turned = affine[:3, :3] / steps
-    outer = [axis for axis in axes if axis not in "xyz"]
-    count = len(outer)
-    rows = np.zeros((len(axes), len(axes) + 1))
-    rows[:count, :count] = np.eye(count)
-    rows[count:, count:-1] = turned[np.ix_(order, order)]
-    rows[count:, -1] = affine[order, 3]
-    own = [_axis(axis, sizes) for axis in axes]
-    world = [_axis(axis, sizes) for axis in axes]
-    return {}, {
-        "intrinsic": "pixels",
-        "coordinateSystems": [{"name": "pixels", "axes": own}, {"name": "scanner", "axes": world}],
-        "coordinateTransformations": [
-            {
-                "type": "affine",
-                "affine": rows.tolist(),
-                "input": {"name": "pixels"},
-                "output": {"name": "scanner"},
-            }
-        ],
-    }
-
-
-def _axis(name: str, sizes: dict[str, Size]) -> dict[str, Any]:
-    kind = {"t": "time", "c": "channel"}.get(name, "space")
-    unit = sizes[name][1] if name in sizes else None
-    return {"name": name, "type": kind, **({"unit": unit} if unit else {})}
+    turned = np.column_stack([affine[:3, :3] / steps, affine[:3, 3]])
+    return {}, affine_to("scanner", turned, axes, sizes)

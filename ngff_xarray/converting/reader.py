@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from ngff_xarray.converting.found import Found
 from ngff_xarray.errors import NgffError, StoreNotFoundError
 from ngff_xarray.text import printable
-from ngff_xarray.urls import is_url, local_path, without_secrets
+from ngff_xarray.urls import divided, is_url, local_path, without_secrets
 
 MAX_SHOWN = 500
 _HEAD = 1024  # bytes that tell what a file is
@@ -124,7 +124,8 @@ class Input:
     @property
     def stem(self) -> str:
         """The name of the file without its endings."""
-        name = PurePosixPath(self.text.replace(os.sep, "/")).name
+        text = divided(self.text)[0] if self.is_url else self.text
+        name = PurePosixPath(text.replace(os.sep, "/")).name
         for ending in (".ome.tiff", ".ome.tif", ".nii.gz"):
             if name.lower().endswith(ending):
                 return name[: -len(ending)]

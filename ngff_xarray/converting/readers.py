@@ -21,6 +21,8 @@ from ngff_xarray.text import printable
 # in the order in which they are asked; each is a module beside this one
 READERS = (
     "objects",
+    "webknossos",
+    "precomputed",
     "stores",
     "zarr_arrays",
     "n5",

@@ -98,6 +98,9 @@ def kept(tree: xr.DataTree) -> list[str]:
     if moved:
         found.append(f"positions: where the first pixel is along {', '.join(moved)}")
     found += _kept_channels(tree)
+    labels = [printable(name, 40) for name in image.label_images(tree)]
+    if labels:
+        found.append("labels: " + ", ".join(labels[:10]) + (", …" if len(labels) > 10 else ""))
     original = tree.attrs.get(ORIGINAL)
     if original:
         found.append(f"original metadata: {original['format']}")

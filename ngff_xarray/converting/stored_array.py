@@ -15,6 +15,7 @@ from xarray.core import indexing
 
 from ngff_xarray.errors import NgffError, StoreError
 from ngff_xarray.text import printable
+from ngff_xarray.urls import hidden
 
 _OPEN = 16  # files of a process
 _opened: OrderedDict[Any, Any] = OrderedDict()
@@ -48,8 +49,11 @@ def reading(name: str, func: Callable[[], Any]) -> Any:
     except (NgffError, MemoryError):
         raise
     except Exception as error:  # whatever the libraries raise
-        text = f"{type(error).__name__}: {printable(error, 300)}"
-        raise StoreError(f"{name}: cannot be read: {text}") from error
+        said = hidden(str(error))
+        text = f"{name}: cannot be read: {type(error).__name__}: {printable(said, 300)}"
+        if said != str(error):
+            raise StoreError(text) from None  # what a traceback would show holds a token
+        raise StoreError(text) from error
 
 
 class StoredArray(BackendArray):

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ngff_xarray import image, store
 from ngff_xarray import read as reading
+from ngff_xarray.converting import webknossos
 from ngff_xarray.converting.found import Found, Original
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
 from ngff_xarray.errors import NotOmeError
@@ -36,7 +37,7 @@ def claims(source: Input) -> bool:
 def is_zarr(source: Input) -> bool:
     """Tell whether a folder or URL is that of a zarr store."""
     if source.is_url:
-        return source.ends(".zarr", ".zarr/")
+        return source.ends(".zarr", ".zarr/") or webknossos.is_layer(source)
     names = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
     return source.is_folder and any((source.path / name).is_file() for name in names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
@@ -12,7 +12,7 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore
 from ngff_xarray.storage import Guarded, ZipStore
 from ngff_xarray.store import Source, join
 
-Kind = Literal["file", "http", "s3", "zip", "other"]
+Kind = Literal["file", "http", "s3", "gs", "zip", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Location:
     path
         A path on this machine, a URL, a key in the bucket or an entry of the zip file.
     bucket, endpoint, region
-        Of S3; "" where they are not said.
+        Of S3 and Google's storage; "" where they are not said.
     credentials
         Of S3: none, those of the environment and its files, or some that were given.
     base
@@ -71,7 +71,12 @@ def _of_fsspec(store: FsspecStore, path: str) -> Location:
     protocols = [fs.protocol] if isinstance(fs.protocol, str) else list(fs.protocol)
     if "https" in protocols or "http" in protocols:
         url, mark, query = store.path.partition("?")
+        if fs.kwargs.get("params"):  # which were in the URL
+            mark, query = "?", urlencode(fs.kwargs["params"])
         return Location("http", f"{url.rstrip('/')}/{path}".rstrip("/") + mark + query)
+    if "gs" in protocols:
+        bucket, _, prefix = store.path.partition("/")
+        return Location("gs", join(prefix.strip("/"), path), bucket)
     if "s3" in protocols:
         bucket, _, prefix = store.path.partition("/")
         client = fs.client_kwargs or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ngff_xarray import image, ops
@@ -50,7 +51,7 @@ def tensorstore_spec(obj: Obj, level: object = 0) -> Json:
     """
     source, group = place(obj)
     found = locate(source.child(_path(obj, level)))
-    kvstore = _kvstore(found)
+    kvstore = kvstore_of(found)
     if kvstore is None:
         raise UnsupportedError(
             f"{printable(source.url, 500)}: TensorStore cannot read from there: serve it, and read "
@@ -84,15 +85,30 @@ def _path(obj: Obj, level: object) -> str:
     return image.level_paths(obj)[ops.which_level(image.levels(obj), level)]
 
 
-def _kvstore(found: Location) -> Json | None:
-    """Return a place as TensorStore's key-value stores are written, None where there is none."""
+def kvstore_of(
+    found: Location, *, headers: Sequence[str] = (), with_secrets: bool = False
+) -> Json | None:
+    """Return a place as TensorStore's key-value stores are written, None where there is none.
+
+    Parameters
+    ----------
+    found
+        The place.
+    headers
+        Of requests to a web server.
+    with_secrets
+        Whether it may hold a token that is in a URL; nobody must see it then.
+    """
     if found.kind == "file":
         return {"driver": "file", "path": found.path}
-    if found.kind == "http" and not found.has_secrets:
-        return {"driver": "http", "base_url": found.path}
+    if found.kind == "http" and (with_secrets or not found.has_secrets):
+        more = {"headers": list(headers)} if headers else {}
+        return {"driver": "http", "base_url": found.path, **more}
     if found.kind == "s3" and found.credentials != "given":
         return _of_s3(found)
-    if found.kind == "zip" and found.base is not None and (base := _kvstore(found.base)):
+    if found.kind == "gs":
+        return {"driver": "gcs", "bucket": found.bucket, "path": found.path}
+    if found.kind == "zip" and found.base is not None and (base := kvstore_of(found.base)):
         return {"driver": "zip", "base": base, "path": found.path}
     return None
 

@@ -11,10 +11,9 @@ from http import HTTPStatus
 
 from ngff_xarray.errors import StoreError
 from ngff_xarray.text import printable
-from ngff_xarray.urls import without_secrets
+from ngff_xarray.urls import hidden
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")  # obstore's words
-_URL = re.compile(r"\w+://[^\s'\"<>]+")
 _RETRIED = {408, 425, 429, 500, 502, 503, 504, 509, 529}
 _DENIED = {401, 403}
 _MOST_SHOWN = 300  # characters
@@ -102,8 +101,7 @@ def _of_status(status: int) -> Fault:
 def _text(error: BaseException) -> str:
     """Return the first lines of what an error says; obstore adds pages of its insides."""
     said = str(error).split("\n\nDebug source", maxsplit=1)[0]
-    said = _URL.sub(lambda url: without_secrets(url[0]), said)
-    return printable(" ".join(said.split()), _MOST_SHOWN)
+    return printable(" ".join(hidden(said).split()), _MOST_SHOWN)
 
 
 def _is(chain: list[BaseException], word: str) -> bool:

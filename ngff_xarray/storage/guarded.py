@@ -15,9 +15,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from ngff_xarray.errors import DeniedError, StoreError
 from ngff_xarray.storage.access import Access
-from ngff_xarray.storage.faults import Fault, RemoteAnswerError, fault_of
+from ngff_xarray.storage.faults import Fault, RemoteAnswerError, causes, fault_of
 from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
+from ngff_xarray.urls import hidden
 
 _MOST_TRIES = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds
@@ -132,7 +133,10 @@ class Guarded(Readable):
         times = f" ({tries} tries)" if tries > 1 else ""
         kind = DeniedError if fault.is_denied else StoreError
         hint = f": {self.hint}" if fault.is_denied and self.hint else ""
-        raise kind(f"{self._named(key)}: {fault.text}{times}{hint}") from error
+        text = f"{self._named(key)}: {fault.text}{times}{hint}"
+        if any(hidden(str(each)) != str(each) for each in causes(error)):
+            raise kind(text) from None  # what a traceback would show of it holds a token
+        raise kind(text) from error
 
     def _named(self, key: str) -> str:
         name = key.partition("?")[0]  # what follows may be a signature

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from ngff_xarray.storage.access import CONNECTIONS
 from ngff_xarray.storage.faults import RemoteAnswerError
 from ngff_xarray.text import printable
+from ngff_xarray.urls import divided
 
 if TYPE_CHECKING:
     import aiohttp
 
 _CONNECT = 20.0  # seconds until a host that does not answer is given up
+
+
+def with_query(url: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a URL without its query, and options by which every request has it.
+
+    Keys of a store stand below the path, so that a token must come behind each of them.
+    """
+    place, query = divided(url)
+    if not query:
+        return url, options
+    given = options.get("params") or {}
+    given = list(given.items() if isinstance(given, Mapping) else given)
+    return place, {**options, "params": [*given, *parse_qsl(query, keep_blank_values=True)]}
 
 
 async def session(loop: Any = None, **options: Any) -> aiohttp.ClientSession:

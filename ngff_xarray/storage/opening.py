@@ -108,6 +108,8 @@ def _by_fsspec(url: str, access: Access, *, write: bool) -> tuple[Store, str]:
     protocol = protocol_of(url)
     if "::" not in url:
         options, hint = _options(protocol, access)
+        if protocol in ("http", "https"):
+            url, options = http.with_query(url, options)
         made = FsspecStore.from_url(url, storage_options=options, read_only=not write)
         if protocol in ("s3", "s3a") and not write:
             made.fs.retries = 1  # the guard's to say
