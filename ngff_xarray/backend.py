@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xarray.backends import BackendEntrypoint
 
-from ngff_xarray.urls import is_url, is_zip, local_path
+from ngff_xarray.urls import is_url, is_zip, local_path, neighbour
 from ngff_xarray.virtual.kinds import is_imaris, kind_of
 
 if TYPE_CHECKING:
@@ -60,24 +60,25 @@ class NgffBackendEntrypoint(BackendEntrypoint):
 
         Where these leave a doubt, as those of early images without a version do, the name
         (``….ome.zarr``) settles it. What is not there or cannot be read is claimed by its name
-        alone: the error that follows is then this package's.
+        alone: the error that follows is then this package's. So are folders that no engine opens
+        and `ngff_xarray.open_image` does: the error says so.
         """
         kind = kind_of(filename_or_obj)
-        if kind == "imaris":
-            return is_imaris(filename_or_obj)
+        if kind == "imaris" or _is_neighbour(filename_or_obj):
+            return kind != "imaris" or is_imaris(filename_or_obj)
         if kind is None and not _may_be_zarr(filename_or_obj):
             return False
         from ngff_xarray import spec, store
         from ngff_xarray.errors import MetadataError, NgffError, UntrustedError
+        from ngff_xarray.spec import spatialdata
         from ngff_xarray.unfinished import is_marked
 
         named = _named_ome(filename_or_obj)
 
         def wanted(attributes: dict[str, Any]) -> bool:
             kind = spec.detect_kind(attributes) if named else None
-            return (
-                kind not in (None, "label") or spec.is_claimed(attributes) or is_marked(attributes)
-            )
+            tests = (spec.is_claimed, is_marked, spatialdata.is_store)
+            return kind not in (None, "label") or any(test(attributes) for test in tests)
 
         try:
             group = store.look_ahead(filename_or_obj, wanted)
@@ -195,3 +196,10 @@ def _may_be_zarr(source: Any) -> bool:
 def _named_ome(source: Any) -> bool:
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     return str(name).rstrip("/").lower().endswith((".ome.zarr", ".ome.zarr.zip", ".ozx"))
+
+
+def _is_neighbour(source: Any) -> bool:
+    """Tell whether this is a folder of a format that is converted, which no engine opens."""
+    if not isinstance(source, str | os.PathLike) or is_url(local_path(os.fspath(source))):
+        return False
+    return neighbour(Path(local_path(os.fspath(source))).expanduser()) != ""

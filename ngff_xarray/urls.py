@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 PRECOMPUTED = "precomputed://"
 """Before a URL, as Neuroglancer has it: a volume in its own format is there."""
 
+DATASOURCE = "datasource-properties.json"
+"""The document of a WEBKNOSSOS dataset."""
+
+_HEAD = 2**16  # bytes of a document that tell what it is of
 _URL = re.compile(r"^[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 _IN_TEXT = re.compile(r"\w+://[^\s'\"<>]+")
 
@@ -99,3 +104,26 @@ def divided(url: str) -> tuple[str, str]:
     """
     place, _, query = url.partition("#")[0].partition("?")
     return place.rstrip("/"), query
+
+
+def neighbour(folder: Path) -> str:
+    """Return what a folder is that `ngff_xarray.open_image` opens and the engine does not.
+
+    Nothing is imported for it: xarray asks of every folder. ``""`` where it is none of these.
+    """
+    if (folder / DATASOURCE).is_file():
+        return "a WEBKNOSSOS dataset"
+    is_zarr = any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+    return "a volume of Neuroglancer" if not is_zarr and is_volume(folder / "info") else ""
+
+
+def is_volume(info: Path) -> bool:
+    """Tell whether a file is the document of a volume in Neuroglancer's precomputed format."""
+    try:
+        with info.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    is_described = b'"scales"' in head and b'"data_type"' in head
+    is_said = b"neuroglancer_multiscale_volume" in head
+    return head.lstrip().startswith(b"{") and (is_said or is_described)

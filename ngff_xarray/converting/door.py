@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 
 import xarray as xr
 
-from ngff_xarray import image, write
+from ngff_xarray import groups, image, write
 from ngff_xarray.converting.building import MAX_TEXT, chunked, suppliers, whole_tree
 from ngff_xarray.converting.found import Found
 from ngff_xarray.converting.identity import identity
@@ -220,7 +220,7 @@ def convert(
         found.format,
         tuple(supplied) if found.layout != "image" else ("",),
         (*together(seen.kept), *_kept_above(found)),
-        (*found.dropped, *together(seen.dropped)),
+        (*found.dropped, *seen.above, *together(seen.dropped)),
         tuple(seen.issues),
         seen.nbytes,
         resumed(resume),
@@ -247,6 +247,7 @@ class _Seen:
     def __init__(self) -> None:
         self.kept: list[list[str]] = []
         self.dropped: list[Sequence[str]] = []
+        self.above: list[str] = []  # that no image has
         self.issues: list[Issue] = []
         self.nbytes = 0
 
@@ -271,26 +272,36 @@ class _Seen:
     def note(self, tree: xr.DataTree) -> None:
         """Take note of an image, or of all that a tree holds."""
         self.issues += [each for each in image.issues(tree) if each not in self.issues]
-        self.dropped.append(tree.encoding.get("dropped", ()))
-        if image.group_kind(tree) is None:
-            self.kept.append(kept(tree))
-            self.nbytes += image.levels(tree)[0].nbytes
+        is_several = image.group_kind(tree) == "collection"
+        self.above += tree.encoding.get("dropped", ()) if is_several else ()
+        for each in groups.images(tree).values() if is_several else (tree,):
+            self.dropped.append(each.encoding.get("dropped", ()))
+            if image.group_kind(each) is None:
+                self.kept.append(kept(each))
+                self.nbytes += image.levels(each)[0].nbytes
 
 
 def _sayable(tree: xr.DataTree, version: str | None) -> xr.DataTree:
     """Return an image without the transformations that only 0.6 can say, if it is to be another."""
+    if image.group_kind(tree) == "collection":
+        made = tree.copy(deep=False)
+        for path, each in groups.images(tree).items():
+            made[path] = _sayable(each, version)
+        made.encoding = tree.encoding
+        return made
     ome = tree.attrs.get("ome", {})
     is_read = image.version(tree) is not None
     if version == "0.6" or is_read or "coordinateTransformations" not in ome:
         return tree
     left_out = {"intrinsic", "coordinateSystems", "coordinateTransformations"}
-    ome = {key: value for key, value in ome.items() if key not in left_out}
+    ome_, ome = ome, {key: value for key, value in ome.items() if key not in left_out}
     made = tree.copy(deep=False)
     made.attrs = {**tree.attrs, "ome": ome}
     for array in (node.data_vars[name] for node, name in image.level_nodes(made)):
         array.attrs["ome"] = ome
-    dropped = "the transformation to the scanner (it needs version='0.6')"
-    made.encoding = {**tree.encoding, "dropped": (*tree.encoding.get("dropped", ()), dropped)}
+    ends = [link["output"]["name"] for link in ome_["coordinateTransformations"]]
+    dropped = [f"the transformation to the {end} (it needs version='0.6')" for end in ends]
+    made.encoding = {**tree.encoding, "dropped": (*tree.encoding.get("dropped", ()), *dropped)}
     return made
 
 

@@ -26,7 +26,7 @@ from ngff_xarray.spec.values import is_integer, is_number
 from ngff_xarray.storage import Access
 from ngff_xarray.store import Source
 from ngff_xarray.text import printable
-from ngff_xarray.urls import PRECOMPUTED, divided, is_url, local_path
+from ngff_xarray.urls import PRECOMPUTED, divided, is_url, is_volume, local_path
 
 NAME = "Neuroglancer precomputed"
 EXTRA = "precomputed"
@@ -34,7 +34,6 @@ USES: frozenset[str] = frozenset()
 
 _KEY = "info"
 _KIND = "neuroglancer_multiscale_volume"
-_HEAD = 2**16  # bytes of a document that tell whether it is one
 _MAX_BYTES, _MAX_SCALES = 2**24, 64
 _MAX_NUMBER = 2**40  # voxels along an axis: more is damage
 _AXES = ("x", "y", "z", "c")  # as tensorstore has them
@@ -64,18 +63,6 @@ def claims(source: Input) -> bool:
     if not (source.is_folder or (source.is_file and source.path.name == _KEY)):
         return False
     return is_volume(place)
-
-
-def is_volume(path: Path) -> bool:
-    """Tell whether a file is the document of a volume."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError:
-        return False
-    return head.lstrip()[:1] == b"{" and (
-        _KIND.encode() in head or (b'"scales"' in head and b'"data_type"' in head)
-    )
 
 
 class _Read:

@@ -1,4 +1,4 @@
-"""What this package opens in place: OME-Zarr, Imaris files, references."""
+"""What this package opens in place: OME-Zarr, SpatialData, Imaris files, references."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import xarray as xr
 
-from ngff_xarray import image, store
+from ngff_xarray import groups, image, store
 from ngff_xarray import read as reading
 from ngff_xarray.converting import webknossos
 from ngff_xarray.converting.found import Found, Original
 from ngff_xarray.converting.reader import DeclinedError, Input, Options
-from ngff_xarray.errors import NotOmeError
+from ngff_xarray.errors import NotOmeError, SelectionError
+from ngff_xarray.spec import spatialdata
 from ngff_xarray.storage import Access
+from ngff_xarray.text import printable
 from ngff_xarray.virtual.kinds import kind_of
 
-NAME = "OME-Zarr, Imaris, kerchunk references"
+NAME = "OME-Zarr, SpatialData, Imaris, kerchunk references"
 EXTRA = "imaris"
 USES = frozenset({"path", "series"})
 
@@ -45,12 +47,15 @@ def is_zarr(source: Input) -> bool:
 def read(source: Input, options: Options) -> Found:
     """Return the images of a store."""
     given = source.text or source.given
-    group = options.path if options.series is None else str(options.series)
+    is_wanted = options.series is not None
+    group = str(options.series) if is_wanted else options.path
     access = Access(options.storage_options or {})
     place = store.open_source(given, access=access)
     found = store.look(place)
     if found is None and not group:
         raise DeclinedError("is no group of zarr with attributes")
+    if found is not None and spatialdata.is_store(found.attributes) and (is_wanted or not group):
+        return _spatialdata(given, options, access)
     try:
         tree = reading.open_tree(given, group=group, access=access)
     except NotOmeError as error:
@@ -62,11 +67,31 @@ def read(source: Input, options: Options) -> Found:
     return Found(_FORMATS.get(kind, "references"), {"": lambda: tree}, original=original)
 
 
+def _spatialdata(given: Any, options: Options, access: Access) -> Found:
+    """Return the images and labels of a SpatialData store, or one of them by its name or path."""
+    tree = reading.open_tree(given, access=access)
+    _forget_version(tree)
+    wanted = options.series
+    if wanted is not None and wanted != "all":
+        known = groups.images(tree)
+        found = [
+            each
+            for i, (path, each) in enumerate(known.items())
+            if wanted in (i, path, path.rpartition("/")[2])
+        ]
+        if not found:
+            listed = ", ".join(printable(path, 80) for path in list(known)[:20]) or "none"
+            raise SelectionError(f"there is no image {printable(wanted, 80)!r}; there are {listed}")
+        tree = found[0]
+    return Found("SpatialData", {"": lambda: tree})
+
+
 def _forget_version(tree: xr.DataTree) -> None:
     for node in tree.subtree:
         node.encoding = {k: v for k, v in node.encoding.items() if k != "ome_version"}
-    for array in image.levels(tree):
-        array.encoding.pop("ome_version", None)
+    if image.group_kind(tree) is None:
+        for array in image.levels(tree):
+            array.encoding.pop("ome_version", None)
 
 
 def _imaris(source: Input) -> Original | None:

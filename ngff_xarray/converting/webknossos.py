@@ -21,13 +21,14 @@ from ngff_xarray.converting.linked import affine_to
 from ngff_xarray.converting.reader import MAX_SHOWN, DeclinedError, Input, Options
 from ngff_xarray.converting.selecting import selected
 from ngff_xarray.converting.turned import Turned
-from ngff_xarray.converting.webknossos_said import KEY, Dataset, Layer, Mag, parse
+from ngff_xarray.converting.webknossos_said import Dataset, Layer, Mag, parse
 from ngff_xarray.errors import DeniedError, Issue, StoreError, UnsupportedError
 from ngff_xarray.model import Channel, Window
 from ngff_xarray.spec.values import is_number
 from ngff_xarray.storage import Access
 from ngff_xarray.store import Group, Source, ZarrFormat
 from ngff_xarray.text import printable
+from ngff_xarray.urls import DATASOURCE as KEY
 from ngff_xarray.urls import divided
 
 NAME = "WEBKNOSSOS"

@@ -17,7 +17,6 @@ from ngff_xarray.errors import MetadataError
 from ngff_xarray.spec.values import is_integer, is_number, is_relative
 from ngff_xarray.text import printable
 
-KEY = "datasource-properties.json"
 MAX_LAYERS, MAX_MAGS = 2**10, 64
 _MAX_NUMBER = 2**40  # voxels along an axis: more is damage
 

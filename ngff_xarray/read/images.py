@@ -20,7 +20,7 @@ from ngff_xarray.read.parameters import (
     open_parameters,
     system_sizes,
 )
-from ngff_xarray.spec import rules
+from ngff_xarray.spec import rules, spatialdata
 from ngff_xarray.spec.report import Report
 from ngff_xarray.store import Document, Group, fetch_child_group
 
@@ -30,6 +30,8 @@ MAX_IMAGES = 64  # described in one group
 
 async def open_image_nodes(opened: Opened) -> Nodes:
     """Return the nodes of an image, of its labels and of what else its group describes."""
+    if opened.opening.spatial:
+        opened = replace(opened, content=spatialdata.placed(opened.content, opened.report))
     image: Image = opened.content
     count = len(image.multiscale.levels)
     if count > MAX_LEVELS:

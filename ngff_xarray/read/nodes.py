@@ -15,7 +15,8 @@ from ngff_xarray.read.series import (
     open_listing,
     open_scene,
 )
-from ngff_xarray.spec import rules
+from ngff_xarray.read.spatialdata import open_spatialdata
+from ngff_xarray.spec import rules, spatialdata
 from ngff_xarray.spec.report import Report
 from ngff_xarray.store import Group, Source
 
@@ -49,6 +50,8 @@ async def open_nodes(
     unfinished.check_read(source.url, group.attributes)
     report = report or Report(source.url)
     report.issues += source.oddities
+    if kind is None and spatialdata.is_store(group.attributes):
+        return await open_spatialdata(source, group, opening, report, open_nodes)
     number = image_number(group, opening.multiscale, source)
     version, kind, content, others = spec.read(
         group.attributes,

@@ -51,6 +51,8 @@ class Opening:
         Whether to make indexes; xarray makes them itself where it opens the store.
     version
         The version of the group above, which one that states none follows.
+    spatial
+        Whether the group is an element of a SpatialData store, whose systems place it.
     coordinates
         Shared by all levels that are opened.
     bar
@@ -69,6 +71,7 @@ class Opening:
     is_label: bool = False
     indexed: bool = False
     version: str | None = None
+    spatial: bool = False
     coordinates: Coordinates = field(default_factory=Coordinates)
     bar: Bar = field(default_factory=Bar)
     access: Access = field(default_factory=Access)

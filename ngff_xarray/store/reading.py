@@ -25,6 +25,7 @@ from ngff_xarray.errors import (
 from ngff_xarray.storage import Guarded, why_missing
 from ngff_xarray.store.places import MAX_SHOWN, Document, Source, ZarrFormat, join, reason, run
 from ngff_xarray.text import printable
+from ngff_xarray.urls import neighbour
 
 MAX_METADATA_BYTES = 64 * 2**20
 
@@ -59,11 +60,17 @@ def require_group(source: Source, group: Group | None) -> Group:
     IncompleteError
         If it is still being written.
     """
+    root = getattr(source.store, "root", None)
+    place = None if root is None else Path(root) / source.path
+    if place is not None and not (group and group.attributes) and (found := neighbour(place)):
+        raise NotOmeError(
+            f"{source.url}: is no OME-Zarr, but {found}: open it with ngff_xarray.open_image(path),"
+            " or convert it with ngff_xarray.convert(path, target)"
+        )
     if group is not None:
         unfinished.check_read(source.url, group.attributes)
         return group
-    root = getattr(source.store, "root", None)
-    if root is not None and (Path(root) / source.path).exists():
+    if place is not None and place.exists():
         raise NotOmeError(
             f"{source.url}: is no OME-Zarr: there are no group attributes "
             "(expected 'zarr.json' or '.zattrs')"
