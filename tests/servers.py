@@ -41,6 +41,8 @@ class Request:
         Seconds on `time.perf_counter` when the request had been read and when its answer was
         ready. The request is recorded before its first byte leaves, so a client that has its
         answer always finds it in the record.
+    query
+        What followed the path, as sent.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Request:
     nbytes: int
     start: float
     end: float
+    query: str = ""
 
 
 def depth(requests: Iterable[Request]) -> int:
@@ -78,6 +81,7 @@ class Ask:
     method: str
     path: str
     headers: dict[str, str]
+    query: str = ""
 
     @property
     def body_length(self) -> int:
@@ -112,7 +116,8 @@ def _parse(head: bytes) -> Ask:
     method, target, _ = first.split(" ")
     fields = (line.partition(":") for line in rest)
     headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-    return Ask(method, unquote(target.partition("?")[0]), headers)
+    path, _, query = target.partition("?")
+    return Ask(method, unquote(path), headers, query)
 
 
 def _byte_range(header: str | None, size: int) -> range | None:
@@ -191,6 +196,8 @@ class CountingServer:
         ``"reset"`` (the connection), ``"short"`` (half of the body), ``"hang"`` (no answer),
         ``"page"`` (of HTML instead), ``"whole"`` (whatever range was asked for), ``"to URL"`` (a
         redirection). Then all is well again. A path of ``"*"`` is every path.
+    query
+        What must follow the path of every request, None for anything; others are forbidden.
 
     Examples
     --------
@@ -207,6 +214,7 @@ class CountingServer:
         self.tls = tls
         self.failures: dict[str, int] = {}
         self.faults: dict[str, list[int | str]] = {}
+        self.query: str | None = None
         self.requests: list[Request] = []
         self._conversations: set[asyncio.Task[None]] = set()
 
@@ -307,6 +315,7 @@ class CountingServer:
                 nbytes=len(answer.body),
                 start=start,
                 end=time.perf_counter(),
+                query=ask.query,
             )
         )
         if fault == "reset":
@@ -325,6 +334,8 @@ class CountingServer:
 
     def answer(self, ask: Ask, fault: int | str | None) -> Answer:
         """Return what to send for a request."""
+        if self.query not in (None, ask.query):
+            fault = HTTPStatus.FORBIDDEN
         if isinstance(fault, int):
             return Answer(fault, {})
         if fault == "page":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from conftest import OMERO
@@ -73,3 +74,17 @@ def test_elements_hold_pixels_places_and_tables(tmp_path: Path) -> None:
                     space = [dim for dim in ("z", "y", "x") if dim in level.dims]
                     for end, index in zip(told["ends"], (0, -1), strict=True):
                         assert end == pytest.approx([float(level[dim][index]) for dim in space])
+        _check_read_back(store.with_name(f"{store.stem}.spatialdata.zarr"), tree, cells)
+
+
+def _check_read_back(path: Path, tree: xr.DataTree, cells: xr.DataTree) -> None:
+    """Check what this package reads of what SpatialData wrote of its elements."""
+    again = xr.open_datatree(path)
+    assert again.ngff.kind == "collection"
+    assert again.encoding["dropped"] == ("tables/cells_table",)
+    (image,) = (each for each in again.ngff.images if each.startswith("images/"))
+    for node, name in ((tree, image), (cells, "labels/cells")):
+        found, expected = again.ngff.images[name].ngff.level(0), node.ngff.level(0)
+        np.testing.assert_array_equal(found.values.squeeze(), expected.values.squeeze())
+        for dim in (dim for dim in ("z", "y", "x") if dim in expected.dims):
+            np.testing.assert_allclose(found[dim], expected[dim])

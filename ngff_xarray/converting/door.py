@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 import xarray as xr
 
 from ngff_xarray import groups, image, write
+from ngff_xarray.converting.alongside import labels_alongside
 from ngff_xarray.converting.building import MAX_TEXT, chunked, suppliers, whole_tree
 from ngff_xarray.converting.found import Found
 from ngff_xarray.converting.identity import identity
@@ -50,12 +51,15 @@ def open_image(
     ----------
     source
         A path or URL of a file, a folder, a pattern of paths (``"*.tif"``), a zarr array or group,
-        or an object of xarray.
+        or an object of xarray. Also a WEBKNOSSOS dataset, here or streamed (a ``?token=…`` goes
+        with every request), a volume in Neuroglancer's format (``"precomputed://https://…"``), or
+        a SpatialData store.
     reader
         The reader to ask, where its name and first bytes do not tell, as ``"tiff"``.
     series
         The only image to open of those in the file, by number or name; ``"all"`` for all, where
-        only the main one is opened by default (slides, with their label and thumbnail).
+        only the main one is opened by default (slides, with their label and thumbnail). Of a
+        WEBKNOSSOS dataset a layer: its segmentations are labels of that, or else of the first one.
     path
         Where in the file the array is: of HDF5, N5 and zarr.
     axes
@@ -306,11 +310,12 @@ def _sayable(tree: xr.DataTree, version: str | None) -> xr.DataTree:
 
 
 def _with_levels(tree: xr.DataTree, options: ImageOptions) -> xr.DataTree:
-    """Return an image with a pyramid, if it has none and none is told of."""
+    """Return an image with a pyramid, if it has none and none is told of; labels follow it."""
     told = any(options.get(key) not in (None, False) for key in _PYRAMID)
-    if told or image.group_kind(tree) is not None or len(image.level_paths(tree)) > 1:
+    if told or image.group_kind(tree) is not None:
         return tree
-    return multiscale(tree)
+    made = tree if len(image.level_paths(tree)) > 1 else multiscale(tree)
+    return made if image.version(tree) is not None else labels_alongside(made)
 
 
 class _Writing:

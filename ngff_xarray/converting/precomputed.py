@@ -38,6 +38,7 @@ _MAX_BYTES, _MAX_SCALES = 2**24, 64
 _MAX_NUMBER = 2**40  # voxels along an axis: more is damage
 _AXES = ("x", "y", "z", "c")  # as tensorstore has them
 _NAMED = re.compile(r"(/info|\.precomputed|/precomputed)$")
+_PIPED = re.compile(r"\|neuroglancer-precomputed:?$")  # as newer versions of Neuroglancer write it
 # what it has beside pixels, by what people call it
 _BESIDE = {
     "mesh": "meshes",
@@ -58,7 +59,8 @@ def claims(source: Input) -> bool:
     """Tell whether this is a folder with the document of a volume, or a URL that is called so."""
     if source.is_url:
         is_named = _NAMED.search(divided(source.text)[0]) is not None
-        return source.text.startswith(PRECOMPUTED) or is_named
+        is_said = source.text.startswith(PRECOMPUTED) or _PIPED.search(source.text) is not None
+        return is_said or is_named
     place = source.path if source.is_file else source.path / _KEY
     if not (source.is_folder or (source.is_file and source.path.name == _KEY)):
         return False
@@ -77,7 +79,7 @@ class _Read:
         return self._array[box].read().result()
 
 
-def open_scale(spec: str) -> Any:
+def open_scale(spec: str, _: Any) -> Any:
     """Return the array of a scale: x, y, z and channel."""
     import tensorstore as ts
 
@@ -98,8 +100,9 @@ def read(source: Input, options: Options) -> Found:
     kept = [i for i, axis in enumerate(_AXES) if axis != "c" or count > 1]
     axes = [_AXES[i] for i in axes_.order(_AXES) if i in kept]
     order = [i for i in axes_.order(_AXES) if i in kept]
+    text = json.dumps(document)  # by which a volume is told from the one that was there before
     levels = [
-        StoredArray(open_scale, (_spec(kvstore, scale["key"]),), order, source.name)
+        StoredArray(open_scale, (_spec(kvstore, scale["key"]), text), order, source.name)
         for scale in scales
     ]
     _check(levels, scales, axes, document, place)
@@ -128,7 +131,7 @@ def read(source: Input, options: Options) -> Found:
         dropped=[text for key, text in _BESIDE.items() if document.get(key)],
         steps=steps,
     )
-    original = Original("info of Neuroglancer (JSON)", json.dumps(document))
+    original = Original("info of Neuroglancer (JSON)", text)
     return Found(NAME, {"": lambda: scan}, original=original)
 
 
@@ -137,7 +140,7 @@ def read(source: Input, options: Options) -> Found:
 
 def _place(source: Input, options: Options) -> tuple[Source, dict[str, Any]]:
     """Return where the volume is, for this package and for tensorstore."""
-    text = local_path(source.text.removeprefix(PRECOMPUTED))
+    text = local_path(_PIPED.sub("", source.text.removeprefix(PRECOMPUTED)))
     if is_url(text):
         place, query = divided(text)
         place = place.removesuffix(f"/{_KEY}")
@@ -176,7 +179,8 @@ def _spec(kvstore: Mapping[str, Any], key: str) -> str:
 
 def _name(source: Input) -> str:
     """Return what the volume is called: its folder."""
-    place = divided(source.text)[0] if source.is_url else source.text
+    text = _PIPED.sub("", source.text)
+    place = divided(text)[0] if source.is_url else text.rstrip("/")
     return place.removesuffix(f"/{_KEY}").rpartition("/")[2].removesuffix(".precomputed")
 
 
@@ -223,8 +227,10 @@ def _scales(document: Mapping[str, Any], place: Source) -> list[dict[str, Any]]:
             raise _fault(place, f"{where}.key", "expected a path below the volume", key)
         keys.append(key)
         if not _are(scale.get("size"), lambda n: is_integer(n, 1) and n < _MAX_NUMBER):
-            raise _fault(place, f"{where}.size", "expected three numbers of voxels", scale["size"])
-        if not _are(scale.get("resolution"), lambda n: is_number(n) and n > 0):
+            raise _fault(
+                place, f"{where}.size", "expected three numbers of voxels", scale.get("size")
+            )
+        if not _are(scale.get("resolution"), lambda n: is_number(n) and 1e-50 < n < 1e50):
             text = "expected three sizes in nanometers"
             raise _fault(place, f"{where}.resolution", text, scale.get("resolution"))
         offset = scale.get("voxel_offset", [0, 0, 0])

@@ -24,7 +24,7 @@ from ngff_xarray.converting.turned import Turned
 from ngff_xarray.converting.webknossos_said import Dataset, Layer, Mag, parse
 from ngff_xarray.errors import DeniedError, Issue, StoreError, UnsupportedError
 from ngff_xarray.model import Channel, Window
-from ngff_xarray.spec.values import is_number
+from ngff_xarray.spec.values import is_integer, is_number
 from ngff_xarray.storage import Access
 from ngff_xarray.store import Group, Source, ZarrFormat
 from ngff_xarray.text import printable
@@ -221,8 +221,9 @@ def _axes(array: zarr.Array[Any], mag: Mag, layer: Layer, place: Source) -> list
     names = [str(name).lower() for name in said] if said and None not in said else []
     if not names and mag.order:
         more = layer.said.get("additionalAxes") or []
-        order = {**mag.order, **{each["name"]: each.get("index", -1) for each in more}}
-        names = sorted(order, key=lambda name: order[name])
+        order = {**{each["name"]: each.get("index") for each in more}, **mag.order}
+        known = [name for name in order if is_integer(order[name])]
+        names = sorted(known, key=lambda name: order[name])
     names = names or list(_AXES.get(array.ndim, ""))
     names = ["c" if name == "channel" else name for name in names]
     if len(names) == array.ndim and len(set(names)) == array.ndim and {"x", "y"} <= set(names):
@@ -249,10 +250,9 @@ def _check(
             f"{url}: the mags of the layer {name} are not of one dtype and one order of axes: "
             f"{printable(found, 300)}"
         )
-    if arrays[0].dtype.kind not in ("iu" if layer.is_labels else "biuf"):
-        raise UnsupportedError(
-            f"{url}: the layer {name} holds {dtypes[0]}, which is none of images"
-        )
+    kinds, expected = ("iu", "labels") if layer.is_labels else ("biuf", "an image")
+    if arrays[0].dtype.kind not in kinds:
+        raise UnsupportedError(f"{url}: the layer {name} holds {dtypes[0]}, expected {expected}")
     if layer.dtype in ("", dtypes[0]):
         return []
     message = f"{name} is said to hold {printable(layer.dtype, 40)}, its arrays hold {dtypes[0]}"

@@ -19,6 +19,7 @@ from ngff_xarray.text import printable
 
 MAX_LAYERS, MAX_MAGS = 2**10, 64
 _MAX_NUMBER = 2**40  # voxels along an axis: more is damage
+_MAX_SIZE = 1e50  # in any unit: floats must hold what is made of it
 
 _DTYPES = {"uint24": "uint8", "float": "float32", "double": "float64"}
 
@@ -138,7 +139,7 @@ def _sizes(document: Mapping[str, Any], fail: Fail) -> dict[str, Size]:
 
 
 def _is_size(value: Any) -> bool:
-    return is_number(value) and value > 0
+    return is_number(value) and 1 / _MAX_SIZE < value < _MAX_SIZE
 
 
 def _layer(said: Any, where: str, fail: Fail) -> Layer:
@@ -283,8 +284,9 @@ def _affine(said: Any, where: str, fail: Fail) -> tuple[NDArray[np.float64] | No
         rows = each.get("matrix")
         is_good = isinstance(rows, list) and len(rows) == 4
         is_good = is_good and all(isinstance(row, list) and len(row) == 4 for row in rows)
-        if not is_good or not all(is_number(n) for row in rows for n in row):
+        is_good = is_good and all(is_number(n) and abs(n) < _MAX_SIZE for row in rows for n in row)
+        whole = np.asarray(rows, dtype=float) @ whole if is_good else whole
+        if not is_good or np.abs(whole).max() > _MAX_SIZE:
             text = f"expected a matrix of 4 x 4 numbers, found {_shown(rows)}"
             raise fail(f"{where}.coordinateTransformations[{i}]", text)
-        whole = np.asarray(rows, dtype=float) @ whole
     return (None if np.array_equal(whole, np.eye(4)) else whole), False

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray import transforms
 from ngff_xarray.model import Image, Json, Level
+from ngff_xarray.spec import levels
 from ngff_xarray.spec.report import Report, shown
 from ngff_xarray.spec.values import is_number
 from ngff_xarray.transforms import Scale, Translation
@@ -19,6 +20,7 @@ SYSTEM = "global"
 _KEY = "coordinateTransformations"
 _OTHERS = {"encoding-type", "axes", "ome", "multiscales", "plate", "well"}
 _MOST = 100  # transformations of an element, and parts of one
+_MAX_SIZE = 1e50  # of a number: more are faults, and floats must hold what is made of them
 
 Matrix = NDArray[np.float64]
 
@@ -73,9 +75,9 @@ def placed(image: Image, report: Report) -> Image:
 
     def moved(level: Level) -> Level:
         inner = [] if level.transformation is None else [level.transformation]
-        return replace(
-            level, transformation=transforms.compose([*inner, Scale(steps), Translation(shift)])
-        )
+        whole = transforms.compose([*inner, Scale(steps), Translation(shift)])
+        levels.check_composed(whole, where, count, report)
+        return replace(level, transformation=whole)
 
     back = np.linalg.inv(whole)
     others = {name: matrix @ back for name, matrix in known.items() if name != base}
@@ -96,6 +98,7 @@ def placed(image: Image, report: Report) -> Image:
             for name, matrix in others.items()
         ),
     )
+    report.check()
     return replace(image, multiscale=made)
 
 
@@ -139,8 +142,9 @@ def _matrix(link: Any, axes: Sequence[str]) -> Matrix | None:
 
 
 def _numbers(value: Any, count: int) -> list[float] | None:
-    is_good = isinstance(value, list) and len(value) == count and all(map(is_number, value))
-    return [float(n) for n in value] if is_good else None
+    if not isinstance(value, list) or len(value) != count or not all(map(is_number, value)):
+        return None
+    return [float(n) for n in value] if max(map(abs, value)) < _MAX_SIZE else None
 
 
 def _identity(link: Json, source: list[str], target: list[str]) -> Matrix:
@@ -198,6 +202,8 @@ def _sequence(link: Json, source: list[str], target: list[str]) -> Matrix | None
         if found is None:
             return None
         whole = found @ whole
+        if np.abs(whole).max() > _MAX_SIZE:
+            return None
     return _permuted(source, target, {}) @ whole
 
 
