@@ -19,7 +19,7 @@ from servers import CountingServer
 from stores import write_image
 
 import ngff_xarray
-from ngff_xarray import convert, open_image
+from ngff_xarray import commands, convert, open_image
 from ngff_xarray.errors import (
     DeniedError,
     MissingDependencyError,
@@ -683,6 +683,16 @@ def test_the_engine_says_who_opens_them(tmp_path: Path, write: Callable[[Path], 
     (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
     with pytest.raises(NotOmeError, match=r"no OME-Zarr"):
         xr.open_datatree(path, engine="ngff")
+
+
+@pytest.mark.parametrize("write", [dataset, volume])
+def test_the_command_looks_at_them(
+    tmp_path: Path, write: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        commands.main(["info", str(write(tmp_path / "a"))])
+    assert not ended.value.code
+    assert "nm" in capsys.readouterr().out
 
 
 # ---- SpatialData ---------------------------------------------------------------------------------

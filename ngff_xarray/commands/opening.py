@@ -9,13 +9,13 @@ from typing import Any
 import xarray as xr
 
 from ngff_xarray.errors import NotOmeError
-from ngff_xarray.urls import is_url, local_path
+from ngff_xarray.urls import is_url, local_path, neighbour
 
 
 def opened(
     source: str, *, group: str | None = None, options: Mapping[str, Any] | None = None
 ) -> xr.DataTree:
-    """Return a store as a tree, or a file that `open_image` reads.
+    """Return a store as a tree, or a file or dataset that `open_image` reads.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ def opened(
         return xr.open_datatree(source, engine="ngff", group=group, storage_options=options or None)
     except NotOmeError:
         path = Path(local_path(source)).expanduser()
-        if group is not None or is_url(str(path)) or not path.is_file():
+        is_other = not is_url(str(path)) and (path.is_file() or neighbour(path) != "")
+        if group is not None or not is_other:
             raise
     from ngff_xarray.converting import open_image
 
