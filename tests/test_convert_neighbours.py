@@ -820,6 +820,25 @@ def test_a_store_of_spatialdata_elsewhere(tmp_path: Path) -> None:
         check(tree.ngff.images["images/scan"], SCAN)
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_store_of_spatialdata_that_nobody_lists(tmp_path: Path) -> None:
+    """Without consolidated metadata a web server does not say which images there are."""
+    path = spatialdata(tmp_path / "a.zarr")
+    document = json.loads((path / "zarr.json").read_text())
+    del document["consolidated_metadata"]
+    (path / "zarr.json").write_text(json.dumps(document))
+    assert list(xr.open_datatree(path).ngff.images) == ["images/scan", "labels/cells"]
+    with CountingServer(tmp_path) as server:
+        tree = xr.open_datatree(f"{server.url}/a.zarr")
+        assert list(tree.ngff.images) == ["labels/cells"]
+        alone = xr.open_datatree(f"{server.url}/a.zarr", group="images/scan")
+        np.testing.assert_array_equal(alone.ngff.level(0).values, SCAN)
+    (path / "labels/zarr.json").unlink()
+    with CountingServer(tmp_path) as server:
+        tree = xr.open_datatree(f"{server.url}/a.zarr")
+        assert not tree.ngff.images and "open one by its path" in tree.ngff.issues[0].message
+
+
 @pytest.mark.parametrize(
     ("links", "text"),
     [

@@ -12,7 +12,8 @@ from ngff_xarray.read.opening import Nodes, Opened, Opening, OpenNodes, with_bel
 from ngff_xarray.spec import rules
 from ngff_xarray.spec.collections import LAYOUT
 from ngff_xarray.spec.report import Report, shown
-from ngff_xarray.store import Group, Source, join
+from ngff_xarray.spec.values import is_relative
+from ngff_xarray.store import Group, Source, fetch_child_group, join
 
 _KINDS = ("images", "labels", "points", "shapes", "tables")
 
@@ -48,13 +49,23 @@ async def open_spatialdata(
 async def _listed(opened: Opened, kind: str) -> list[str]:
     """Return the names of the elements of a kind, as the store lists them."""
     documents = opened.group.documents
-    is_local = isinstance(opened.source.store, LocalStore)
-    if documents and not is_local:
-        below = [path.split("/")[1] for path in documents if path.startswith(f"{kind}/")]
+    if documents and not isinstance(opened.source.store, LocalStore):
+        found = [path.split("/")[1] for path in documents if path.startswith(f"{kind}/")]
     else:
         place = opened.source.child(kind)
         try:
-            below = [name async for name in place.store.list_dir(place.path)]
+            found = [name async for name in place.store.list_dir(place.path)]
         except Exception:  # whatever a store does that cannot list, or has no such group
-            return []
-    return sorted({name for name in below if name and not name.startswith((".", "zarr.json"))})
+            found = []
+        if kind == "labels" and not found:
+            found = await _said(opened)
+    return sorted({name for name in found if name and not name.startswith((".", "zarr.json"))})
+
+
+async def _said(opened: Opened) -> list[str]:
+    """Return the names of the labels, which their group lists."""
+    group = await fetch_child_group(opened.source, opened.group, "labels")
+    said = {} if group is None else group.attributes.get("ome", group.attributes)
+    names = said.get("labels") if isinstance(said, dict) else None
+    listed = names if isinstance(names, list) else []
+    return [name for name in listed if isinstance(name, str) and is_relative(name)]
