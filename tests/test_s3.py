@@ -19,6 +19,7 @@ import pytest
 import weed
 import xarray as xr
 from stores import write_image, write_plate
+from test_convert_neighbours import FINE, volume
 from test_two_writers import (
     BEGINS,
     LABELS,
@@ -34,7 +35,13 @@ from test_zips import zipped
 
 import ngff_xarray
 from ngff_xarray import unfinished
-from ngff_xarray.errors import BusyError, DeniedError, NgffError, StoreNotFoundError
+from ngff_xarray.errors import (
+    BusyError,
+    DeniedError,
+    NgffError,
+    StoreNotFoundError,
+    UnsupportedError,
+)
 from ngff_xarray.pyramid import building
 from ngff_xarray.write import journal
 
@@ -99,6 +106,19 @@ def test_a_private_bucket(s3: weed.S3, bucket: str, image: Path) -> None:
     with pytest.raises(DeniedError) as caught:
         opened(url, **{**s3.options, "secret": "another"})
     assert "another" not in str(caught.value)
+
+
+def test_a_volume_of_neuroglancer(
+    s3: weed.S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorStore, which reads it, takes the credentials of the environment alone."""
+    url = f"precomputed://{s3.put(bucket, volume(tmp_path / 'em'))}"
+    with pytest.raises(UnsupportedError, match="credentials of the environment"):
+        ngff_xarray.open_image(url, storage_options=s3.options)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret)
+    tree = ngff_xarray.open_image(url, storage_options={"endpoint_url": s3.url})
+    np.testing.assert_array_equal(tree["0/image"].values, FINE.transpose(3, 2, 1, 0))
 
 
 def test_a_public_bucket_is_read_without_credentials(
