@@ -166,9 +166,8 @@ def apply(
     Raises
     ------
     BlockError
-        If the function fails, or returns what does not fit; ``error.region`` is the block. Labels
-        that are stitched and tables in files go on where they stopped when that is called again,
-        also after a kill.
+        If the function fails, or returns what does not fit; ``error.region`` is the block. What is
+        done by then is kept: the same call again, also after a kill, goes on with it.
     SelectionError, UnitError
         If there is no such level, channel or axis, a halo is larger than a block, or a length is
         none.
@@ -231,12 +230,16 @@ def apply(
             "compressor": compressor,
         },
         version=version,
+        stitches=stitch,
     )
     is_table = isinstance(to, str) and to.endswith(tables.ENDINGS)
     if stitch and is_table:
         raise SelectionError(f"to={to!r}: a table is not stitched: leave out stitch=")
     with job.target(to) as target:
-        found = job.stitched(target, threshold) if stitch else job.made(target)
+        if stitch or target.name is not None:
+            found = job.labelled(target, threshold if stitch else None)
+        else:
+            found = job.made(target)
     job.warn()
     return found
 
@@ -314,6 +317,7 @@ class _Job:
     settings: Mapping[str, Any]
     stored: Mapping[str, Any]
     version: str | None
+    stitches: bool
     failed: dict[int, BlockError] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
@@ -345,7 +349,9 @@ class _Job:
                 "replace=True, or another place"
             )
         is_path = hasattr(to, "__fspath__") or isinstance(to, str)
-        beside = store.open_target(f"{to}{NAME}", access=access) if is_path else None
+        beside = (
+            store.open_target(f"{to}{NAME}", access=access) if is_path and self.stitches else None
+        )
         return _Target(store=to, work=None if beside is None else Work(beside))
 
     def _found_label(self, to: str) -> _Target:
@@ -394,11 +400,6 @@ class _Job:
                 "path of a store"
             )
         result = Shape.of(self.function, first)
-        if target.name is not None and result.dtype.kind not in "biu":
-            raise UnsupportedError(
-                f"the function returned {result.dtype}, expected labels: integers; an image has a "
-                "store of its own: to='result.ome.zarr'"
-            )
         failed = self.failure if self.collects else None
         if target.is_none:
             mapped = Mapped(self.function, result, failed=failed)
@@ -430,7 +431,7 @@ class _Job:
             yield call
 
     def _table(self, target: _Target) -> Any:
-        if target.name is not None or target.store is not None:
+        if target.store is not None:
             raise SelectionError(
                 "to: the function returned a table, which has a file of its own, as in "
                 "to='table.parquet' or '.csv', or leave out to="
@@ -448,42 +449,55 @@ class _Job:
             work.end()
         return table
 
-    # ---- stitched labels -------------------------------------------------------------------
+    # ---- labels ----------------------------------------------------------------------------
 
-    def stitched(self, target: _Target, threshold: float) -> Any:
-        """Return or write one label image of the labels of blocks."""
+    def labelled(self, target: _Target, threshold: float | None) -> Any:
+        """Return or write one label image, of objects that are stitched if there is a threshold."""
         work = target.work or Work(store.open_source(_memory()))
         name = self._token("labels", threshold)
         said = work.begin(name)
         if said is not None:
-            labelled = self._labelling(work, tuple(said["dims"]), threshold)
+            dims, dtype = tuple(said["dims"]), np.dtype(said["dtype"])
+            labelling = self._labelling(work, dims, dtype, threshold)
         else:
-            first = self._first()
-            if not isinstance(first, Result):
-                raise SelectionError("stitch: the function returned a table, expected labels")
-            channel = self.function.channel_dim or "c"
-            dims = tuple(dim for dim in first.dims if dim != channel)
-            labelled = self._labelling(work, dims, threshold)
-            labelled.begin()
-            work.note(name, {"dims": list(dims)})
+            labelling = self._labelling(work, *self._kind(), threshold)
+            labelling.begin()
+            work.note(name, {"dims": list(labelling.dims), "dtype": labelling.dtype.str})
         with shown_progress("applying", "blocks", self.progress) as bar:
-            numbering = labels.labelled(labelled, self.crew, bar, self.failure)
-        dtype = np.dtype(np.uint32 if numbering.count < 2**32 else np.uint64)
-        found = labels.as_array(
-            labelled.stitched(numbering, dtype),
-            self.function.coords,
-            labelled.dims,
-            labelled.unit,
-        )
+            found = labels.labelled(labelling, self.crew, bar, self.failure)
         if target.is_none:
             return found
-        written = self._write(target, found, labelled.dims)
+        written = self._write(target, found, labelling.dims)
         work.end()
         return written
 
-    def _labelling(self, work: Work, dims: tuple[str, ...], threshold: float) -> Labelling:
+    def _kind(self) -> tuple[tuple[str, ...], np.dtype[Any]]:
+        """Return the axes and the dtype of the labels that the function gives."""
+        first = self._first()
+        if not isinstance(first, Result):
+            raise SelectionError(
+                "the function returned a table, expected labels: a table has a file of its own, "
+                "as in to='table.parquet' or '.csv', or leave out to="
+            )
+        if first.pixels.dtype.kind not in "biu":
+            raise UnsupportedError(
+                f"the function returned {first.pixels.dtype}, expected labels: integers; an image "
+                "has a store of its own: to='result.ome.zarr'"
+            )
+        channel = self.function.channel_dim or "c"
+        return tuple(dim for dim in first.dims if dim != channel), first.pixels.dtype
+
+    def _labelling(
+        self,
+        work: Work,
+        dims: tuple[str, ...],
+        dtype: np.dtype[Any],
+        threshold: float | None,
+    ) -> Labelling:
         own = dict(zip(self.function.dims, self.unit, strict=True))
-        return Labelling(self.function, work, dims, tuple(own[d] for d in dims), threshold)
+        unit = tuple(own[dim] for dim in dims)
+        kept = dtype if threshold is None else np.dtype(np.uint32)
+        return Labelling(self.function, work, dims, unit, kept, threshold)
 
     def _token(self, *what: Any) -> str | None:
         source = self.function.source
@@ -535,6 +549,7 @@ class _Job:
             target.store,
             mode="w" if self.replace else "w-",
             version=self.version or image.version(self.obj),
+            resume=self._token("image", options, made) or "",
             progress=self.progress,
             wait=self.wait,
             storage_options=self.storage_options,

@@ -21,6 +21,7 @@ from ngff_xarray.analyse.running import Crew
 from ngff_xarray.analyse.stitching import Ids, Numbering, compact, same
 from ngff_xarray.analyse.work import Work
 from ngff_xarray.boxes import Box, within
+from ngff_xarray.lazy import lazy
 from ngff_xarray.progress import Bar
 
 _BLOCKS = 64  # whose numbers are kept
@@ -40,15 +41,19 @@ class Labelling:
         The axes of the labels, some of the image's.
     unit
         Pixels along them of what is written at a time; blocks are whole units.
+    dtype
+        That of the labels of blocks.
     threshold
-        How much of an object two blocks must agree on, as `stitching.same` takes it.
+        How much of an object two blocks must agree on, as `stitching.same` takes it; None where
+        labels are not stitched, and stay as they are.
     """
 
     function: Function
     work: Work
     dims: tuple[str, ...]
     unit: tuple[int, ...]
-    threshold: float
+    dtype: np.dtype[Any]
+    threshold: float | None
 
     @property
     def blocks(self) -> Blocks:
@@ -67,7 +72,7 @@ class Labelling:
 
     def begin(self) -> None:
         """Make the array for the labels of blocks."""
-        self.work.create(self.shape, np.dtype(np.uint32), self.unit)
+        self.work.create(self.shape, self.dtype, self.unit)
 
     def label(self, number: int) -> None:
         """Label a block, and keep that, and what of it the neighbours see.
@@ -84,8 +89,18 @@ class Labelling:
             raise self.function.error(
                 block, f"the function returned {kind}, expected labels: integers, 0 for no object"
             )
-        found = self._without_channels(block, found)
-        self.keep(block, *compact(found.pixels, self._of(block.inner)))
+        pixels = self._without_channels(block, found).pixels
+        inner = self._of(block.inner)
+        if self.threshold is None:
+            if pixels.dtype != self.dtype:
+                message = f"the function returned {pixels.dtype}; of the first block {self.dtype}"
+                raise self.function.error(block, message)
+            self.write(block, pixels[inner])
+            self.work.put(number, {})
+            return
+        labels, count = compact(pixels, inner)
+        self.write(block, labels[inner])
+        self.keep(block, labels, count)
 
     def _without_channels(self, block: Block, found: Result) -> Result:
         channel = self.function.channel_dim or "c"
@@ -107,10 +122,12 @@ class Labelling:
             )
         return found
 
+    def write(self, block: Block, labels: NDArray[Any]) -> None:
+        """Write the labels of a block."""
+        self._writer().write([side.start for side in self._of(block.core)], labels)
+
     def keep(self, block: Block, labels: NDArray[np.uint32], count: int) -> None:
-        """Keep the labels of a block with its halo, numbered from 1."""
-        core = self._of(block.core)
-        self._writer().write([side.start for side in core], labels[self._of(block.inner)])
+        """Keep what the neighbours see of a block, whose objects are numbered from 1."""
         record: dict[str, NDArray[Any]] = {"count": np.array(count)}
         for other in self._neighbours(block):
             strip = labels[self._of(_placed(_shared(block, other), block))]
@@ -143,8 +160,9 @@ class Labelling:
                 found.append(np.hstack([here, pairs[:, :1], there, pairs[:, 1:]]))
         return int(own["count"][()]), np.concatenate(found)
 
-    def stitched(self, numbering: Numbering, dtype: np.dtype[Any]) -> Stitched:
+    def stitched(self, numbering: Numbering) -> Stitched:
         """Return all labels, by the numbers that objects have in the whole."""
+        dtype = np.dtype(np.uint32 if numbering.count < 2**32 else np.uint64)
         axes = self._axes
         size = tuple(self.blocks.size[axis] for axis in axes)
         blocks = Blocks(self.shape, size, (0,) * len(axes), "clip")
@@ -198,8 +216,8 @@ def labelled(
     crew: Crew,
     bar: Bar,
     failed: Callable[[int, Exception], None],
-) -> Numbering:
-    """Label all blocks that are not done yet; return what objects are called in the whole.
+) -> xr.DataArray:
+    """Label all blocks that are not done yet; return the labels of all, lazily indexed.
 
     Parameters
     ----------
@@ -220,6 +238,8 @@ def labelled(
     for number, error in crew.run(label_block, labelling, todo, bar):
         if isinstance(error, Exception):
             failed(number, error)
+    if labelling.threshold is None:
+        return _as_array(labelling, lazy(labelling.work.array()))
     counts = np.zeros(count, np.int64)
     pairs = [np.empty((0, 4), np.int64)]
     for number, found in crew.run(pairs_of_block, labelling, range(count), Bar()):
@@ -227,7 +247,24 @@ def labelled(
             raise found
         counts[number], own = found
         pairs.append(own)
-    return Numbering.of(counts, np.concatenate(pairs))
+    numbering = Numbering.of(counts, np.concatenate(pairs))
+    return _as_array(labelling, indexing.LazilyIndexedArray(labelling.stitched(numbering)))
+
+
+def _as_array(labelling: Labelling, data: Any) -> xr.DataArray:
+    """Return labels with the coordinates of their image, to be written in chunks of a size."""
+    dims, unit = labelling.dims, labelling.unit
+    variable = xr.Variable(dims, data)
+    variable.encoding = {
+        "chunks": unit,
+        "preferred_chunks": dict(zip(dims, unit, strict=True)),
+    }
+    coords = {
+        name: coordinate.variable
+        for name, coordinate in labelling.function.coords.coords.items()
+        if set(coordinate.dims) <= set(dims) and coordinate.attrs.get("axis_type") != "channel"
+    }
+    return xr.DataArray(variable, coords=coords, name="labels")
 
 
 class Stitched(BackendArray):
@@ -309,18 +346,3 @@ class Stitched(BackendArray):
             while len(self._kept) > _BLOCKS:
                 self._kept.popitem(last=False)
         return found
-
-
-def as_array(stitched: Stitched, like: xr.Dataset, dims: Sequence[str], unit: Any) -> xr.DataArray:
-    """Return labels with the coordinates of an image, to be written in chunks of a size."""
-    variable = xr.Variable(dims, indexing.LazilyIndexedArray(stitched))
-    variable.encoding = {
-        "chunks": tuple(unit),
-        "preferred_chunks": dict(zip(dims, unit, strict=True)),
-    }
-    coords = {
-        name: coordinate.variable
-        for name, coordinate in like.coords.items()
-        if set(coordinate.dims) <= set(dims) and coordinate.attrs.get("axis_type") != "channel"
-    }
-    return xr.DataArray(variable, coords=coords, name="labels")
