@@ -454,6 +454,7 @@ def test_other_hosts_are_asked_only_if_trusted_and_without_credentials(
         assert other.count == 0
         tree = open_tree(url, storage_options=options, trust=True)
         assert list(tree.ngff.images) == ["there", "raw"]
+        assert f"warning: nodes[0].path: is read from {other.url}/a.zarr" in messages(tree)
         tree["there/0"]["image"].load()
         assert (server.credentials, other.credentials) == ({"secret"}, {None})
 

@@ -17,6 +17,7 @@ from ngff_xarray.spec import rules
 from ngff_xarray.spec.report import shown
 from ngff_xarray.storage import Guarded
 from ngff_xarray.store import Group, Source, fetch_array, fetch_group, fetch_json
+from ngff_xarray.text import printable
 from ngff_xarray.virtual.document import DocumentStore
 
 MAX_DEPTH = 8  # collections in one another
@@ -104,7 +105,7 @@ async def _open_node(opened: Opened, base: Source, node: Node, where: str) -> No
         opened.report.warn(f"{where}.type", rules.NODE_TYPE, found)
         return {}
     if not isinstance(node.get("nodes"), list):
-        return _with_node(await _open_referenced(opened, base, node), node)
+        return _with_node(await _open_referenced(opened, base, node, where), node)
     if node["type"] == "multiscale":
         return _with_node(await _open_inline(opened, base, node), node)
     if where.count("nodes") > MAX_DEPTH:
@@ -130,7 +131,7 @@ def _with_node(nodes: Nodes, node: Node) -> Nodes:
     return nodes
 
 
-async def _open_referenced(opened: Opened, base: Source, node: Node) -> Nodes:
+async def _open_referenced(opened: Opened, base: Source, node: Node, where: str) -> Nodes:
     """Return the nodes of what stands elsewhere, and is known by its path."""
     kind, path = rfc8.path_of(node)
     if kind not in rfc8.PATH_TYPES:
@@ -139,6 +140,9 @@ async def _open_referenced(opened: Opened, base: Source, node: Node) -> Nodes:
         )
     opening = opened.opening
     place = find(base, path, opening.access)
+    if place.store is not base.store:
+        found = f"is read from {printable(place.url, 500)}"
+        opened.report.warn(f"{where}.path", rules.NODE_ORIGIN, found)
     key = f"{place.address} {place.path}"
     if key in opening.documents or len(opening.documents) > MAX_DEPTH:
         raise StoreError("leads back to a collection that it stands in, or too deep")

@@ -524,6 +524,12 @@ NODE_PATH = Rule(
     "'path' MUST be an object with a 'type' and a 'path', which leads to the node.",
     "Mend the path, or write what it leads to.",
 )
+NODE_ORIGIN = Rule(
+    _RFC8,
+    "Implementations MUST communicate to the user when data is being loaded from a different "
+    "origin than the collection itself.",
+    "Nothing, if you know where it comes from.",
+)
 NODE_TYPE = Rule(
     _RFC8,
     "Nodes are collections and multiscales; a type with a prefix is an extension, which MAY be "
