@@ -145,7 +145,7 @@ class Labelling:
         """
         block = self.blocks[number]
         own = self.work.record(number)
-        if own is None:
+        if own is None or self.threshold is None:
             return 0, np.empty((0, 4), np.int64)
         found = [np.empty((0, 4), np.int64)]
         for other in self._neighbours(block):
