@@ -129,7 +129,7 @@ def apply(
         axis's unit, or ``"12 px"``. Of the result the halo is cut off.
     block
         How large blocks are, as ``halo``; they are rounded up to whole chunks (or shards) of the
-        result. By default some 16 MB. Along time a block is one frame, and it has all channels.
+        result. By default some 8 MB. Along time a block is one frame, and it has all channels.
     boundary
         What a halo sees beyond the ends of the image: ``"clip"``, nothing, or ``"reflect"``, the
         image reflected.

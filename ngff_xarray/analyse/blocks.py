@@ -19,7 +19,7 @@ from ngff_xarray.text import printable
 
 Boundary = Literal["clip", "reflect"]
 
-_BYTES = 2**24  # of a block without its halo, unless it is told
+_BYTES = 2**23  # of a block without its halo, unless it is told
 _PIXELS = re.compile(r"\s*(\d+)\s*(px|pixels?)\s*")
 
 
@@ -145,7 +145,7 @@ def planned(
     array
         The image.
     block
-        How large they are: a length for all axes of space, a dict by axis, or None for some 16 MB.
+        How large they are: a length for all axes of space, a dict by axis, or None for some 8 MB.
         They become whole units. Along other axes a block is one pixel, but all channels.
     halo
         How far beyond its ends a block sees, as ``block``; along axes that are not told nothing.

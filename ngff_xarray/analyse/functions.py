@@ -61,6 +61,8 @@ class Function:
         What else it says.
     blocks
         The blocks.
+    channel_dim
+        The axis of its channels.
     threads
         How many call it at a time, here.
     """
@@ -72,6 +74,7 @@ class Function:
     attrs: Mapping[Any, Any]
     name: Any
     blocks: Blocks
+    channel_dim: str | None
     threads: int = 1
     here: dict[str, Any] = field(default_factory=dict, repr=False)
     """What this process has opened."""
@@ -90,7 +93,17 @@ class Function:
         """Return a function with its image."""
         source = array.variable if array.chunks is not None else pyramid.bare(array.variable)
         coords = array.coords.to_dataset()
-        return cls(func, kwargs, source, coords, array.attrs, array.name, blocks, threads)
+        return cls(
+            func,
+            kwargs,
+            source,
+            coords,
+            array.attrs,
+            array.name,
+            blocks,
+            image.channel_dim(array),
+            threads,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("here", "lock")}
@@ -102,11 +115,6 @@ class Function:
     def dims(self) -> tuple[str, ...]:
         """The axes of the image."""
         return tuple(map(str, self.source.dims))
-
-    @property
-    def channel_dim(self) -> str | None:
-        """The axis of its channels."""
-        return image.channel_dim(xr.DataArray(self.source, self.coords.coords, attrs=self.attrs))
 
     def given(self, block: Block) -> xr.DataArray:
         """Return a block with its halo, as the function gets it: pixels, and where they are."""

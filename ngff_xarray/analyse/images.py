@@ -116,10 +116,11 @@ class Mapped(BackendArray):
             range(n)[k if isinstance(k, slice) else slice(k, k + 1)]
             for k, n in zip(key, self.shape, strict=True)
         ]
-        found = np.zeros([len(side) for side in sides], self.dtype)
-        if found.size:
+        if all(sides):
             box = tuple(slice(min(side), max(side) + 1) for side in sides)
             found = self.box(box)[tuple(slice(None, None, side.step) for side in sides)]
+        else:
+            found = np.zeros([len(side) for side in sides], self.dtype)
         return found[tuple(0 if isinstance(part, int) else slice(None) for part in key)]
 
     def box(self, box: Box) -> NDArray[Any]:
@@ -134,9 +135,13 @@ class Mapped(BackendArray):
         if channel in self._function.dims:
             axis = self._function.dims.index(channel)
             whole[axis] = slice(0, blocks.shape[axis])
-        found = np.zeros([side.stop - side.start for side in box], self.dtype)
+        found = None
         for block in blocks.within(whole):
             core = self._own(block.core)
+            if core == tuple(box):  # nothing to put together
+                pixels = self.block(block)
+                return np.zeros(self._size(box), self.dtype) if pixels is None else pixels
+            found = np.zeros(self._size(box), self.dtype) if found is None else found
             both = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop))
                 for a, b in zip(core, box, strict=True)
@@ -144,7 +149,12 @@ class Mapped(BackendArray):
             pixels = self.block(block)
             if pixels is not None:
                 found[within(both, box)] = pixels[within(both, core)]
+        assert found is not None
         return found
+
+    @staticmethod
+    def _size(box: Box) -> list[int]:
+        return [side.stop - side.start for side in box]
 
     def block(self, block: Block) -> NDArray[Any] | None:
         """Return the pixels of a block without its halo; None if the function failed."""

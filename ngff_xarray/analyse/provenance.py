@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -87,17 +88,15 @@ def _plain(value: Any) -> Any:
 
 def _versions(func: Any) -> dict[str, str]:
     """Return the versions of packages that may matter, as far as they are in use here."""
-    module = str(getattr(func, "__module__", "") or "").partition(".")[0]
-    owners = metadata.packages_distributions().get(module, []) if module else []
-    used = [
-        name for name in _PACKAGES if _IMPORTED.get(name, name.replace("-", "_")) in sys.modules
-    ]
     found = {"python": sys.version.partition(" ")[0]}
-    for name in dict.fromkeys([*used, *owners]):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    for name in _PACKAGES:
+        if _IMPORTED.get(name, name.replace("-", "_")) in sys.modules:
+            with suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(name)
+    own = str(getattr(func, "__module__", "") or "").partition(".")[0]
+    version = getattr(sys.modules.get(own), "__version__", None)
+    if isinstance(version, str) and own not in (*found, *_IMPORTED.values(), "ngff_xarray"):
+        found[own] = version
     return found
 
 

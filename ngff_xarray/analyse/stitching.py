@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 
 
-def compact(labels: NDArray[np.integer], core: tuple[slice, ...]) -> tuple[NDArray[np.uint32], int]:
+def compact(labels: NDArray[Any], core: tuple[slice, ...]) -> tuple[NDArray[np.uint32], int]:
     """Return labels numbered from 1, those that lie in the core only, and how many there are.
 
     Parameters
@@ -38,29 +39,26 @@ def compact(labels: NDArray[np.integer], core: tuple[slice, ...]) -> tuple[NDArr
     >>> compact(np.array([7, 7, 0, 900, 900, 3]), (slice(1, 5),))
     (array([1, 1, 0, 2, 2, 0], dtype=uint32), 2)
     """
+    if not labels.size:
+        return np.zeros(labels.shape, np.uint32), 0
     if labels.dtype.kind == "b":
-        labels = labels.astype(np.uint8)
-    ids = _objects(labels[core])
+        labels = labels.view(np.uint8)
+    if labels.dtype.kind == "i" and labels.min() < 0:
+        labels = np.maximum(labels, 0)
+    high = int(labels.max())
+    if high <= 4 * labels.size:  # a table is faster than a search
+        is_there = np.zeros(high + 1, bool)
+        is_there[labels[core]] = True
+        is_there[0] = False
+        table = np.where(is_there, np.cumsum(is_there), 0).astype(np.uint32)
+        return table[labels], int(is_there.sum())
+    ids = np.unique(labels[core])
+    ids = ids[ids > 0]
     if not ids.size:
         return np.zeros(labels.shape, np.uint32), 0
-    if int(ids[-1]) <= 4 * labels.size:  # a table is faster than a search
-        table = np.zeros(int(ids[-1]) + 1, np.uint32)
-        table[ids] = np.arange(1, ids.size + 1)
-        is_known = (labels > 0) & (labels <= ids[-1])
-        return np.where(is_known, table[np.where(is_known, labels, 0)], np.uint32(0)), ids.size
     place = np.minimum(np.searchsorted(ids, labels), ids.size - 1)
     found = np.where(ids[place] == labels, place + 1, 0)
     return found.astype(np.uint32), ids.size
-
-
-def _objects(labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return the labels that there are, in order; of runs along the last axis one pixel."""
-    flat = labels.ravel()
-    if not flat.size:
-        return flat
-    starts = np.concatenate(([True], flat[1:] != flat[:-1]))
-    ids = np.unique(flat[starts])
-    return ids[ids > 0]
 
 
 def same(
