@@ -252,7 +252,11 @@ def _are(value: Any, is_good: Any) -> bool:
 
 
 def _centre(scale: Mapping[str, Any]) -> list[float]:
-    """Return where the first voxel's centre is; offsets are of its corner."""
+    """Return where the first voxel's centre is: Neuroglancer counts from corners.
+
+    Of OME-Zarr it counts from centres, so that both are drawn in the same place
+    (https://github.com/google/neuroglancer/issues/440).
+    """
     offset = scale.get("voxel_offset", [0, 0, 0])
     return [(at + 0.5) * size for at, size in zip(offset, scale["resolution"], strict=True)]
 

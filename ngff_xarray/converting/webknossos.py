@@ -1,4 +1,9 @@
-"""WEBKNOSSOS datasets: layers of zarr arrays here or streamed, their mags as levels."""
+"""WEBKNOSSOS datasets: layers of zarr arrays here or streamed, their mags as levels.
+
+Voxel n of the dataset has its centre at n voxel sizes, as in the OME-Zarr metadata that WEBKNOSSOS
+writes; a pixel of a coarser mag in the middle of the voxels that it is made of, which these do not
+say.
+"""
 
 from __future__ import annotations
 
