@@ -189,6 +189,16 @@ def test_a_dataset_is_an_image_with_labels(tmp_path: Path, data_format: str) -> 
     assert said.dropped == ("meshes of the layer cells",)
 
 
+def test_the_view_of_the_dataset_comes_before_that_of_a_layer(tmp_path: Path) -> None:
+    write_mag(tmp_path / "color/1", COLOR)
+    own = {"color": [0, 0, 255], "intensityRange": [1, 2]}
+    views = {"layers": {"color": {"color": [0, 255, 0]}, "another": 5}}
+    said = layer("color", [1], defaultViewConfiguration=own)
+    write_said(tmp_path, said, defaultViewConfiguration=views)
+    (channel,) = open_image(tmp_path).ngff.channels
+    assert (channel.color, channel.window.start, channel.window.end) == ((0, 255, 0), 1, 2)
+
+
 def test_layers_are_series(tmp_path: Path) -> None:
     rgb = RNG.integers(0, 255, (3, *SIZE), dtype="uint8")
     write_mag(tmp_path / "rgb/1", rgb)

@@ -288,10 +288,12 @@ class _Seen:
 def _sayable(tree: xr.DataTree, version: str | None) -> xr.DataTree:
     """Return an image without the transformations that only 0.6 can say, if it is to be another."""
     if image.group_kind(tree) == "collection":
+        images = groups.images(tree)
+        changed = {path: _sayable(each, version) for path, each in images.items()}
         made = tree.copy(deep=False)
-        for path, each in groups.images(tree).items():
-            made[path] = _sayable(each, version)
-        made.encoding = tree.encoding
+        for path, each in changed.items():
+            if each is not images[path]:
+                made[path] = each
         return made
     ome = tree.attrs.get("ome", {})
     is_read = image.version(tree) is not None

@@ -71,6 +71,8 @@ class Layer:
         Whether it lies there by something else than affines.
     said
         All that is said of it.
+    view
+        How it is to be shown.
     """
 
     name: str
@@ -83,11 +85,11 @@ class Layer:
     affine: NDArray[np.float64] | None
     is_bent: bool
     said: Mapping[str, Any]
+    view: Mapping[str, Any]
 
     def value(self, key: str, kind: type) -> Any:
         """Return what its view is said to be, None where that is of another type."""
-        shown = self.said.get("defaultViewConfiguration")
-        found = shown.get(key) if isinstance(shown, dict) else None
+        found = self.view.get(key)
         return found if isinstance(found, kind) else None
 
 
@@ -111,11 +113,16 @@ def parse(document: Mapping[str, Any], fail: Fail) -> Dataset:
     if not isinstance(listed, list) or not 0 < len(listed) <= MAX_LAYERS:
         found = len(listed) if isinstance(listed, list) else _shown(listed)
         raise fail("dataLayers", f"expected a list of 1 to {MAX_LAYERS} layers, found {found}")
-    layers = tuple(_layer(each, f"dataLayers[{i}]", fail) for i, each in enumerate(listed))
+    views = _object(_object(document.get("defaultViewConfiguration")).get("layers"))
+    layers = tuple(_layer(each, views, f"dataLayers[{i}]", fail) for i, each in enumerate(listed))
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         raise fail("dataLayers", f"expected different names, found {_shown(names)}")
     return Dataset(_sizes(document, fail), layers)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _shown(value: Any) -> str:
@@ -142,7 +149,7 @@ def _is_size(value: Any) -> bool:
     return is_number(value) and 1 / _MAX_SIZE < value < _MAX_SIZE
 
 
-def _layer(said: Any, where: str, fail: Fail) -> Layer:
+def _layer(said: Any, views: Mapping[str, Any], where: str, fail: Fail) -> Layer:
     if not isinstance(said, dict):
         raise fail(where, f"expected an object, found {_shown(said)}")
     name = said.get("name")
@@ -173,6 +180,7 @@ def _layer(said: Any, where: str, fail: Fail) -> Layer:
         affine,
         is_bent,
         said,
+        {**_object(said.get("defaultViewConfiguration")), **_object(views.get(name))},
     )
 
 
