@@ -705,6 +705,21 @@ def test_properties_are_not_set(tmp_path: Path) -> None:
         set_properties(opened(store), "cells", TABLE)
 
 
+def test_tables_that_nobody_could_read_again(
+    tmp_path: Path, version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = image(tmp_path, version=version, labels={"cells": {}})
+    before, tree = snapshot(path), opened(path)
+    changing = sys.modules["ngff_xarray.store.changing"]  # the package has a function of that name
+    monkeypatch.setattr(changing, "MAX_METADATA_BYTES", 10_000)
+    many = {"label": np.arange(1, 1000), "area": np.arange(999.0)}
+    with pytest.raises(StoreError, match=r"would take .* MB, and is not read beyond"):
+        set_properties(tree, "cells", many)
+    with pytest.raises(StoreError, match="table beside the image"):
+        tree.ngff.add_labels("new", NUCLEI, properties=many)
+    assert snapshot(path) == before
+
+
 # ---- names and places ------------------------------------------------------------------------
 
 

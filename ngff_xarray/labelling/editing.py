@@ -166,7 +166,8 @@ class LabelEdit:
         Raises
         ------
         StoreError
-            If there is one that is not to be replaced, or something else; nothing is changed then.
+            If there is one that is not to be replaced, or something else, or its properties are
+            too many to be read again; nothing is changed then.
         """
         left = unfinished.part(self.label.url, self.attributes(), self.name)
         plan = self._planned(count, left, replaces=replaces)
@@ -174,6 +175,7 @@ class LabelEdit:
             self._take(left, plan.is_second)
             plan = self._planned(count, left, replaces=replaces)
         attributes = describe(plan.new)
+        store.encoded(self.label, "attributes", attributes)  # before pixels are written in vain
         self._put(note=[*plan.old, *plan.stale, *plan.new], replaces=plan.is_second)
         if left is not None:  # consolidated metadata may still name what is debris
             self._put_consolidated([] if plan.is_debris else plan.old)

@@ -25,7 +25,7 @@ from ngff_xarray.store.places import (
     reason,
     run,
 )
-from ngff_xarray.store.reading import fetch_group, fetch_json, parse_json
+from ngff_xarray.store.reading import MAX_METADATA_BYTES, fetch_group, fetch_json, parse_json
 from ngff_xarray.text import printable
 
 _one_document = threading.Lock()  # of stores that tell nothing
@@ -213,8 +213,26 @@ def remove_key(place: Source, name: str) -> None:
 def put_json(place: Source, name: str, document: Document) -> None:
     """Write a document."""
     with changing(place):
-        content = json.dumps(document, indent=2).encode()
-        put_bytes(place.store, join(place.path, name), content)
+        put_bytes(place.store, join(place.path, name), encoded(place, name, document))
+
+
+def encoded(place: Source, name: str, document: Document) -> bytes:
+    """Return a document as it is written.
+
+    Raises
+    ------
+    StoreError
+        If it is longer than what is read: nobody could open the store any more.
+    """
+    content = json.dumps(document, indent=2).encode()
+    if len(content) > MAX_METADATA_BYTES:
+        where = printable(f"{place.url}/{name}", MAX_SHOWN)
+        raise StoreError(
+            f"{where}: would take {len(content) / 1e6:.0f} MB, and is not read beyond "
+            f"{MAX_METADATA_BYTES / 1e6:.0f} MB: leave out some of it; properties of many labels "
+            "are kept better in a table beside the image"
+        )
+    return content
 
 
 def put_bytes(target: Store, key: str, content: bytes) -> None:
@@ -241,7 +259,7 @@ def change_json(
     def change(content: bytes | None) -> bytes | None:
         old = None if content is None else parse_json(place, name, content)
         new = made(old)
-        return None if new is None else json.dumps(new, indent=2).encode()
+        return None if new is None else encoded(place, name, new)
 
     with changing(place), _alone(place, name, change):
         run(conditional.change(place.store, join(place.path, name), change))
