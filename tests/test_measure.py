@@ -587,6 +587,14 @@ def test_to_a_file(tmp_path: Path, name: str) -> None:
         measure(labels, labels, to=path)
 
 
+def test_to_a_url() -> None:
+    labels, url = labelled(objects((20, 20))), "memory://measured/cells.csv"
+    found = measure(labels, labels, to=url)
+    pd.testing.assert_frame_equal(pd.read_csv(url, index_col=0), found, check_dtype=False)
+    with pytest.raises(SelectionError, match="there is a file"):
+        measure(labels, labels, to=url)
+
+
 def test_refused_before_anything_is_read(tmp_path: Path) -> None:
     class Unread(_Source):
         def _read(self, key: Any) -> Any:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from ngff_xarray.analyse.tables import ENDINGS, check_new, write
 from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import set_properties
 from ngff_xarray.store import reason
 from ngff_xarray.text import printable
+from ngff_xarray.urls import is_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,7 @@ def target(to: Any, tree: Obj, name: str | None, *, by_frame: bool) -> Keep:
     Parameters
     ----------
     to
-        ``"properties"``, the path of a new file, or None for nothing.
+        ``"properties"``, the path or URL of a new file, or None for nothing.
     tree, name
         The image, and the name of the label image.
     by_frame
@@ -69,31 +71,34 @@ def _file(to: Any) -> Keep:
     """Return what writes a table into a new file."""
     if not isinstance(to, str | os.PathLike):
         raise SelectionError(f"to: expected 'properties' or a path, found {type(to).__name__}")
-    path = Path(os.fspath(to))
-    shown = printable(path, 200)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
+    target = os.fspath(to)
+    if not target.lower().endswith(ENDINGS):
         raise SelectionError(
-            f"to: expected 'properties' or a path that ends in {' or '.join(_WRITERS)}; found "
-            f"{shown!r}"
+            f"to: expected 'properties' or a path that ends in {' or '.join(ENDINGS)}; found "
+            f"{printable(target, 200)!r}"
         )
-    if path.suffix.lower() == ".parquet":
+    if target.lower().endswith(".parquet"):
         _check_parquet()
+    if is_url(target):
+        check_new(target, None, replace=False)
+        return lambda frame: write(frame, target, None, index=True)
+    path = Path(target)
+    shown = printable(path, 200)
     if path.exists():
         raise StoreError(f"{shown}: there is such a file: give another name, or delete it")
     if not path.parent.is_dir():
         raise StoreError(f"{shown}: there is no such directory: make it first")
 
-    def write(frame: pd.DataFrame) -> None:
+    def put(frame: pd.DataFrame) -> None:
         try:  # whoever is killed leaves no half of a table
             with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-                made = Path(folder) / path.name
-                writer(frame, made)
+                made = Path(folder) / path.name.lower()
+                write(frame, str(made), None, index=True)
                 made.replace(path)
         except OSError as error:
             raise StoreError(f"{shown}: cannot be written: {reason(error)}") from error
 
-    return write
+    return put
 
 
 def _check_parquet() -> None:
@@ -101,9 +106,3 @@ def _check_parquet() -> None:
         import pyarrow  # noqa: F401  # pandas writes with it
     except ImportError as error:
         raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
-
-
-_WRITERS: Mapping[str, Callable[[Any, Path], None]] = {
-    ".csv": lambda frame, path: frame.to_csv(path),
-    ".parquet": lambda frame, path: frame.to_parquet(path),
-}

@@ -61,7 +61,8 @@ def measure_group(
     fields
         Of a plate or a well: which of every well, by their place in its list; all by default.
     to
-        Where to write the table as well: the path of a new file, ``.csv`` or ``.parquet``.
+        Where to write the table as well: the path (or URL) of a new file, ``.csv`` or
+        ``.parquet``.
     threads
         How many images are measured at a time; by default one a processor.
     progress

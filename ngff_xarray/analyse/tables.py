@@ -147,19 +147,25 @@ def tabled(
     return pd.concat(ordered, ignore_index=True)
 
 
-def write(table: pd.DataFrame, target: str, storage_options: Mapping[str, Any] | None) -> None:
-    """Write a table to a file or URL, all of it at once."""
+def write(
+    table: pd.DataFrame,
+    target: str,
+    storage_options: Mapping[str, Any] | None,
+    *,
+    index: bool = False,
+) -> None:
+    """Write a table to a file or URL, all of it at once, with or without its index."""
     import fsspec
 
     file = io.BytesIO()
     if target.endswith(".csv"):
-        table.to_csv(file, index=False)
+        table.to_csv(file, index=index)
     else:
         try:
             import pyarrow  # noqa: F401  # pandas needs it
         except ImportError as error:
             raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
-        table.to_parquet(file, index=False)
+        table.to_parquet(file, index=index)
     with fsspec.open(target, "wb", **(storage_options or {})) as out:
         out.write(file.getvalue())
 
