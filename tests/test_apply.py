@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,7 +394,7 @@ def test_results_say_what_made_them(tree: xr.DataTree) -> None:
     assert said["function"].endswith("test_results_say_what_made_them.<locals>.above")
     assert said["parameters"]["threshold"] == 500
     assert said["parameters"]["image"].startswith("<object object")
-    assert said["settings"]["stitch"] is True
+    assert said["settings"]["threshold"] == 0.5
     assert {"numpy", "xarray", "scipy", "ngff-xarray", "python"} <= set(said["versions"])
     table = tree.ngff.labels.table()
     assert table.index.tolist() == ["one", "two"]
@@ -549,3 +550,86 @@ def test_fewer_workers_call_fewer_at_a_time(tree: xr.DataTree, tmp_path: Path) -
 
     tree.ngff.apply(watched, block="8 µm", chunks=CHUNKS, workers=1, to=tmp_path / "b.ome.zarr")
     assert max(most) == 1
+
+
+# ---- plates, wells and collections -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plate_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plate") / "plate.ome.zarr"
+    wells = {
+        f"{row}/{column}": {str(n): image(pixels(seed=10 * column + n)) for n in range(2)}
+        for row in "AB"
+        for column in (1, 2)
+    }
+    ngff_xarray.write.write_plate(wells, path, chunks=CHUNKS, levels=2)
+    return path
+
+
+@pytest.fixture
+def plate(plate_path: Path, tmp_path: Path) -> xr.DataTree:
+    shutil.copytree(plate_path, tmp_path / "plate.ome.zarr")
+    return xr.open_datatree(tmp_path / "plate.ome.zarr")
+
+
+def count(block: xr.DataArray) -> pd.DataFrame:
+    return pd.DataFrame({"bright": [int((block.sel(c="DAPI") > 500).sum())]})
+
+
+def mean_by_field(block: xr.DataArray) -> dict[str, Any]:
+    assert block.dims == ("field", "c", "y", "x")
+    return {"fields": block.sizes["field"], "mean": float(block.mean())}
+
+
+def test_every_field_of_a_plate_gets_labels(plate: xr.DataTree) -> None:
+    assert plate.ngff.apply(label, to="labels/nuclei", stitch=True, block="8 µm") is None
+    for path in plate.ngff.wells["path"]:
+        for field, tree in plate.ngff.well(path).ngff.fields.items():
+            seed = 10 * int(path[-1]) + int(field)
+            whole = ndimage.label(pixels(seed=seed)[0] > 500)[0]
+            assert are_same(nuclei(tree), whole)
+    table = plate.ngff.measure("nuclei", "all")
+    assert table.index.names == ["well", "field", "label-value"]
+
+
+def test_a_plate_becomes_one_table(plate: xr.DataTree, tmp_path: Path) -> None:
+    target = tmp_path / "bright.csv"
+    table = plate.ngff.apply(count, to=str(target), wells=["A1", "B2"], workers=2)
+    assert table.index.get_level_values("well").unique().tolist() == ["A/1", "B/2"]
+    expected = [int((pixels(seed=s)[0] > 500).sum()) for s in (10, 11, 20, 21)]
+    assert sorted(table["bright"]) == sorted(expected)
+    assert pd.read_csv(target)["bright"].tolist() == table["bright"].tolist()
+    wells = plate.ngff.apply(mean_by_field, per="well", scheduler="processes", workers=1)
+    assert wells["fields"].tolist() == [2] * 4
+    assert wells.loc["A/2", "mean"].item() == pytest.approx(
+        np.mean([pixels(seed=s).mean() for s in (20, 21)])
+    )
+    well = plate.ngff.well("A/1").ngff.apply(count)
+    assert well.index.names == ["field", None]
+
+
+def test_fields_that_are_done_stay(plate: xr.DataTree) -> None:
+    options: dict[str, Any] = {"to": "labels/nuclei", "stitch": True}
+    plate.ngff.apply(label, wells=["A/1"], **options)
+    root = Path(plate.encoding["source"])
+    before = (root / "A/1/0/labels/nuclei/zarr.json").stat().st_mtime_ns
+    plate.ngff.apply(label, **options)
+    assert (root / "A/1/0/labels/nuclei/zarr.json").stat().st_mtime_ns == before
+    assert (root / "B/2/1/labels/nuclei/zarr.json").exists()
+    with pytest.raises(StoreError, match="there is a label image") as raised:
+        plate.ngff.apply(fails, **options)
+    assert raised.value.__notes__ == ["in A/1/0"]
+    with pytest.raises(SelectionError, match="give to='labels/NAME'"):
+        plate.ngff.apply(label)
+    with pytest.raises(SelectionError, match="'field' or 'well'"):
+        plate.ngff.apply(label, per="row")
+
+
+def test_fields_that_fail_are_told(plate: xr.DataTree) -> None:
+    with pytest.raises(BlockError, match="too bright"):
+        plate.ngff.apply(fails, block="8 µm", chunks=CHUNKS, to="labels/n", stitch=True)
+    with pytest.warns(UserWarning, match="32 blocks of 8 images failed"):
+        plate.ngff.apply(
+            fails, block="8 µm", chunks=CHUNKS, to="labels/n", stitch=True, errors="collect"
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ome_types import OME
     from PIL.Image import Image
 
+    from ngff_xarray.analyse.applying import ApplyOptions
     from ngff_xarray.analyse.measuring import Intensities
     from ngff_xarray.analyse.sweeping import Block
     from ngff_xarray.channels import Channels
@@ -50,6 +51,23 @@ class GroupAccessor(Accessor[xr.DataTree]):
         from ngff_xarray import groups
 
         return groups.ome(self._obj)
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        *,
+        to: Any = None,
+        fields: int | Sequence[int] | None = None,
+        level: object = 0,
+        **options: Unpack[ApplyOptions],
+    ) -> pd.DataFrame | None:
+        """Apply a function to every image; see `ngff_xarray.analyse.per_image.apply_group`.
+
+        ``apply(segment, to="labels/nuclei", stitch=True)``: labels beside each; or a table of all.
+        """
+        from ngff_xarray.analyse.per_image import apply_group
+
+        return apply_group(self._obj, func, to=to, fields=fields, level=level, **options)
 
     def measure(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import xarray as xr
 
@@ -12,6 +12,7 @@ from ngff_xarray.accessor.groups import GroupAccessor
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ngff_xarray.analyse.applying import ApplyOptions
     from ngff_xarray.analyse.measuring import Intensities
     from ngff_xarray.analyse.sweeping import Block
     from ngff_xarray.overlay import Names
@@ -38,6 +39,34 @@ class PlateAccessor(GroupAccessor):
 
         return view_plate(
             self._obj, field=field, labels=labels, channels=channels, height=height, **position
+        )
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        *,
+        to: Any = None,
+        per: Literal["field", "well"] = "field",
+        wells: Iterable[str] | pd.DataFrame | None = None,
+        fields: int | Sequence[int] | None = None,
+        level: object = 0,
+        **options: Unpack[ApplyOptions],
+    ) -> pd.DataFrame | None:
+        """Apply a function to every field, or well; see `analyse.per_image.apply_group`.
+
+        ``plate.ngff.apply(segment, to="labels/nuclei", stitch=True, wells=["B/3"])``.
+        """
+        from ngff_xarray.analyse.per_image import apply_group
+
+        return apply_group(
+            self._obj,
+            func,
+            to=to,
+            per=per,
+            wells=wells,
+            fields=fields,
+            level=level,
+            **options,
         )
 
     def measure(

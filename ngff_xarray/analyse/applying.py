@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import xarray as xr
@@ -186,62 +186,94 @@ def apply(
     >>> mask.dtype, mask.shape, mask.x.attrs["units"]
     (dtype('bool'), (1, 330, 275), 'micrometer')
     """
+    job = prepared(
+        obj,
+        func,
+        level=level,
+        channels=channels,
+        kwargs=kwargs,
+        halo=halo,
+        block=block,
+        boundary=boundary,
+        stitch=stitch,
+        threshold=threshold,
+        replace=replace,
+        errors=errors,
+        scheduler=scheduler,
+        workers=workers,
+        version=version,
+        levels=levels,
+        scale_factors=scale_factors,
+        method=method,
+        chunks=chunks,
+        shards=shards,
+        compressor=compressor,
+        progress=progress,
+        wait=wait,
+        storage_options=storage_options,
+    )
+    found = job.run(to)
+    job.warn()
+    return found
+
+
+def prepared(
+    obj: Obj,
+    func: Callable[..., Any],
+    *,
+    level: object = 0,
+    **options: Unpack[ApplyOptions],
+) -> Job:
+    """Return what is to be done by a call of `apply`, once all that was told is looked at."""
+    errors, stitch = options.get("errors", "raise"), options.get("stitch", False)
+    channels = options.get("channels")
+    chunks, shards = options.get("chunks"), options.get("shards")
     if errors not in ("raise", "collect"):
         raise SelectionError(f"errors={printable(errors, 40)!r}: expected 'raise' or 'collect'")
     if not callable(func):
         raise TypeError(f"expected a function, found {type(func).__name__}")
-    given = image.levels(obj)
-    number = ops.which_level(given, level)
+    number = ops.which_level(image.levels(obj), level)
     array = chosen(obj, number, channels)
-    told = layout.Layout.of(array, chunks, shards, compressor)
-    plain = array.astype("uint32") if array.size == 0 else array
-    own_chunks = told.chunks_of(plain, None)
+    told = layout.Layout.of(array, chunks, shards, options.get("compressor"))
+    own_chunks = told.chunks_of(array, None)
     unit = told.shards_of(array, own_chunks, None) or own_chunks
-    crew = Crew.of(scheduler, workers)
-    if stitch:
-        halo = _seen(array, halo)
-    blocks = planned(array, block, halo, unit, boundary)
-    function = Function.of(func, array, blocks, kwargs or {}, crew.workers if crew.is_here else 1)
-    job = _Job(
+    halo, boundary = options.get("halo"), options.get("boundary", "clip")
+    blocks = planned(
+        array, options.get("block"), _seen(array, halo) if stitch else halo, unit, boundary
+    )
+    crew = Crew.of(options.get("scheduler"), options.get("workers"))
+    threads = crew.workers if crew.is_here else 1
+    function = Function.of(func, array, blocks, options.get("kwargs") or {}, threads)
+    threshold = options.get("threshold", 0.5) if stitch else None
+    return Job(
         obj=obj,
         function=function,
         crew=crew,
         unit=unit,
-        number=number,
+        threshold=threshold,
         collects=errors == "collect",
-        progress=progress,
-        wait=wait,
-        replace=replace,
-        storage_options=storage_options,
+        progress=options.get("progress"),
+        wait=options.get("wait", WAIT),
+        replace=options.get("replace", False),
+        storage_options=options.get("storage_options"),
         settings={
             "level": number,
             "channels": channels,
             "halo": dict(zip(function.dims, blocks.halo, strict=True)),
             "block": dict(zip(function.dims, blocks.size, strict=True)),
             "boundary": boundary,
-            **({"stitch": True, "threshold": threshold} if stitch else {}),
+            "threshold": threshold,
         },
         stored={
-            "levels": levels,
-            "scale_factors": scale_factors,
-            "method": method,
+            "levels": options.get("levels"),
+            "scale_factors": options.get("scale_factors"),
+            "method": options.get("method"),
             "chunks": chunks or dict(zip(function.dims, own_chunks, strict=True)),
             "shards": shards,
-            "compressor": compressor,
+            "compressor": options.get("compressor"),
         },
-        version=version,
-        stitches=stitch,
+        version=options.get("version"),
     )
-    is_table = isinstance(to, str) and to.endswith(tables.ENDINGS)
-    if stitch and is_table:
-        raise SelectionError(f"to={to!r}: a table is not stitched: leave out stitch=")
-    with job.target(to) as target:
-        if stitch or target.name is not None:
-            found = job.labelled(target, threshold if stitch else None)
-        else:
-            found = job.made(target)
-    job.warn()
-    return found
 
 
 def chosen(obj: Obj, number: int, channels: str | Sequence[str] | None) -> xr.DataArray:
@@ -301,14 +333,36 @@ class _Target:
 
 
 @dataclass
-class _Job:
-    """What is asked for."""
+class Job:
+    """A function that is to be applied to an image.
+
+    Parameters
+    ----------
+    obj
+        The image.
+    function, crew
+        What is called for each block, and by whom.
+    unit
+        Pixels along the axes of the image of what is written at a time.
+    threshold
+        How much two blocks must agree on an object; None where labels are not stitched.
+    collects
+        Whether to go on where the function fails.
+    progress, wait, replace, storage_options, version
+        As `apply` takes them.
+    settings
+        What the result says of all this.
+    stored
+        How it is stored.
+    failed
+        The blocks of which the function failed.
+    """
 
     obj: Obj
     function: Function
     crew: Crew
     unit: tuple[int, ...]
-    number: int
+    threshold: float | None
     collects: bool
     progress: bool | None
     wait: float
@@ -317,9 +371,18 @@ class _Job:
     settings: Mapping[str, Any]
     stored: Mapping[str, Any]
     version: str | None
-    stitches: bool
     failed: dict[int, BlockError] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
+
+    def run(self, to: Any) -> Any:
+        """Do it; return the result, or write it."""
+        stitches = self.threshold is not None
+        if stitches and isinstance(to, str) and to.endswith(tables.ENDINGS):
+            raise SelectionError(f"to={to!r}: a table is not stitched: leave out stitch=")
+        with self.target(to) as target:
+            if stitches or target.name is not None:
+                return self.labelled(target)
+            return self.made(target)
 
     # ---- where the result goes -------------------------------------------------------------
 
@@ -348,11 +411,9 @@ class _Job:
                 f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
                 "replace=True, or another place"
             )
-        is_path = hasattr(to, "__fspath__") or isinstance(to, str)
-        beside = (
-            store.open_target(f"{to}{NAME}", access=access) if is_path and self.stitches else None
-        )
-        return _Target(store=to, work=None if beside is None else Work(beside))
+        if self.threshold is None or not (hasattr(to, "__fspath__") or isinstance(to, str)):
+            return _Target(store=to)
+        return _Target(store=to, work=Work(store.open_target(f"{to}{NAME}", access=access)))
 
     def _found_label(self, to: str) -> _Target:
         if not isinstance(self.obj, xr.DataTree):
@@ -384,7 +445,7 @@ class _Job:
             warnings.warn(
                 f"{len(self.failed)} of {len(self.function.blocks)} blocks failed; the first: "
                 f"{first}",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     # ---- images and tables -----------------------------------------------------------------
@@ -451,16 +512,16 @@ class _Job:
 
     # ---- labels ----------------------------------------------------------------------------
 
-    def labelled(self, target: _Target, threshold: float | None) -> Any:
+    def labelled(self, target: _Target) -> Any:
         """Return or write one label image, of objects that are stitched if there is a threshold."""
         work = target.work or Work(store.open_source(_memory()))
-        name = self._token("labels", threshold)
+        name = self._token("labels", self.threshold)
         said = work.begin(name)
         if said is not None:
             dims, dtype = tuple(said["dims"]), np.dtype(said["dtype"])
-            labelling = self._labelling(work, dims, dtype, threshold)
+            labelling = self._labelling(work, dims, dtype)
         else:
-            labelling = self._labelling(work, *self._kind(), threshold)
+            labelling = self._labelling(work, *self._kind())
             labelling.begin()
             work.note(name, {"dims": list(labelling.dims), "dtype": labelling.dtype.str})
         with shown_progress("applying", "blocks", self.progress) as bar:
@@ -492,12 +553,11 @@ class _Job:
         work: Work,
         dims: tuple[str, ...],
         dtype: np.dtype[Any],
-        threshold: float | None,
     ) -> Labelling:
         own = dict(zip(self.function.dims, self.unit, strict=True))
         unit = tuple(own[dim] for dim in dims)
-        kept = dtype if threshold is None else np.dtype(np.uint32)
-        return Labelling(self.function, work, dims, unit, kept, threshold)
+        kept = dtype if self.threshold is None else np.dtype(np.uint32)
+        return Labelling(self.function, work, dims, unit, kept, self.threshold)
 
     def _token(self, *what: Any) -> str | None:
         source = self.function.source
@@ -519,9 +579,16 @@ class _Job:
 
     # ---- writing ---------------------------------------------------------------------------
 
+    def call(self) -> str | None:
+        """Return what tells this call from others of other functions, parameters and settings."""
+        function = self.function
+        return token(function.func, dict(function.kwargs), dict(self.settings))
+
     def _provenance(self) -> dict[str, Any]:
         function = self.function
-        return provenance.made(function.func, function.kwargs, self.settings, self.failed)
+        return provenance.made(
+            function.func, function.kwargs, self.settings, self.failed, self.call()
+        )
 
     def _write(self, target: _Target, array: xr.DataArray, dims: Sequence[str]) -> Any:
         options = dict(self.stored)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from ngff_xarray import groups, image
 from ngff_xarray.analyse import keeping
 from ngff_xarray.analyse.measuring import Intensities, measure
+from ngff_xarray.analyse.members import Member, Members
 from ngff_xarray.analyse.sweeping import Block, swept
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.progress import progress as progress_bar
 from ngff_xarray.pyramid.sources import processors
-from ngff_xarray.spec.hcs import parse_fields
 from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_AHEAD = 8  # wells that are opened at a time: on a network most of that is waiting
 
 
 def measure_group(
@@ -110,10 +106,10 @@ def measure_group(
         )
     keep = keeping.target(to, tree, label, by_frame=False)
     number = processors() if threads is None else threads
-    run = _Run(tree, wells, fields, by)
+    run = Members(tree, wells, fields, by)
     options: dict[str, Any] = {"properties": properties, "level": level, "block": block}
 
-    def work(one: _One) -> pd.DataFrame:
+    def work(one: Member) -> pd.DataFrame:
         try:
             return measure(one.tree, label, intensities, **options, threads=1, progress=False)
         except NgffError as error:
@@ -124,7 +120,7 @@ def measure_group(
     with progress_bar("measuring", "images", progress) as bar:
         found = run.labelled(label)
 
-        def counted() -> Iterator[_One]:
+        def counted() -> Iterator[Member]:
             for one in found:
                 bar.more(1)
                 keys.append(one.key)
@@ -141,91 +137,8 @@ def measure_group(
     return frame
 
 
-class _One(NamedTuple):
-    """An image of a group: what it is called, level by level of the index."""
-
-    key: tuple[str, ...]
-    tree: xr.DataTree
-
-
-@dataclass
-class _Run:
-    """The images of a group, opened when it is their turn; and what was wrong with some."""
-
-    tree: xr.DataTree
-    wells: Iterable[str] | pd.DataFrame | None
-    fields: int | Sequence[int] | None
-    by: str
-    issues: list[str] = field(default_factory=list)
-
-    @property
-    def kind(self) -> str | None:
-        return image.group_kind(self.tree)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the levels of the index before the label."""
-        if self.kind == "plate":
-            return ("well", "field") if self.by == "well" else ("field",)
-        return ("field",) if self.kind == "well" else ("image",)
-
-    def labelled(self, label: str) -> Iterator[_One]:
-        """Return the images that have a label image of a name; wells are checked now."""
-        images = self._of_plate() if self.kind == "plate" else self._of(self.tree, ())
-        return (one for one in images if self._has(one, label))
-
-    def _has(self, one: _One, label: str) -> bool:
-        known = image.label_images(one.tree)
-        if label not in known:
-            have = printable(", ".join(known), 200) or "none"
-            self.issues.append(
-                f"{'/'.join(one.key)}: there is no label image {printable(label, 80)!r}; "
-                f"there are: {have}"
-            )
-        return label in known
-
-    def _of_plate(self) -> Iterator[_One]:
-        wanted: Any = self.wells
-        names = wanted["path"] if hasattr(wanted, "columns") else wanted
-        paths = groups.well_paths(self.tree, [names] if isinstance(names, str) else names)
-
-        def opened(path: str) -> xr.DataTree | None:
-            node = groups.node_at(self.tree, path)
-            if node is not None and groups.is_opened(node):
-                return node.copy(deep=False)
-            return groups.read_well(self.tree, path)
-
-        def images() -> Iterator[_One]:
-            for path, well in zip(paths, swept(paths, opened, _AHEAD), strict=True):
-                if well is None:
-                    self.issues.append(f"{path}: the well is listed, and not in the store")
-                else:
-                    yield from self._of(well, (path,))
-
-        return images()
-
-    def _of(self, tree: xr.DataTree, before: tuple[str, ...]) -> Iterator[_One]:
-        found = groups.images(tree)
-        listed = list(found)
-        if image.group_kind(tree) == "well":
-            listed = self._chosen([path for path, _ in parse_fields(tree.attrs["ome"]["well"])])
-        for name in listed:
-            key = (*before, name)
-            if name not in found:
-                self.issues.append(f"{'/'.join(key)}: the field is listed, and cannot be opened")
-                continue
-            yield _One(("/".join(key),) if self.by == "field" and before else key, found[name])
-
-    def _chosen(self, paths: list[str]) -> list[str]:
-        """Return those of the fields of a well that are wanted."""
-        if self.fields is None:
-            return paths
-        wanted = [self.fields] if isinstance(self.fields, int) else self.fields
-        return [paths[number] for number in wanted if -len(paths) <= number < len(paths)]
-
-
 def _joined(
-    tables: Sequence[pd.DataFrame], keys: Sequence[tuple[str, ...]], run: _Run
+    tables: Sequence[pd.DataFrame], keys: Sequence[tuple[str, ...]], run: Members
 ) -> pd.DataFrame:
     """Return one table of those of all images."""
     import pandas as pd

@@ -33,6 +33,7 @@ def made(
     kwargs: Mapping[str, Any],
     settings: Mapping[str, Any],
     failed: Mapping[int, BlockError],
+    call: str | None,
 ) -> dict[str, Any]:
     """Return attributes that say how a result was made.
 
@@ -44,12 +45,15 @@ def made(
         How it was applied.
     failed
         The blocks of which it failed.
+    call
+        What tells the call from others.
     """
     inner, given = _unwrapped(func)
     said: dict[str, Any] = {
         "function": _name(inner),
         "parameters": {key: _plain(value) for key, value in {**given, **kwargs}.items()},
         "settings": {key: _plain(value) for key, value in settings.items() if value is not None},
+        **({"call": call} if call is not None else {}),
         "versions": _versions(inner),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

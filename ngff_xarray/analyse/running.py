@@ -16,7 +16,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from ngff_xarray import cluster, pyramid
 from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
@@ -24,6 +24,7 @@ from ngff_xarray.progress import Bar
 from ngff_xarray.text import printable
 
 S = TypeVar("S")
+T = TypeVar("T")
 R = TypeVar("R")
 
 Scheduler = Literal["threads", "processes", "synchronous"]
@@ -88,19 +89,19 @@ class Crew:
         return self.scheduler in ("threads", "synchronous")
 
     def run(
-        self, act: Callable[[S, int], R], shared: S, numbers: Iterable[int], bar: Bar
-    ) -> Iterator[tuple[int, R | Exception]]:
-        """Yield what a function returns or raises for each number, as it comes.
+        self, act: Callable[[S, T], R], shared: S, items: Iterable[T], bar: Bar
+    ) -> Iterator[tuple[T, R | Exception]]:
+        """Yield what a function returns or raises for each item, as it comes.
 
         Few more than there are workers are under way at a time. Who stops listening stops it.
 
         Parameters
         ----------
         act
-            A function of a module, of what is shared and a number.
+            A function of a module, of what is shared and an item.
         shared
             What all calls get; it is pickled for other processes.
-        numbers
+        items
             One for each call.
         bar
             Counts the calls, and is shown meanwhile.
@@ -113,26 +114,26 @@ class Crew:
             If a process is killed.
         """
         if self.scheduler == "synchronous":
-            for number in numbers:
-                yield number, _caught(act, shared, number)
+            for item in items:
+                yield item, _caught(act, shared, item)
                 bar.did()
                 bar.show()
             return
         with self._executor(act, shared) as (pool, submit):
-            running: dict[Future[R], int] = {}
+            running: dict[Future[R], T] = {}
             try:
-                for number in numbers:
+                for item in items:
                     while len(running) >= 2 * self.workers:
                         yield from _finished(running, bar)
-                    running[submit(number)] = number
+                    running[submit(item)] = item
                 while running:
                     yield from _finished(running, bar)
             finally:
                 pool.shutdown(cancel_futures=True)
 
     @contextmanager
-    def caller(self, act: Callable[[S, int], R], shared: S) -> Iterator[Callable[[int], R]]:
-        """Let a function be called for a number by these, from several threads, and wait for it.
+    def caller(self, act: Callable[[S, T], R], shared: S) -> Iterator[Callable[[T], R]]:
+        """Let a function be called for an item by these, from several threads, and wait for it.
 
         Parameters
         ----------
@@ -142,60 +143,65 @@ class Crew:
         if self.scheduler == "synchronous":
             alone = threading.Lock()
 
-            def call(number: int) -> R:
+            def call(item: T) -> R:
                 with alone:
-                    return act(shared, number)
+                    return act(shared, item)
 
             yield call
             return
         with self._executor(act, shared) as (pool, submit):
             try:
-                yield lambda number: submit(number).result()
+                yield lambda item: submit(item).result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
     @contextmanager
     def _executor(
-        self, act: Callable[[S, int], R], shared: S
-    ) -> Iterator[tuple[Executor, Callable[[int], Future[R]]]]:
+        self, act: Callable[[S, T], R], shared: S
+    ) -> Iterator[tuple[Executor, Callable[[T], Future[R]]]]:
         if self.scheduler == "threads":
             pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ngff-apply")
-            yield pool, lambda number: pool.submit(act, shared, number)
+            yield pool, lambda item: pool.submit(act, shared, item)
             return
-        try:
-            content = cluster.packed(shared)
-        except cluster.Staying as error:
-            raise UnsupportedError(
-                f"other processes cannot have what is to be done: {error}: write the image with "
-                ".ngff.to_zarr(path) and open that, or give scheduler='threads'"
-            ) from error
+        content = _sent(shared)
         if self.scheduler == "processes":
             context = _context()
             processes = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_begin, initargs=(content,)
             )
-            yield processes, lambda number: processes.submit(_in_process, act, number)
+            yield processes, lambda item: processes.submit(_in_process, act, _sent(item))
             return
         workers = self.scheduler.get_executor(pure=False)
         known = self.scheduler.scatter(content, broadcast=True, hash=False)
-        yield workers, lambda number: workers.submit(_on_worker, known, act, number)
+        yield workers, lambda item: workers.submit(_on_worker, known, act, _sent(item))
 
 
-def _caught(act: Callable[[S, int], R], shared: S, number: int) -> R | Exception:
+def _sent(obj: Any) -> bytes:
+    """Return what other processes get for an object."""
     try:
-        return act(shared, number)
+        return cluster.packed(obj)
+    except cluster.Staying as error:
+        raise UnsupportedError(
+            f"other processes cannot have what is to be done: {error}: write the image with "
+            ".ngff.to_zarr(path) and open that, or give scheduler='threads'"
+        ) from error
+
+
+def _caught(act: Callable[[S, T], R], shared: S, item: T) -> R | Exception:
+    try:
+        return act(shared, item)
     except Exception as error:
         return error
 
 
-def _finished(running: dict[Future[R], int], bar: Bar) -> Iterator[tuple[int, R | Exception]]:
+def _finished(running: dict[Future[R], T], bar: Bar) -> Iterator[tuple[T, R | Exception]]:
     """Yield what is finished, once something is."""
     done: set[Future[R]] = set()
     while not done:
         done, _ = wait(running, _TICK, return_when=FIRST_COMPLETED)
         bar.show()
     for future in done:
-        number = running.pop(future)
+        item = running.pop(future)
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             raise StoreError(
@@ -205,7 +211,7 @@ def _finished(running: dict[Future[R], int], bar: Bar) -> Iterator[tuple[int, R 
         if error is not None and not isinstance(error, Exception):
             raise error
         bar.did()
-        yield number, error if error is not None else future.result()
+        yield item, error if error is not None else future.result()
 
 
 def _context() -> Any:
@@ -226,9 +232,9 @@ def _begin(content: bytes) -> None:
     _content[:] = [content]
 
 
-def _in_process(act: Callable[[Any, int], R], number: int) -> R:
-    return act(cluster.unpacked(_content[0]), number)
+def _in_process(act: Callable[[Any, Any], R], item: bytes) -> R:
+    return act(cluster.unpacked(_content[0]), cluster.unpacked(item))
 
 
-def _on_worker(content: bytes, act: Callable[[Any, int], R], number: int) -> R:
-    return act(cast("Any", cluster.unpacked(content)), number)
+def _on_worker(content: bytes, act: Callable[[Any, Any], R], item: bytes) -> R:
+    return act(cluster.unpacked(content), cluster.unpacked(item))
