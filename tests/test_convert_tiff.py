@@ -480,6 +480,55 @@ def test_regions_and_annotations_of_ome_are_named_as_dropped(ome: Path, tmp_path
     ]
 
 
+SHAPES = """
+<ROI ID="ROI:0"><Union>
+<Rectangle ID="Shape:0" X="0" Y="2" Width="10" Height="4" Text="cell &lt;1&gt;" TheZ="1"/>
+<Ellipse ID="Shape:1" X="20" Y="10" RadiusX="5" RadiusY="2"/></Union></ROI>
+<ROI ID="ROI:1"><Union>
+<Polygon ID="Shape:2" Points="1,1 5.5,1 5,4"/><Point ID="Shape:3" X="3" Y="4"/>
+<Polyline ID="Shape:4" Points="0,0 1,1 2,0"/><Label ID="Shape:5" X="7" Y="8" Text="here"/>
+<Mask ID="Shape:6" X="0" Y="0" Width="2" Height="2"/>
+<Line ID="Shape:7" X1="0" Y1="0" X2="1" Y2="1"><Transform A00="1" A01="1" A02="0"/></Line>
+<Point ID="Shape:8" X="nan" Y="4"/></Union></ROI>
+"""
+
+
+def test_regions_of_ome_are_geojson_in_the_report(tmp_path: Path) -> None:
+    from ngff_xarray.viewing import geojson
+
+    path = tmp_path / "a.ome.tif"
+    said = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    tifffile.imwrite(path, pixels(40, 50), metadata=said)
+    text = xml(path).replace("</Pixels>", f"{plane(0, 0, 100, 7, 0)}</Pixels>", 1)
+    refs = '<ROIRef ID="ROI:0"/><ROIRef ID="ROI:1"/></Image>'
+    text = text.replace("</Image>", refs, 1).replace("</OME>", f"{SHAPES}</OME>")
+    tifffile.tiffcomment(path, text.encode())
+    report = convert(path, tmp_path / "a.ome.zarr")
+    assert report.dropped[0].startswith("3 regions of interest (ROI: masks, shapes that are turned")
+    assert "regions of interest: 6, as GeoJSON in .rois of this report" in report.kept
+    (document,) = report.rois.values()
+    found = [(each["geometry"]["type"], each["properties"]) for each in document["features"]]
+    assert [kind for kind, _ in found] == [
+        "Polygon", "Polygon", "Polygon", "Point", "LineString", "Point",
+    ]  # fmt: skip
+    assert found[0][1] == {
+        "objectType": "annotation",
+        "axes": ["x", "y"],
+        "unit": "micrometer",
+        "name": "cell <1>",
+        "TheZ": 1,
+    }
+    ((rectangle, _),) = geojson.polygons(document["features"][0])  # as the viewer reads it
+    # the corner of the first pixel is half a pixel before its centre, which is at 100, 7
+    assert rectangle == ((99.75, 7.375), (104.75, 7.375), (104.75, 8.375), (99.75, 8.375))
+    ((ellipse, _),) = geojson.polygons(document["features"][1])
+    xs, ys = np.transpose(ellipse)
+    np.testing.assert_allclose(
+        [xs.min(), xs.max(), ys.min(), ys.max()], [107.25, 112.25, 8.875, 9.875]
+    )
+    assert document["features"][3]["geometry"]["coordinates"] == [101.25, 7.875]
+
+
 def plane(t: int, z: int, x: float, y: float, depth: float, unit: str = "µm") -> str:
     said = {"X": x, "Y": y, "Z": depth}
     places = " ".join(f'Position{k}="{v}" Position{k}Unit="{unit}"' for k, v in said.items())

@@ -107,6 +107,7 @@ def _scan(source: Input, number: int, info: omexml.ImageInfo, resolutions: int) 
         name=info.name,
         sizes={axis: size for axis, size in info.sizes.items() if axis in axes},
         origins={axis: start for axis, start in info.origins.items() if axis in axes},
+        shapes=info.shapes,
         channels=info.channels,
         issues=info.issues,
         dropped=dropped,

@@ -12,6 +12,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray import geometry, units
+from ngff_xarray.converting import rois
 from ngff_xarray.converting.found import Found, Original, Scan, Size
 from ngff_xarray.converting.reader import Input, Options
 from ngff_xarray.describe import ome_attrs
@@ -177,6 +178,8 @@ def tree_of(scan: Scan, options: Options) -> xr.DataTree:
         "issues": (*scan.issues, *_unsized(scan, variables[0].shape)),
         "dropped": tuple(scan.dropped),
     }
+    if scan.shapes:
+        tree.encoding["rois"] = rois.features(scan.shapes, scan.sizes, scan.origins)
     return tree
 
 

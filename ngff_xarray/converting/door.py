@@ -223,11 +223,12 @@ def convert(
         name,
         found.format,
         tuple(supplied) if found.layout != "image" else ("",),
-        (*together(seen.kept), *_kept_above(found)),
+        (*together(seen.kept), *_kept_above(found), *seen.kept_beside()),
         (*found.dropped, *seen.above, *together(seen.dropped)),
         tuple(seen.issues),
         seen.nbytes,
         resumed(resume),
+        seen.rois,
     )
 
 
@@ -254,6 +255,12 @@ class _Seen:
         self.above: list[str] = []  # that no image has
         self.issues: list[Issue] = []
         self.nbytes = 0
+        self.rois: dict[str, Any] = {}
+
+    def kept_beside(self) -> list[str]:
+        """Return what the report has and the store has not."""
+        count = sum(len(each["features"]) for each in self.rois.values())
+        return [f"regions of interest: {count}, as GeoJSON in .rois of this report"] * (count > 0)
 
     def noting(
         self,
@@ -263,15 +270,19 @@ class _Seen:
     ) -> dict[str, Callable[[], xr.DataTree]]:
         """Return what makes the trees of images and takes note of them."""
 
-        def noted(supply: Callable[[], xr.DataTree]) -> Callable[[], xr.DataTree]:
+        def noted(path: str, supply: Callable[[], xr.DataTree]) -> Callable[[], xr.DataTree]:
             def tree() -> xr.DataTree:
                 made = _sayable(supply(), version)
                 self.note(made)
+                if made.encoding.get("rois"):
+                    listed = {"type": "FeatureCollection", "features": made.encoding["rois"]}
+                    self.rois["" if alone else path] = listed
                 return _with_levels(made, options)
 
             return tree
 
-        return {path: noted(supply) for path, supply in supplied.items()}
+        alone = len(supplied) == 1 and "/" not in next(iter(supplied))
+        return {path: noted(path, supply) for path, supply in supplied.items()}
 
     def note(self, tree: xr.DataTree) -> None:
         """Take note of an image, or of all that a tree holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from xml.etree.ElementTree import Element
 
 from ngff_xarray.errors import Issue
 from ngff_xarray.model import Channel
@@ -64,6 +65,8 @@ class Scan:
         them the first one's centre is. By default the shapes tell.
     labels
         Its label images by name.
+    shapes
+        Regions of interest, as OME-XML has them.
     """
 
     axes: Sequence[str]
@@ -79,6 +82,7 @@ class Scan:
     ome: Mapping[str, Any] = field(default_factory=dict)
     steps: Sequence[Mapping[str, tuple[float, float]]] = ()
     labels: Mapping[str, Scan] = field(default_factory=dict)
+    shapes: Sequence[Element] = ()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
 import numpy as np
 
 from ngff_xarray import groups, units
-from ngff_xarray.converting import positions
+from ngff_xarray.converting import positions, rois
 from ngff_xarray.converting.found import Size
 from ngff_xarray.converting.positions import Places
 from ngff_xarray.errors import Issue
@@ -24,7 +24,6 @@ from ngff_xarray.text import printable
 
 _UNEVEN = 0.01  # of a step that times may be off
 _LISTED = {
-    "ROI": "regions of interest (ROI)",
     "FileAnnotation": "attached files",
     "MapAnnotation": "annotations (key-value pairs)",
     "XMLAnnotation": "annotations (XML)",
@@ -59,6 +58,8 @@ class ImageInfo:
         Where the first pixel is, by axis in the units of the sizes.
     dropped
         What is said of it that no tree has.
+    shapes
+        Its regions of interest.
     """
 
     name: str | None
@@ -69,6 +70,7 @@ class ImageInfo:
     dtype: str = "uint8"
     origins: dict[str, float] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    shapes: tuple[ElementTree.Element, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,21 @@ def parse(text: str, where: str) -> Document:
     root = ElementTree.fromstring(content)
     elements = [each for each in root if _tag(each) == "Image"]
     fields = _samples(root)
+    shapes, lost = rois.of_images(root)
     images = tuple(
-        _image(each, number, fields.get(each.get("ID", ""), {}))
+        replace(
+            _image(each, number, fields.get(each.get("ID", ""), {})),
+            shapes=tuple(shapes.get(each.get("ID", ""), ())),
+        )
         for number, each in enumerate(elements)
     )
     numbers = {each.get("ID", ""): number for number, each in enumerate(elements)}
     plates = [each for each in root if _tag(each) == "Plate"]
     found = [plate for each in plates if (plate := _plate(each, numbers)) is not None]
     dropped = list(_dropped(root))
+    if lost:
+        why = "masks, shapes that are turned or of no image: they stay in the text of the OME-XML"
+        dropped.insert(0, f"{lost} regions of interest (ROI: {why})")
     if len(found) > 1:
         dropped.append(f"the arrangement of the images on {len(found)} plates")
     return Document(images, found[0] if len(found) == 1 else None, tuple(dropped))

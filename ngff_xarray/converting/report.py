@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
@@ -36,6 +36,9 @@ class Conversion:
         Of the pixels of the finest levels.
     resumed
         What was done with what a run that was killed had left; empty if there was nothing.
+    rois
+        By the path of an image its regions of interest, as GeoJSON in the units of its axes; they
+        are not in the store.
     """
 
     source: str
@@ -48,6 +51,7 @@ class Conversion:
     issues: tuple[Issue, ...]
     nbytes: int
     resumed: str = ""
+    rois: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         head = f"{self.source} ({self.format}) -> {self.target}"

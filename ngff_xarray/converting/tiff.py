@@ -238,6 +238,7 @@ def _ome_scan(
         issues=(*issues, *info.issues),
         dropped=info.dropped,
         origins=info.origins,
+        shapes=info.shapes,
     )
     return _scan(handle, at, said, options, keep_channel=bool(info.channels))
 
@@ -316,6 +317,7 @@ def _scan(
         name=said.name or None,
         sizes={axis: size for axis, size in said.sizes.items() if axis in names},
         origins={axis: start for axis, start in said.origins.items() if axis in names},
+        shapes=said.shapes,
         channels=channels,
         issues=(*said.issues, *issues),
         dropped=dropped,

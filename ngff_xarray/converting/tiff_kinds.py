@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Said:
     issues: Sequence[Issue] = ()
     dropped: Sequence[str] = ()
     origins: Mapping[str, float] = field(default_factory=dict)
+    shapes: Sequence[Element] = ()
 
 
 Kind = Callable[["tifffile.TiffFile"], tuple[str, Original | None, Callable[[int], Said]]]
