@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 import xarray as xr
-from test_convert_tiff import OME, write_lsm, write_slide
+from stores.lif import write_lif
+from test_convert_tiff import OME, write_companion, write_lsm, write_slide
 
 from ngff_xarray import convert, open_image
 from ngff_xarray.converting import bioformats
@@ -85,6 +86,28 @@ def test_an_image_that_only_bio_formats_reads(tmp_path: Path) -> None:
     assert "SizeT" in again.attrs["original_metadata"]["text"]
 
 
+@here
+def test_lif(tmp_path: Path) -> None:
+    arrays = {
+        "cells": RNG.integers(0, 60_000, (2, 3, 2, 40, 48), dtype="uint16"),
+        "overview": RNG.integers(0, 255, (1, 1, 1, 20, 32), dtype="uint8"),
+    }
+    path = write_lif(tmp_path / "a.lif", arrays, (2.0, 0.25, 0.5))
+    said = convert(path, tmp_path / "a.ome.zarr", reader="bioformats")
+    assert said.format == "Leica Image File Format, by Bio-Formats"
+    images = xr.open_datatree(tmp_path / "a.ome.zarr").ngff.images
+    for tree, written in zip(images.values(), arrays.values(), strict=True):
+        finest = tree.ngff.level(0)
+        order = [axis for axis in "tzcyx" if axis in finest.dims]
+        np.testing.assert_array_equal(finest.transpose(*order).values.squeeze(), written.squeeze())
+    sizes = {axis: str(size) for axis, size in images["0"].ngff.pixel_size.items()}
+    assert (sizes["z"], sizes["y"], sizes["x"]) == (
+        "2.0 micrometer",
+        "0.25 micrometer",
+        "0.5 micrometer",
+    )
+
+
 def fake(folder: Path, **what: Any) -> Path:
     """Return a file that Bio-Formats reads as an image that it makes up, as its name says."""
     path = folder / ("a&" + "&".join(f"{key}={value}" for key, value in what.items()) + ".fake")
@@ -115,6 +138,14 @@ def test_plates(tmp_path: Path) -> None:
     assert tree.ngff.kind == "plate"
     assert list(tree.ngff.wells.index) == ["A/1", "A/2", "A/3", "B/1", "B/2", "B/3"]
     assert tree.ngff.well("B/3").ngff.fields["1"].ngff.level(0).shape[-2:] == (20, 24)
+
+
+@here
+def test_companion_files_are_what_bio_formats_reads(tmp_path: Path) -> None:
+    path = write_companion(tmp_path, RNG.integers(0, 999, (3, 2, 40, 50), dtype="uint16"))
+    ours, theirs = (open_image(path, reader=name).ngff for name in ("companion", "bioformats"))
+    np.testing.assert_array_equal(ours.level(0).values, theirs.level(0).values)
+    assert ours.pixel_size == theirs.pixel_size
 
 
 @here

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from stores.lif import write_lif
 
 from ngff_xarray import convert, open_image
 from ngff_xarray.errors import MissingDependencyError, NotOmeError
@@ -49,6 +50,16 @@ def test_czi(tmp_path: Path) -> None:
         "x": "0.2 micrometer",
     }
     assert "ImageDocument" in again.attrs["original_metadata"]["text"]
+
+
+def test_lif(tmp_path: Path) -> None:
+    pytest.importorskip("bioio_lif")
+    written = RNG.integers(0, 60_000, (2, 3, 2, 40, 48), dtype="uint16")
+    path = write_lif(tmp_path / "a.lif", {"cells": written}, (2.0, 0.25, 0.5))
+    said = convert(path, tmp_path / "a.ome.zarr")
+    assert said.reader == "bioio"
+    found = xr.open_datatree(tmp_path / "a.ome.zarr").ngff.level(0)
+    np.testing.assert_array_equal(found.transpose("t", "z", "c", "y", "x").values, written)
 
 
 def test_the_plugin_that_is_missing_is_named(
