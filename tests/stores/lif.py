@@ -39,7 +39,8 @@ def _bytes(array: np.ndarray) -> bytes:
 def _element(number: int, name: str, array: np.ndarray, sizes: tuple[float, ...]) -> str:
     bits, strides = 8 * array.itemsize, array.strides
     channels = "".join(
-        f'<ChannelDescription DataType="0" ChannelTag="0" Resolution="{bits}" Min="0" '
+        f'<ChannelDescription DataType="0" ChannelTag="0" Resolution="{bits}" '
+        f'NameOfMeasuredQuantity="" Min="0" '
         f'Max="{2**bits - 1}" Unit="" LUTName="{color}" IsLUTInverted="0" '
         f'BytesInc="{i * strides[2]}" BitInc="0"/>'
         for i, color in zip(range(array.shape[2]), _COLORS, strict=False)
