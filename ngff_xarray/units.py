@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ _SYMBOLS = {
     "hour": "h",
     "minute": "min",
 }
+_lock = threading.Lock()  # of pint's registry, of which another thread would see a half
 _MICRO = ("\u00b5", "\u03bc", "u")  # the sign, the Greek letter, and what keyboards have
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.DOTALL)
 
@@ -168,6 +170,8 @@ def registry() -> pint.UnitRegistry[Any]:
     import pint
 
     found: pint.UnitRegistry[Any] = pint.get_application_registry()  # type: ignore[no-untyped-call]  # pint's gap
+    with _lock:
+        found.Quantity  # noqa: B018  # it reads its units when it is first asked for anything
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -383,3 +385,21 @@ def test_byte_count(size: Any, count: int) -> None:
 def test_what_is_no_byte_count(size: Any) -> None:
     with pytest.raises(UnitError, match="expected text such as '100 MB'"):
         units.byte_count(size)
+
+
+def test_threads_may_ask_first_all_at_once() -> None:
+    code = """
+import sys, threading
+from ngff_xarray import units
+sys.setswitchinterval(1e-6)
+together, found = threading.Barrier(8), []
+def ask():
+    together.wait()
+    found.append(units.factor("micrometer", "nanometer"))
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert [round(each) for each in found] == [1000] * 8
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
