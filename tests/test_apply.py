@@ -619,7 +619,7 @@ def test_fields_that_are_done_stay(plate: xr.DataTree) -> None:
     assert (root / "B/2/1/labels/nuclei/zarr.json").exists()
     with pytest.raises(StoreError, match="there is a label image") as raised:
         plate.ngff.apply(fails, **options)
-    assert raised.value.__notes__ == ["in A/1/0"]
+    assert raised.value.__notes__[0].startswith("in A/1/")
     with pytest.raises(SelectionError, match="give to='labels/NAME'"):
         plate.ngff.apply(label)
     with pytest.raises(SelectionError, match="'field' or 'well'"):

@@ -22,6 +22,7 @@ import xarray as xr
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
@@ -33,6 +34,7 @@ from ngff_xarray.errors import (
     MissingDependencyError,
     NgffError,
     StoreError,
+    UnsupportedError,
 )
 
 distributed = pytest.importorskip("distributed")
@@ -448,3 +450,64 @@ def test_a_bucket(
     stored.ngff.to_zarr(tmp_path / "back.ome.zarr", version="0.5")
     assert counted(workers) > before + 1
     same(tmp_path / "here.ome.zarr", tmp_path / "back.ome.zarr")
+
+
+# ---- functions over blocks ---------------------------------------------------------------------
+
+BLOCKS = {"block": {"z": "8 px", "y": "32 px", "x": "32 px"}, "chunks": CHUNKS}
+
+
+def labelled(block: xr.DataArray) -> np.ndarray:
+    return np.asarray(ndimage.label(block.values > 100)[0])
+
+
+def labelled_or_killed(block: xr.DataArray, folder: Path) -> np.ndarray:
+    if float(block.z[0]) > 5 and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return labelled(block)
+
+
+def worker(block: xr.DataArray) -> np.ndarray:
+    return np.full(block.shape, os.getpid(), "i4")
+
+
+@pytest.fixture
+def smooth(tmp_path: Path) -> xr.DataTree:
+    pixels = ndimage.gaussian_filter(noise(SHAPE).astype("f4"), 2)
+    pixels = 200 * (pixels > np.quantile(pixels, 0.6))
+    coords = {dim: xr.Variable(dim, np.arange(n) * 1.0) for dim, n in zip(DIMS, SHAPE, strict=True)}
+    array = xr.DataArray(pixels.astype("u2"), dims=DIMS, coords=coords)
+    with dask.config.set(scheduler="synchronous"):
+        array.ngff.to_zarr(tmp_path / "image.ome.zarr", chunks=CHUNKS, levels=1)
+    return xr.open_datatree(tmp_path / "image.ome.zarr")
+
+
+def test_a_function_whose_worker_is_killed(
+    workers: Any, smooth: xr.DataTree, tmp_path: Path
+) -> None:
+    found = smooth.ngff.apply(
+        labelled_or_killed,
+        kwargs={"folder": tmp_path},
+        to="labels/objects",
+        stitch=True,
+        **BLOCKS,
+    )
+    assert (tmp_path / "killed").exists()
+    labels = found.ngff.labels["objects"].ngff.level(0).values
+    whole = labelled(smooth.ngff.level(0))
+    pairs = np.unique(np.stack([labels.ravel(), whole.ravel()]), axis=1)
+    assert pairs.shape[1] == whole.max() + 1 == labels.max() + 1
+
+
+def test_a_function_is_called_by_the_workers(
+    workers: Any, smooth: xr.DataTree, tmp_path: Path
+) -> None:
+    for errors in ("raise", "collect"):  # written by the workers, and by the caller
+        target = tmp_path / f"{errors}.ome.zarr"
+        smooth.ngff.apply(worker, to=target, errors=errors, **BLOCKS)
+        seen = np.unique(xr.open_datatree(target).ngff.level(0))
+        assert set(seen) <= set(workers.run(os.getpid).values())
+    with pytest.raises(UnsupportedError, match="pixels in memory"):
+        made = xr.DataArray(noise((80, 100, 100)), dims=DIMS)
+        made.ngff.apply(worker, to=str(tmp_path / "c.ome.zarr"), stitch=True, scheduler=workers)

@@ -129,7 +129,9 @@ class Crew:
                 while running:
                     yield from _finished(running, bar)
             finally:
-                pool.shutdown(cancel_futures=True)
+                for future in running:
+                    future.cancel()
+                pool.shutdown()
 
     @contextmanager
     def caller(self, act: Callable[[S, T], R], shared: S) -> Iterator[Callable[[T], R]]:
@@ -153,7 +155,7 @@ class Crew:
             try:
                 yield lambda item: submit(item).result()
             finally:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown()
 
     @contextmanager
     def _executor(
