@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ngff_xarray.analyse.applying import apply
-from ngff_xarray.analyse.stitching import Numbering, compact, same
+from ngff_xarray.analyse.stitching import Numbering, numbered, same
 
 
 def image(pixels: NDArray[Any], step: float = 1.0) -> xr.DataArray:
@@ -154,15 +154,19 @@ def test_what_blocks_disagree_on_is_decided_by_the_threshold() -> None:
     assert same(one * 0, other, 0.0).shape == (0, 2)
 
 
-def test_labels_of_any_dtype_are_numbered_anew() -> None:
+def test_labels_of_any_dtype_become_small_numbers() -> None:
     for dtype, high in (("u8", 2**63 + 5), ("i8", 2**40), ("u1", 255), ("i2", 9)):
         labels = np.array([[0, 7, high], [high, 7, 0]], dtype)
-        found, count = compact(labels, (slice(0, 2), slice(0, 2)))
-        assert count == 2
-        assert found.tolist() == [[0, 1, 2], [2, 1, 0]]
-    assert compact(np.array([[-3, -1]]), (slice(0, 1), slice(0, 2)))[1] == 0
-    mask, count = compact(np.array([True, False, True]), (slice(0, 3),))
-    assert (mask.tolist(), count) == ([1, 0, 1], 1)
+        found, count, missing = numbered(labels, (slice(0, 2), slice(0, 2)))
+        assert set(found.ravel().tolist()) == {0, *set(range(1, count + 1)) - set(missing.tolist())}
+        assert are_same(found, labels)
+    labels = np.arange(5000).reshape(50, 100)  # most of which only the halo has
+    found, count, missing = numbered(labels, (slice(0, 1), slice(0, 100)))
+    assert (count, missing.size, found[1:].any()) == (99, 0, False)
+    assert numbered(np.array([[-3, -1]]), (slice(0, 1), slice(0, 2)))[1] == 0
+    mask, count, missing = numbered(np.array([True, False, True]), (slice(0, 3),))
+    assert (mask.tolist(), count, missing.size) == ([1, 0, 1], 1, 0)
+    assert numbered(np.zeros((0, 3), int), (slice(0, 0), slice(0, 3)))[1] == 0
 
 
 def test_ten_million_objects_are_numbered_in_the_memory_of_the_borders() -> None:
@@ -173,7 +177,7 @@ def test_ten_million_objects_are_numbered_in_the_memory_of_the_borders() -> None
     own, theirs = rng.integers(1, each + 1, (2, 50_000))
     pairs = np.stack([first, own, first + 1, theirs], axis=1)
     tracemalloc.start()
-    numbering = Numbering.of(np.full(blocks, each), pairs)
+    numbering = Numbering.of(np.full(blocks, each), pairs, np.empty((0, 2), np.int64))
     seen = [numbering.numbers(block) for block in (0, 499, 999)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -18,7 +18,7 @@ from xarray.core import indexing
 from ngff_xarray.analyse.blocks import Block, Blocks
 from ngff_xarray.analyse.functions import Function, Result
 from ngff_xarray.analyse.running import Crew
-from ngff_xarray.analyse.stitching import Ids, Numbering, compact, same
+from ngff_xarray.analyse.stitching import Ids, Numbering, looked_up, numbered, same
 from ngff_xarray.analyse.work import Work
 from ngff_xarray.boxes import Box, within
 from ngff_xarray.lazy import lazy
@@ -98,9 +98,10 @@ class Labelling:
             self.write(block, pixels[inner])
             self.work.put(number, {})
             return
-        labels, count = compact(pixels, inner)
-        self.write(block, labels[inner])
-        self.keep(block, labels, count)
+        labels, count, missing = numbered(pixels, inner)
+        core = labels[inner]
+        self.write(block, core)
+        self.keep(block, labels, count, missing)
 
     def _without_channels(self, block: Block, found: Result) -> Result:
         channel = self.function.channel_dim or "c"
@@ -126,27 +127,33 @@ class Labelling:
         """Write the labels of a block."""
         self._writer().write([side.start for side in self._of(block.core)], labels)
 
-    def keep(self, block: Block, labels: NDArray[np.uint32], count: int) -> None:
+    def keep(
+        self, block: Block, labels: NDArray[np.uint32], count: int, missing: NDArray[np.uint32]
+    ) -> None:
         """Keep what the neighbours see of a block, whose objects are numbered from 1."""
-        record: dict[str, NDArray[Any]] = {"count": np.array(count)}
+        record: dict[str, NDArray[Any]] = {"count": np.array(count), "missing": missing}
+        is_there = np.ones(count + 1, bool)
+        is_there[missing] = False
         for other in self._neighbours(block):
             strip = labels[self._of(_placed(_shared(block, other), block))]
+            strip = np.where(looked_up(is_there, strip), strip, np.uint32(0))
             if strip.any():
                 record[str(other.number)] = strip
         self.work.put(block.number, record)
 
-    def pairs(self, number: int) -> tuple[int, Ids]:
+    def pairs(self, number: int) -> tuple[int, Ids, Ids]:
         """Return how many objects a block has, and which are the same in blocks after it.
 
         Returns
         -------
-        int, ndarray
-            int64 (n, 4), as `Numbering.of` takes them.
+        int, ndarray, ndarray
+            The largest number; int64 (n, 4) and (n, 2): pairs and what is missing, as
+            `Numbering.of` takes them.
         """
         block = self.blocks[number]
         own = self.work.record(number)
         if own is None or self.threshold is None:
-            return 0, np.empty((0, 4), np.int64)
+            return 0, np.empty((0, 4), np.int64), np.empty((0, 2), np.int64)
         found = [np.empty((0, 4), np.int64)]
         for other in self._neighbours(block):
             mine = own.get(str(other.number))
@@ -158,7 +165,9 @@ class Labelling:
                 pairs = same(mine, theirs, self.threshold)
                 here, there = (np.full((len(pairs), 1), n) for n in (number, other.number))
                 found.append(np.hstack([here, pairs[:, :1], there, pairs[:, 1:]]))
-        return int(own["count"][()]), np.concatenate(found)
+        missing = own["missing"].astype(np.int64)
+        without = np.stack([np.full(missing.size, number), missing], axis=1)
+        return int(own["count"][()]), np.concatenate(found), without
 
     def stitched(self, numbering: Numbering) -> Stitched:
         """Return all labels, by the numbers that objects have in the whole."""
@@ -206,7 +215,7 @@ def label_block(labelling: Labelling, number: int) -> None:
     labelling.label(number)
 
 
-def pairs_of_block(labelling: Labelling, number: int) -> tuple[int, Ids]:
+def pairs_of_block(labelling: Labelling, number: int) -> tuple[int, Ids, Ids]:
     """Return how many objects a block has and which others have, too; for workers."""
     return labelling.pairs(number)
 
@@ -241,13 +250,14 @@ def labelled(
     if labelling.threshold is None:
         return _as_array(labelling, lazy(labelling.work.array()))
     counts = np.zeros(count, np.int64)
-    pairs = [np.empty((0, 4), np.int64)]
+    pairs, missing = [np.empty((0, 4), np.int64)], [np.empty((0, 2), np.int64)]
     for number, found in crew.run(pairs_of_block, labelling, range(count), Bar()):
         if isinstance(found, Exception):
             raise found
-        counts[number], own = found
+        counts[number], own, without = found
         pairs.append(own)
-    numbering = Numbering.of(counts, np.concatenate(pairs))
+        missing.append(without)
+    numbering = Numbering.of(counts, np.concatenate(pairs), np.concatenate(missing))
     return _as_array(labelling, indexing.LazilyIndexedArray(labelling.stitched(numbering)))
 
 
@@ -333,7 +343,7 @@ class Stitched(BackendArray):
                 for a, b in zip(block.core, box, strict=True)
             )
             part = within(both, box)
-            found[part] = self._numbers(block.number)[local[part]]
+            found[part] = looked_up(self._numbers(block.number), local[part])
         return found
 
     def _numbers(self, block: int) -> NDArray[Any]:

@@ -17,30 +17,37 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 
+_FEW = 100  # numbers without objects, that are no reason to number all others anew
 
-def compact(labels: NDArray[Any], core: tuple[slice, ...]) -> tuple[NDArray[np.uint32], int]:
-    """Return labels numbered from 1, those that lie in the core only, and how many there are.
+
+def numbered(
+    labels: NDArray[Any], core: tuple[slice, ...]
+) -> tuple[NDArray[np.uint32], int, NDArray[np.uint32]]:
+    """Return labels that are small numbers, the largest, and which up to that are no objects.
 
     Parameters
     ----------
     labels
         What a function returned for a block with its halo; 0 and less is no object.
     core
-        The block without its halo. An object that only the halo has belongs to a neighbour: it
-        becomes 0.
+        The block without its halo. An object that only the halo has belongs to a neighbour, and is
+        none here.
 
     Returns
     -------
-    ndarray, int
-        uint32, of the same shape.
+    ndarray, int, ndarray
+        uint32, of the same shape; and sorted numbers: few, or else objects are numbered anew.
 
     Examples
     --------
-    >>> compact(np.array([7, 7, 0, 900, 900, 3]), (slice(1, 5),))
-    (array([1, 1, 0, 2, 2, 0], dtype=uint32), 2)
+    >>> numbered(np.array([2, 2, 0, 1, 1, 3]), (slice(1, 5),))
+    (array([2, 2, 0, 1, 1, 3], dtype=uint32), 3, array([3], dtype=uint32))
+    >>> numbered(np.array([7, 7, 0, 10**9, 10**9, 3]), (slice(1, 5),))
+    (array([1, 1, 0, 2, 2, 0], dtype=uint32), 2, array([], dtype=uint32))
     """
+    none = np.empty(0, np.uint32)
     if not labels.size:
-        return np.zeros(labels.shape, np.uint32), 0
+        return np.zeros(labels.shape, np.uint32), 0, none
     if labels.dtype.kind == "b":
         labels = labels.view(np.uint8)
     if labels.dtype.kind == "i" and labels.min() < 0:
@@ -48,17 +55,30 @@ def compact(labels: NDArray[Any], core: tuple[slice, ...]) -> tuple[NDArray[np.u
     high = int(labels.max())
     if high <= 4 * labels.size:  # a table is faster than a search
         is_there = np.zeros(high + 1, bool)
-        is_there[labels[core]] = True
+        for part in labels[core]:  # a part at a time: indices are wide
+            is_there[part] = True
+        is_there[0] = True
+        missing = np.flatnonzero(~is_there).astype(np.uint32)
+        if missing.size <= _FEW + high // 8:
+            return labels.astype(np.uint32, copy=False), high, missing
         is_there[0] = False
         table = np.where(is_there, np.cumsum(is_there), 0).astype(np.uint32)
-        return table[labels], int(is_there.sum())
+        return looked_up(table, labels), int(is_there.sum()), none
     ids = np.unique(labels[core])
     ids = ids[ids > 0]
     if not ids.size:
-        return np.zeros(labels.shape, np.uint32), 0
+        return np.zeros(labels.shape, np.uint32), 0, none
     place = np.minimum(np.searchsorted(ids, labels), ids.size - 1)
     found = np.where(ids[place] == labels, place + 1, 0)
-    return found.astype(np.uint32), ids.size
+    return found.astype(np.uint32), ids.size, none
+
+
+def looked_up(table: NDArray[Any], labels: NDArray[np.integer]) -> NDArray[Any]:
+    """Return what a table has for each label, a part at a time: indices are wide."""
+    found = np.empty(labels.shape, table.dtype)
+    for place, part in enumerate(labels):
+        found[place] = table[part]
+    return found
 
 
 def same(
@@ -133,9 +153,9 @@ class Numbering:
     offsets
         int64 (blocks + 1): how many objects all blocks before one have.
     later
-        int64, sorted: objects that are the same as one before.
+        int64, sorted: objects that are the same as one before, and numbers that are no objects.
     first
-        int64: which that is, for each of them.
+        int64: which that is, for each of them; 0 for none.
     """
 
     offsets: Ids
@@ -143,30 +163,38 @@ class Numbering:
     first: Ids
 
     @classmethod
-    def of(cls, counts: Sequence[int] | Ids, pairs: Ids) -> Numbering:
+    def of(cls, counts: Sequence[int] | Ids, pairs: Ids, missing: Ids) -> Numbering:
         """Return the numbers of objects.
 
         Parameters
         ----------
         counts
-            How many objects each block has.
+            The largest number that each block has given.
         pairs
             int64 (n, 4): an object, as its block and its number there, and one that is the same.
+        missing
+            int64 (n, 2): blocks, and numbers there that are no objects.
 
         Examples
         --------
-        Three blocks; the second object of the first goes on in the other two.
+        Three blocks; the second object of the first goes on in the other two, and there is no
+        third one.
 
-        >>> numbering = Numbering.of([2, 2, 1], np.array([[0, 2, 1, 1], [1, 1, 2, 1]]))
+        >>> pairs, missing = np.array([[0, 2, 1, 1], [1, 1, 2, 1]]), np.array([[0, 3]])
+        >>> numbering = Numbering.of([3, 2, 1], pairs, missing)
         >>> [numbering.numbers(block).tolist() for block in range(3)], numbering.count
-        ([[0, 1, 2], [0, 2, 3], [0, 2]], 3)
+        ([[0, 1, 2, 0], [0, 2, 3], [0, 2]], 3)
         """
         offsets = np.concatenate(([0], np.cumsum(np.asarray(counts, np.int64))))
         one = offsets[pairs[:, 0]] + pairs[:, 1]
         other = offsets[pairs[:, 2]] + pairs[:, 3]
         ids, first = _connected(one, other)
         is_later = ids != first
-        return cls(offsets, ids[is_later], first[is_later])
+        none = offsets[missing[:, 0]] + missing[:, 1]
+        later = np.concatenate([ids[is_later], none])
+        order = np.argsort(later)
+        firsts = np.concatenate([first[is_later], np.zeros(none.size, np.int64)])
+        return cls(offsets, later[order], firsts[order])
 
     @property
     def count(self) -> int:

@@ -116,7 +116,7 @@ class Work:
                 chunks=unit,
                 fill_value=0,
                 zarr_format=3,
-                compressors=[BloscCodec(cname="zstd", clevel=1)],
+                compressors=[BloscCodec(cname="lz4", clevel=1)],
                 overwrite=True,
             )
 
@@ -135,9 +135,9 @@ class Record(Mapping[str, "NDArray[Any]"]):
 
     Examples
     --------
-    >>> record = Record(_packed({"a": np.arange(3), "b": np.zeros((2, 2))}))
-    >>> list(record), record["a"]
-    (['a', 'b'], array([0, 1, 2]))
+    >>> record = Record(_packed({"a": np.arange(3), "b": np.zeros((0, 2))}))
+    >>> list(record), record["a"], record["b"].shape
+    (['a', 'b'], array([0, 1, 2]), (0, 2))
     """
 
     def __init__(self, content: bytes) -> None:
@@ -147,7 +147,7 @@ class Record(Mapping[str, "NDArray[Any]"]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         dtype, shape, start, stop = self._said[name]
-        plain = _packer.decode(self._content[start:stop])
+        plain = _packer.decode(self._content[start:stop]) if stop > start else b""
         return np.ndarray(shape, np.dtype(dtype), plain)
 
     def __iter__(self) -> Iterator[str]:
@@ -160,7 +160,7 @@ class Record(Mapping[str, "NDArray[Any]"]):
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     said, parts, end = {}, [], 0
     for name, array in arrays.items():
-        parts.append(bytes(_packer.encode(np.ascontiguousarray(array).tobytes())))
+        parts.append(bytes(_packer.encode(array.tobytes())) if array.size else b"")
         said[name] = [array.dtype.str, array.shape, end, end + len(parts[-1])]
         end += len(parts[-1])
     head = json.dumps(said).encode()

@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
 from ngff_xarray import image, pyramid, store
-from ngff_xarray.boxes import Box, count
+from ngff_xarray.boxes import Box
 from ngff_xarray.contrast import Contrast
 from ngff_xarray.describe import other_attributes
 from ngff_xarray.errors import NgffError, StoreError
@@ -53,7 +53,7 @@ def write_array(
     writing: Writing,
 ) -> None:
     """Write an array, with all of its pixels."""
-    _Target(_created(target, path, array, names, writing)).fill(array, None, Bar())
+    _Target(_created(target, path, array, names, writing)).fill(array)
 
 
 def _created(
@@ -254,10 +254,24 @@ def _write_level(
     alone = pyramid.PlannedLevel(array.shape, (1,) * array.ndim, (1,) * array.ndim)
     notes = None if journal is None else journal.of_level(number)
     with shown_progress("writing", "B", writing.progress, array.nbytes) as bar:
-        if not pyramid.spread(
+        if pyramid.spread(
             array.variable, [alone], "nearest", [target], contrast=contrast, bar=bar, journal=notes
         ):
-            target.fill(array, contrast, bar, notes)
+            return
+        if contrast is None and target.copy(array.variable, bar):
+            return
+        threads = pyramid.processors()
+        pyramid.build(
+            pyramid.reader(array.variable, threads),
+            [alone],
+            pyramid.reduction("nearest", array.dtype),
+            [target],
+            threads=threads,
+            contrast=contrast,
+            done=bar.did,
+            show=bar.show,
+            journal=notes,
+        )
 
 
 class _Target:
@@ -305,39 +319,24 @@ class _Target:
     def is_settled(self, box: Box) -> bool:
         return self._writer.is_settled(box)
 
-    def fill(
-        self,
-        array: xr.DataArray,
-        contrast: Contrast | None,
-        bar: Bar,
-        journal: Journal | None = None,
-    ) -> None:
-        """Write all pixels: as they are stored, or in large blocks."""
-        copying = None if contrast is not None else self.copying(array.variable)
-        if copying is not None:
-            with _named(self.path):
-                copying.copy(bar.did, bar.show)
+    def copy(self, variable: xr.Variable, bar: Bar) -> bool:
+        """Copy the chunks of a variable as they are stored, if they can be; tell whether."""
+        copying = self.copying(variable)
+        if copying is None:
+            return False
+        with _named(self.path):
+            copying.copy(bar.did, bar.show)
+        return True
+
+    def fill(self, array: xr.DataArray) -> None:
+        """Write all pixels of an array of any dtype, in large blocks."""
+        if self.copy(array.variable, Bar()):
             return
         unit = self._array.shards or self._array.chunks
         for box in blocks(array.shape, unit, array.dtype.itemsize):
-            made = journal.recall(0, box) if journal is not None and journal.has(0, box) else None
-            if made is None:
-                made = self._filled(array, box, contrast)
-                if journal is not None:
-                    journal.note(0, box, made, lambda: True)
-            if contrast is not None and made.contrast is not None:
-                contrast.merge(made.contrast)
-            bar.did(count(box) * array.dtype.itemsize)
-            bar.show()
-
-    def _filled(self, array: xr.DataArray, box: Box, contrast: Contrast | None) -> pyramid.Made:
-        pixels = np.asarray(array[box].values)
-        with _named(self._array.path):
-            self._array[box] = pixels
-        notes = None if contrast is None else contrast.empty()
-        if notes is not None:
-            notes.add([part.start for part in box], pixels)
-        return pyramid.Made(None, notes)
+            pixels = np.asarray(array[box].values)
+            with _named(self._array.path):
+                self._array[box] = pixels
 
 
 class _LeftOut(_Target):
