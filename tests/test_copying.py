@@ -256,7 +256,7 @@ def test_from_a_network_each_chunk_is_got_once(tmp_path: Path, layout: str, what
             tree.ngff.level(0).ngff.to_zarr(tmp_path / "b.ome.zarr", **options)
         counts = Counter(request.path for request in server.requests if request.path[-1].isdigit())
         if what == "tree":
-            assert server.max_concurrent > 4
+            assert server.max_concurrent > 2  # as many as threads, it would be otherwise
     assert contents(tmp_path / "b.ome.zarr/0") == contents(tmp_path / "a.ome.zarr/0")
     wanted = {f"/a.ome.zarr/0/{key}": 1 for key in contents(tmp_path / "a.ome.zarr/0")}
     assert {path: counts[path] for path in wanted} == wanted
