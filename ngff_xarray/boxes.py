@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
 
 Box = tuple[slice, ...]
 
@@ -49,6 +50,15 @@ def cut(box: Sequence[slice], unit: Sequence[int], together: int = 1) -> Iterato
         for side, size, step in zip(box, unit, reversed(steps), strict=True)
     ]
     yield from itertools.product(*sides)
+
+
+def are_sizes(sizes: Any, ndim: int) -> TypeGuard[tuple[int, ...]]:
+    """Tell whether these are the sizes of the chunks of an array of so many axes.
+
+    An encoding may be of another one: of before an axis was lost.
+    """
+    is_tuple = isinstance(sizes, tuple) and len(sizes) == ndim
+    return is_tuple and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def count(box: Sequence[slice]) -> int:

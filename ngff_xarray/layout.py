@@ -13,6 +13,7 @@ import xarray as xr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from ngff_xarray import image, pyramid
+from ngff_xarray.boxes import are_sizes
 from ngff_xarray.errors import SelectionError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.text import printable
@@ -74,7 +75,7 @@ class Layout:
 
     def chunks_of(self, array: xr.DataArray, stored: Any) -> tuple[int, ...]:
         """Return the size of the chunks of an array."""
-        if self.chunks is None and _fits(stored, array.ndim):
+        if self.chunks is None and are_sizes(stored, array.ndim):
             return tuple(stored)
         found = pyramid.chunk_sizes(array.shape, _space(array), array.dtype.itemsize)
         told = self.chunks if isinstance(self.chunks, Mapping) else {}
@@ -97,7 +98,7 @@ class Layout:
             space, size = _space(array), array.dtype.itemsize
             return pyramid.shard_sizes(array.shape, chunks, space, size)
         if self.shards is None:
-            whole = _fits(stored, array.ndim) and _are_whole(stored, chunks)
+            whole = are_sizes(stored, array.ndim) and _are_whole(stored, chunks)
             return tuple(stored) if whole else None
         found = []
         for dim, n, size in zip(array.dims, chunks, array.shape, strict=True):
@@ -138,11 +139,11 @@ def of_level(
     """
     found = {key: value for key, value in stored.items() if key != "preferred_chunks"}
     given, shards = found.pop("chunks", None), found.pop("shards", None)
-    chunks = given if _fits(given, len(shape)) else chunks
+    chunks = given if are_sizes(given, len(shape)) else chunks
     found["chunks"] = clipped = tuple(
         min(n, max(size, 1)) for n, size in zip(chunks, shape, strict=True)
     )
-    if _fits(shards, len(shape)):
+    if are_sizes(shards, len(shape)):
         counts = [-(-size // n) for size, n in zip(shape, clipped, strict=True)]
         times = [min(s // n, m) for s, n, m in zip(shards, chunks, counts, strict=True)]
         found["shards"] = tuple(n * max(m, 1) for n, m in zip(clipped, times, strict=True))
@@ -180,12 +181,6 @@ def _by_axis(
 
 def _space(array: xr.DataArray) -> list[bool]:
     return [axis.type == "space" for axis in image.axes(array)]
-
-
-def _fits(sizes: Any, ndim: int) -> bool:
-    """Tell whether sizes that were stored are those of an array of so many axes."""
-    is_tuple = isinstance(sizes, tuple) and len(sizes) == ndim
-    return is_tuple and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def _are_whole(shards: Sequence[int], chunks: Sequence[int]) -> bool:

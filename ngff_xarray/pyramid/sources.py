@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import cluster
-from ngff_xarray.boxes import Box, within
+from ngff_xarray.boxes import Box, are_sizes, within
 
 Read = Callable[[Box], NDArray[Any]]
 
@@ -56,7 +56,7 @@ def reader(variable: xr.Variable, threads: int) -> Read:
 
         return _Blocks(variable.chunks, variable.dtype, compute, threads).read
     sizes = variable.encoding.get("shards") or variable.encoding.get("chunks")
-    if not isinstance(sizes, tuple) or not all(isinstance(size, int) for size in sizes):
+    if not are_sizes(sizes, variable.ndim):
         return lambda box: np.asarray(variable[box].values)
 
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
