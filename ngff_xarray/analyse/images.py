@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray.analyse.blocks import Block
+from ngff_xarray.analyse.boxed import Boxed
 from ngff_xarray.analyse.functions import Function, Result
 from ngff_xarray.boxes import Box, within
 from ngff_xarray.errors import BlockError, NgffError
@@ -71,7 +71,7 @@ class Shape:
         return result.pixels
 
 
-class Mapped(BackendArray):
+class Mapped(Boxed):
     """What a function gives for an image, indexed lazily: whole blocks are computed.
 
     Parameters
@@ -105,23 +105,6 @@ class Mapped(BackendArray):
             n if dim == channel else own[dim]
             for dim, n in zip(self._result.dims, self.shape, strict=True)
         )
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self._read
-        )
-
-    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        sides = [
-            range(n)[k if isinstance(k, slice) else slice(k, k + 1)]
-            for k, n in zip(key, self.shape, strict=True)
-        ]
-        if all(sides):
-            box = tuple(slice(min(side), max(side) + 1) for side in sides)
-            found = self.box(box)[tuple(slice(None, None, side.step) for side in sides)]
-        else:
-            found = np.zeros([len(side) for side in sides], self.dtype)
-        return found[tuple(0 if isinstance(part, int) else slice(None) for part in key)]
 
     def box(self, box: Box) -> NDArray[Any]:
         """Return the pixels in a box."""

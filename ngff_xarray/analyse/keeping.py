@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from ngff_xarray.analyse.tables import ENDINGS, check_new, write
 from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import set_properties
-from ngff_xarray.store import reason
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url
 
@@ -89,16 +87,7 @@ def _file(to: Any) -> Keep:
     if not path.parent.is_dir():
         raise StoreError(f"{shown}: there is no such directory: make it first")
 
-    def put(frame: pd.DataFrame) -> None:
-        try:  # whoever is killed leaves no half of a table
-            with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-                made = Path(folder) / path.name.lower()
-                write(frame, str(made), None, index=True)
-                made.replace(path)
-        except OSError as error:
-            raise StoreError(f"{shown}: cannot be written: {reason(error)}") from error
-
-    return put
+    return lambda frame: write(frame, target, None, index=True)
 
 
 def _check_parquet() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ngff_xarray.analyse.blocks import Block, Blocks
+from ngff_xarray.analyse.boxed import Boxed
 from ngff_xarray.analyse.functions import Function, Result
 from ngff_xarray.analyse.running import Crew
 from ngff_xarray.analyse.stitching import Ids, Numbering, looked_up, numbered, same
@@ -277,7 +277,7 @@ def _as_array(labelling: Labelling, data: Any) -> xr.DataArray:
     return xr.DataArray(variable, coords=coords, name="labels")
 
 
-class Stitched(BackendArray):
+class Stitched(Boxed):
     """The labels of all blocks by the numbers of the whole, indexed lazily.
 
     Parameters
@@ -314,27 +314,8 @@ class Stitched(BackendArray):
         self.__dict__.update(state)
         self._begin()
 
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self._read
-        )
-
-    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        sides = [
-            range(n)[k if isinstance(k, slice) else slice(k, k + 1)] for k, n in self._sided(key)
-        ]
-        if not all(sides):
-            found = np.zeros([len(side) for side in sides], self.dtype)
-        else:
-            box = tuple(slice(min(side), max(side) + 1) for side in sides)
-            steps = tuple(slice(None, None, side.step) for side in sides)
-            found = self._box(box)[steps]
-        return found[tuple(0 if isinstance(part, int) else slice(None) for part in key)]
-
-    def _sided(self, key: tuple[int | slice, ...]) -> Iterator[tuple[int | slice, int]]:
-        return zip(key, self.shape, strict=True)
-
-    def _box(self, box: Box) -> NDArray[Any]:
+    def box(self, box: Box) -> NDArray[Any]:
+        """Return the labels in a box."""
         local = np.asarray(self._array[box])
         found = np.empty(local.shape, self.dtype)
         for block in self._blocks.within(box):

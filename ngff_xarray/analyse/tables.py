@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngff_xarray import store
 from ngff_xarray.analyse.blocks import Block
 from ngff_xarray.analyse.functions import Function
 from ngff_xarray.analyse.running import Crew
 from ngff_xarray.analyse.work import Work
-from ngff_xarray.errors import MissingDependencyError, SelectionError
+from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
 from ngff_xarray.progress import Bar
 from ngff_xarray.text import printable
 
@@ -154,7 +155,13 @@ def write(
     *,
     index: bool = False,
 ) -> None:
-    """Write a table to a file or URL, all of it at once, with or without its index."""
+    """Write a table to a file or URL, with or without its index; a file is there once it is whole.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
     import fsspec
 
     file = io.BytesIO()
@@ -166,8 +173,13 @@ def write(
         except ImportError as error:
             raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
         table.to_parquet(file, index=index)
-    with fsspec.open(target, "wb", **(storage_options or {})) as out:
-        out.write(file.getvalue())
+    try:
+        fs, path = fsspec.url_to_fs(target, **(storage_options or {}))
+        with fs.transaction, fs.open(path, "wb") as out:
+            out.write(file.getvalue())
+    except OSError as error:
+        shown = printable(target, 500)
+        raise StoreError(f"{shown}: cannot be written: {store.reason(error)}") from error
 
 
 def check_new(target: str, storage_options: Mapping[str, Any] | None, *, replace: bool) -> None:
