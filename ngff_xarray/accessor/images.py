@@ -254,6 +254,16 @@ class ImageAccessor(Accessor[ObjT]):
             level=level,
         )
 
+    def with_pixel_size(self, sizes: Mapping[str, Any] | None = None, **along: Any) -> ObjT:
+        """Return it with pixels of another size; see `ngff_xarray.pixel_sizes.with_pixel_size`.
+
+        ``tree.ngff.with_pixel_size(y="0.5 µm", x="0.5 µm")``: for stores that do not say it, or
+        say it wrongly. All levels and label images follow; nothing is written.
+        """
+        from ngff_xarray.pixel_sizes import with_pixel_size
+
+        return with_pixel_size(self._obj, {**(sizes or {}), **along})
+
     def quantify(self) -> ObjT:
         """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`."""
         return ops.quantify(self._obj)

@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ngff_xarray import geometry, units
+from ngff_xarray import geometry, image, units
 from ngff_xarray.converting import rois
 from ngff_xarray.converting.found import Found, Original, Scan, Size
 from ngff_xarray.converting.reader import Input, Options
@@ -19,6 +19,7 @@ from ngff_xarray.describe import ome_attrs
 from ngff_xarray.errors import Issue, SelectionError, UnsupportedError
 from ngff_xarray.lazy import Coordinates
 from ngff_xarray.model import Axis, Channel, Image, Level, Multiscale, axis_type
+from ngff_xarray.pixel_sizes import size_of, with_pixel_size
 from ngff_xarray.spec import omero
 from ngff_xarray.spec.collections import LAYOUT
 from ngff_xarray.transforms import Scale, Transformation, Translation, simplify
@@ -132,7 +133,7 @@ def suppliers(
     def supplier(path: str, supply: Callable[[], Any]) -> Callable[[], xr.DataTree]:
         def tree() -> xr.DataTree:
             each = supply()
-            made = each if isinstance(each, xr.DataTree) else tree_of(each, options)
+            made = _told(each, options) if isinstance(each, xr.DataTree) else tree_of(each, options)
             if alone is not None:
                 made.attrs = {**made.attrs, **_original(alone)}
             made.encoding = {"source": _place(source), **made.encoding}
@@ -141,6 +142,30 @@ def suppliers(
         return tree
 
     return {path: supplier(path, supply) for path, supply in found.images.items()}
+
+
+def _told(tree: xr.DataTree, options: Options) -> xr.DataTree:
+    """Return what was opened as a tree with the pixel sizes that the caller tells.
+
+    Raises
+    ------
+    SelectionError
+        If the caller tells what is for files that do not say it.
+    """
+    for name in ("channel_names", "labels"):
+        if getattr(options, name) is not None:
+            raise SelectionError(
+                f"{name}= is for files that do not say it: of a store, or an object of xarray, "
+                "change the tree that comes back"
+            )
+    if not options.pixel_size:
+        return tree
+    kind = image.group_kind(tree)
+    if kind is not None:
+        raise SelectionError(
+            f"pixel_size= is for one image, found a {kind}: open one of its images"
+        )
+    return with_pixel_size(tree, options.pixel_size)
 
 
 def tree_of(scan: Scan, options: Options) -> xr.DataTree:
@@ -213,7 +238,7 @@ def _as_told(scan: Scan, options: Options) -> Scan:
         if axis not in scan.axes or axis_type(axis) == "channel":
             names = ", ".join(name for name in scan.axes if axis_type(name) != "channel")
             raise SelectionError(f"pixel_size: there is no axis {axis!r}; there are {names}")
-        sizes[axis] = _size(axis, value)
+        sizes[axis] = size_of(axis, value)
     channels = list(scan.channels)
     if options.channel_names is not None:
         count = _channel_count(scan)
@@ -227,16 +252,6 @@ def _as_told(scan: Scan, options: Options) -> Scan:
         channels = [replace(channel, name=str(name)) for channel, name in both]
     is_labels = scan.is_labels if options.labels is None else options.labels
     return replace(scan, sizes=sizes, channels=channels, is_labels=is_labels)
-
-
-def _size(axis: str, value: Any) -> Size:
-    """Return the pixel size that a caller gave, as text, a quantity or a plain number."""
-    unit = "second" if axis_type(axis) == "time" else "micrometer"
-    is_plain = isinstance(value, int | float | np.number)
-    size = units.magnitude(value, None if is_plain else unit)
-    if not (np.isfinite(size) and size > 0):
-        raise SelectionError(f"pixel_size: {axis}: expected more than 0, found {value!r}")
-    return float(size), None if is_plain else unit
 
 
 def _channel_count(scan: Scan) -> int:
