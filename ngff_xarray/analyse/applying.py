@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,18 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import image, labelling, layout, multiscale, ops, selection, store, turns, write
+from ngff_xarray import (
+    image,
+    labelling,
+    layout,
+    multiscale,
+    ops,
+    read,
+    selection,
+    store,
+    turns,
+    write,
+)
 from ngff_xarray.analyse import images, labels, provenance, tables
 from ngff_xarray.analyse.blocks import Boundary, planned
 from ngff_xarray.analyse.functions import Function, Result
@@ -159,9 +171,9 @@ def apply(
 
     Returns
     -------
-    DataArray, DataFrame, DataTree or None
-        The result, without ``to``, or if it is a table; the image with its new labels; for a new
-        image nothing.
+    DataArray, DataFrame or DataTree
+        The result, without ``to``, or if it is a table; the image with its new labels, or the new
+        image, opened.
 
     Raises
     ------
@@ -376,6 +388,8 @@ class Job:
 
     def run(self, to: Any) -> Any:
         """Do it; return the result, or write it."""
+        if isinstance(to, os.PathLike) and os.fspath(to).endswith(tables.ENDINGS):
+            to = os.fspath(to)
         stitches = self.threshold is not None
         if stitches and isinstance(to, str) and to.endswith(tables.ENDINGS):
             raise SelectionError(f"to={to!r}: a table is not stitched: leave out stitch=")
@@ -622,7 +636,8 @@ class Job:
             storage_options=self.storage_options,
             **options,
         )
-        return None
+        access = Access(self.storage_options) if self.storage_options is not None else None
+        return read.open_tree(target.store, access=access)
 
 
 def _called(function: Function, number: int) -> Any:

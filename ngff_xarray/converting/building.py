@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ngff_xarray import geometry, image, units
+from ngff_xarray import geometry, image
 from ngff_xarray.converting import rois
 from ngff_xarray.converting.found import Found, Original, Scan, Size
 from ngff_xarray.converting.reader import Input, Options
