@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -86,12 +86,12 @@ def with_pixel_size(obj: ObjT, sizes: Mapping[str, Any]) -> ObjT:
         )
     known = image.pixel_sizes(obj)
     factors = {dim: _factor(obj, dim, size_of(dim, value), known) for dim, value in sizes.items()}
-    if isinstance(obj, xr.DataTree):
-        made = obj.map_over_datasets(lambda each: _sized(each, factors))
-        for new, old in zip(made.subtree, obj.subtree, strict=True):
-            new.encoding = _without_issues(old, sizes)
-        return made
-    return _sized(obj, factors)
+    if not isinstance(obj, xr.DataTree):
+        return cast("ObjT", _sized(obj, factors))
+    made = obj.map_over_datasets(lambda each: _sized(each, factors))
+    for new, old in zip(made.subtree, obj.subtree, strict=True):
+        new.encoding = _without_issues(old, sizes)
+    return cast("ObjT", made)
 
 
 _Factor = tuple[float, Size]

@@ -137,6 +137,21 @@ def test_channels_are_chosen_by_name() -> None:
         apply(array, label, channels="RFP")
 
 
+def test_a_channel_of_a_store_goes_through_blocks(tree: xr.DataTree) -> None:
+    def spots(block: xr.DataArray) -> NDArray[Any]:
+        assert block.dims == ("y", "x")
+        found: NDArray[Any] = ndimage.label(block.values > 500)[0]
+        return found
+
+    one = tree.ngff.apply(lambda block: block + 1, channels="GFP", block="8 µm", halo="1 µm")
+    assert np.array_equal(one, pixels()[1] + 1)
+    options = {"channels": "DAPI", "block": "8 µm", "stitch": True}
+    made = tree.ngff.apply(spots, to="labels/nuclei", **options)
+    assert are_same(nuclei(made), WHOLE)
+    viewer = tree.ngff.apply(spots, channels="DAPI", preview={"x": slice("0 µm", "9 µm")})
+    viewer.close()
+
+
 def test_levels_are_chosen_by_number_or_pixel_size(tree: xr.DataTree) -> None:
     found = tree.ngff.apply(lambda block: block + 0.5, level="1 µm")
     xr.testing.assert_equal(found.compute(), tree.ngff.level(1) + 0.5)

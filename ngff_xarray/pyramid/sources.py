@@ -55,8 +55,8 @@ def reader(variable: xr.Variable, threads: int) -> Read:
             return np.asarray(blocks[place].compute(scheduler=scheduler))
 
         return _Blocks(variable.chunks, variable.dtype, compute, threads).read
-    sizes = variable.encoding.get("shards") or variable.encoding.get("chunks")
-    if not are_sizes(sizes, variable.ndim):
+    sizes = _stored_sizes(variable)
+    if sizes is None:
         return lambda box: np.asarray(variable[box].values)
 
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
@@ -67,6 +67,18 @@ def reader(variable: xr.Variable, threads: int) -> Read:
         for n, size in zip(sizes, variable.shape, strict=True)
     ]
     return _Blocks(chunks, variable.dtype, load, threads).read
+
+
+def _stored_sizes(variable: xr.Variable) -> tuple[int, ...] | None:
+    """Return the sizes of what is stored together along each axis, None where that is not known.
+
+    Axes of which one position was selected are gone, and the encoding still has their sizes.
+    """
+    sizes = variable.encoding.get("shards") or variable.encoding.get("chunks")
+    if isinstance(sizes, tuple) and len(sizes) != variable.ndim:
+        named = variable.encoding.get("preferred_chunks") or {}
+        sizes = tuple(named.get(dim) for dim in variable.dims)
+    return sizes if are_sizes(sizes, variable.ndim) else None
 
 
 def _scheduler() -> str | None:
