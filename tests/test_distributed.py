@@ -28,6 +28,7 @@ from xarray.core import indexing
 
 from ngff_xarray import cluster
 from ngff_xarray.errors import (
+    BlockError,
     IncompleteError,
     Issue,
     MetadataError,
@@ -366,6 +367,33 @@ def test_gaussians_and_kept_labels(workers: Any, tmp_path: Path) -> None:
             with dask.config.set(scheduler=scheduler):
                 image.ngff.to_zarr(tmp_path / f"{name}.ome.zarr", mode="w", **STORED, **options)
         same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+
+
+def process_of(block: xr.DataArray) -> xr.DataArray:
+    if float(block.x[0]) > 1e6:
+        raise ValueError("too far")
+    return block.copy(data=np.full(block.shape, os.getpid(), "i8"))
+
+
+def bright(block: xr.DataArray) -> xr.DataArray:
+    return block > 100
+
+
+@pytest.mark.parametrize("stitch", [False, True])
+def test_apply(workers: Any, tmp_path: Path, stitch: bool) -> None:
+    """Its blocks are processed by both workers, and none of them here."""
+    written_here(tmp_path / "image.ome.zarr")
+    tree = xr.open_datatree(tmp_path / "image.ome.zarr")
+    options = {"block": "16 px", "chunks": {"z": 4, "y": 16, "x": 16}}
+    made = tree.ngff.apply(process_of, to=tmp_path / "who.ome.zarr", levels=1, **options)
+    who = set(np.unique(made.ngff.level(0)).tolist())
+    assert who <= set(workers.run(os.getpid).values())
+    tree = tree.ngff.apply(bright, to="labels/bright", stitch=stitch, **options)
+    labels = tree.ngff.labels["bright"].ngff.level(0).values
+    assert np.array_equal(labels > 0, noise(SHAPE) > 100)
+    with pytest.raises(BlockError, match="too far"):
+        far = tree["0/image"].assign_coords(x=tree["0/x"] + 1e7)
+        far.ngff.apply(process_of, to=tmp_path / "far.ome.zarr", levels=1, **options)
 
 
 def test_what_goes_to_workers(tmp_path: Path) -> None:
