@@ -103,6 +103,24 @@ def test_a_block_knows_where_it_is() -> None:
         assert block.equals(array.sel(y=block.y, x=block.x) + 1)
 
 
+def test_blocks_are_as_large_as_told_where_nothing_is_stored(tree: xr.DataTree) -> None:
+    array = image()
+    assert apply(array, lambda b: b, block="8 µm").chunks == (
+        (2,),
+        (16, 16, 16, 12),
+        (16,) * 4 + (6,),
+    )
+    stitched = apply(array, label, block="5 px", stitch=True)
+    assert stitched.encoding["preferred_chunks"] == {"y": 5, "x": 5}
+    assert are_same(stitched.values, WHOLE)
+    means = apply(array, lambda b: pd.DataFrame({"mean": [float(b.mean())]}), block="8 µm")
+    assert len(means) == 4 * 5
+    # what is stored has chunks as its image, and blocks are made of those
+    made = tree.ngff.apply(label, to="labels/nuclei", block="5 px", stitch=True)
+    assert made["labels/nuclei/0/labels"].encoding["chunks"] == (16, 16)
+    assert made.ngff.labels["nuclei"].ngff.provenance["settings"]["block"]["y"] == 16
+
+
 def test_a_halo_at_the_ends_is_clipped_or_reflected() -> None:
     given: list[xr.DataArray] = []
     array = image(pixels((20, 20)))

@@ -26,7 +26,7 @@ from ngff_xarray import (
     write,
 )
 from ngff_xarray.analyse import images, labels, provenance, tables
-from ngff_xarray.analyse.blocks import Boundary, planned
+from ngff_xarray.analyse.blocks import Boundary, pixels, planned
 from ngff_xarray.analyse.functions import Function, Result
 from ngff_xarray.analyse.images import Mapped, Shape
 from ngff_xarray.analyse.labels import Labelling
@@ -140,8 +140,9 @@ def apply(
         axis (``{"t": 1}`` for the frames before and after). Lengths are ``"8 µm"``, a number in the
         axis's unit, or ``"12 px"``. Of the result the halo is cut off.
     block
-        How large blocks are, as ``halo``; they are rounded up to whole chunks (or shards) of the
-        result. By default some 8 MB. Along time a block is one frame, and it has all channels.
+        How large blocks are, as ``halo``. Where the result is stored they are rounded up to whole
+        chunks (or shards) of it. By default some 8 MB. Along time a block is one frame, and it has
+        all channels.
     boundary
         What a halo sees beyond the ends of the image: ``"clip"``, nothing, or ``"reflect"``, the
         image reflected.
@@ -163,7 +164,8 @@ def apply(
     workers
         How many blocks at a time; by default one a processor.
     version, levels, scale_factors, method, chunks, shards, compressor
-        How the result is stored, as `to_zarr` and `add_labels` take them.
+        How the result is stored, as `to_zarr` and `add_labels` take them. Chunks are by default no
+        larger than those of the image.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait, storage_options
@@ -201,6 +203,7 @@ def apply(
     job = prepared(
         obj,
         func,
+        to,
         level=level,
         channels=channels,
         kwargs=kwargs,
@@ -232,6 +235,7 @@ def apply(
 def prepared(
     obj: Obj,
     func: Callable[..., Any],
+    to: Any,
     *,
     level: object = 0,
     **options: Unpack[ApplyOptions],
@@ -248,6 +252,10 @@ def prepared(
     array = chosen(obj, number, channels)
     told = layout.Layout.of(array, chunks, shards, options.get("compressor"))
     own_chunks = told.chunks_of(array, None)
+    if chunks is None:
+        is_table = isinstance(to, str | os.PathLike) and os.fspath(to).endswith(tables.ENDINGS)
+        is_free = (to is None or is_table) and shards is None
+        own_chunks = _no_larger(own_chunks, array, options.get("block") if is_free else None)
     unit = told.shards_of(array, own_chunks, None) or own_chunks
     halo, boundary = options.get("halo"), options.get("boundary", "clip")
     blocks = planned(
@@ -301,10 +309,17 @@ def chosen(obj: Obj, number: int, channels: str | Sequence[str] | None) -> xr.Da
     return array
 
 
+def _no_larger(chunks: Sequence[int], array: xr.DataArray, block: Any) -> tuple[int, ...]:
+    """Return chunks that are no larger than those of the image, nor than blocks that were told."""
+    limits: dict[Any, int] = dict(array.encoding.get("preferred_chunks") or {})
+    for dim, n in pixels(array, "block", block).items():
+        limits[dim] = min(n, limits.get(dim, n))
+    found = zip(chunks, array.dims, strict=True)
+    return tuple(max(1, min(n, limits.get(dim, n))) for n, dim in found)
+
+
 def _seen(array: xr.DataArray, halo: Any) -> dict[str, Any]:
     """Return a halo in which two blocks see the same pixels."""
-    from ngff_xarray.analyse.blocks import pixels
-
     try:
         import scipy  # noqa: F401
     except ImportError as error:

@@ -179,7 +179,7 @@ def _wells(members: Members, level: object) -> Iterator[_Well]:
 
 def _of_member(task: _Task, member: Member) -> _Done:
     """Apply the function to an image; labels that this very call has made stay."""
-    job = prepared(member.tree, task.func, level=task.level, **task.options)
+    job = prepared(member.tree, task.func, task.to, level=task.level, **task.options)
     if task.to is not None:
         name = task.to.removeprefix("labels/")
         there = image.label_images(member.tree).get(name)
