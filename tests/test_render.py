@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -781,6 +782,9 @@ def test_a_selected_label_is_denser_in_a_white_line() -> None:
     stored = {1: (200, 0, 0, 255)}
     picture = overlay_labels(np.zeros((5, 5, 3), "u1"), labels, stored=stored, selected=[1])
     assert picture[2, 2].tolist() == [150, 0, 0]
+    for ids in (pd.Index([1]), np.array([1])):
+        again = overlay_labels(np.zeros((5, 5, 3), "u1"), labels, stored=stored, selected=ids)
+        assert np.array_equal(again, picture)
     assert picture[1, 1:4].tolist() == [[255] * 3] * 3
     assert not picture[0].any()
 

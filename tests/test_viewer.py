@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -165,6 +166,8 @@ def test_changes_are_observed_once(open_viewer: Callable[..., Viewer]) -> None:
         ("position", {"q": 1}, "there is no axis 'q'"),
         ("viewport", {"z": (0, 1)}, "expected axes x, y"),
         ("viewport", {"x": (2, 1)}, "below its end"),
+        ("selection", "nuclei", "expected ids of labels"),
+        ("selection", 7, "expected ids of labels"),
         ("channels", ["ch9"], "there is no channel 'ch9'"),
         ("channels", {"ch0": {"colour": 1}}, "has no 'colour'"),
     ],
@@ -305,6 +308,11 @@ def test_labels_are_there_and_shown_when_asked(open_viewer: Callable[..., Viewer
     shown.selection = (1,)
     assert shown.view.layers[0].labels[0].selected == {1}
     assert shown._main.canvas.selection == ["1"]
+    for ids in (np.array([2, 1]), pd.Index([2, 1], name="label-value"), [2, 1]):
+        shown.selection = ids
+        assert shown.selection == (2, 1)
+    shown.selection = pd.Index([], dtype="int64")
+    assert shown.selection == ()
 
 
 def test_a_label_image_that_is_hidden_takes_one_line(open_viewer: Callable[..., Viewer]) -> None:

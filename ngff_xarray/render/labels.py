@@ -144,7 +144,7 @@ def overlay_labels(
         raise ValueError(f"alpha is {alpha}; expected 0 to 1")
     colors = _as_stored(stored, labels.dtype)
     out = _outlined(rgb, labels, colors) if outline else _filled(rgb, labels, colors, alpha)
-    if selected:
+    if selected is not None and len(selected):  # an index of pandas has no truth
         _highlight(out, labels, colors, alpha, selected)
     return out
 

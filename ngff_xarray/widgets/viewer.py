@@ -83,7 +83,9 @@ class Viewer(widgets.VBox):
         "of both axes, each (start, end), for a rectangle, or to GeoJSON: .to_geojson() is the way "
         "back.",
     )
-    selection = traitlets.Tuple(help="the ids of the labels that are selected")
+    selection = traitlets.Any(
+        (), help="the ids of the labels that are selected. Set to any that there are, as a table's."
+    )
     projection = traitlets.Enum(
         ["max", "mean", "min"], None, allow_none=True, help="over the third axis of space"
     )
@@ -416,12 +418,22 @@ class Viewer(widgets.VBox):
         if self._main.canvas.roi != said:
             self._main.canvas.roi = said
 
+    @traitlets.validate("selection")
+    def _check_selection(self, proposal: Any) -> tuple[int, ...]:
+        wanted = proposal["value"]
+        try:
+            return tuple(int(label) for label in wanted)
+        except (TypeError, ValueError) as error:
+            raise SelectionError(
+                f"selection: expected ids of labels, as (3, 7), found {printable(wanted, 80)}"
+            ) from error
+
     @traitlets.observe("selection")
     def _on_selection(self, change: Any) -> None:
-        ids = [str(int(label)) for label in change["new"]]
+        ids = [str(label) for label in change["new"]]
         if self._main.canvas.selection != ids:
             self._main.canvas.selection = ids
-        chosen = frozenset(map(int, change["new"]))
+        chosen = frozenset(change["new"])
         view = self.view
         for layer in view.layers:
             for label in layer.labels:
