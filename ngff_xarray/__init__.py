@@ -13,6 +13,7 @@ from ngff_xarray.accessor import ngff, register
 from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
+    from ngff_xarray.analyse.blending import stitch_patches
     from ngff_xarray.analyse.comparing import compare
     from ngff_xarray.converting import convert, open_image
     from ngff_xarray.export.serving import serve
@@ -34,6 +35,7 @@ __all__ = [
     "repair",
     "sample",
     "serve",
+    "stitch_patches",
     "validate",
     "write_collection",
     "write_plate",
@@ -51,6 +53,7 @@ _LATER = {
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",
     "serve": "ngff_xarray.export.serving",
+    "stitch_patches": "ngff_xarray.analyse.blending",
     "validate": "ngff_xarray.validation",
     "write_collection": "ngff_xarray.write",
     "write_plate": "ngff_xarray.write",

@@ -65,11 +65,11 @@ def active() -> Client | None:
 
 def is_task() -> bool:
     """Tell whether this runs in a task of a worker."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+    get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
+    if get_worker is None:  # also while another thread imports it
         return False
     try:
-        distributed.get_worker()
+        get_worker()
     except ValueError:
         return False
     return True

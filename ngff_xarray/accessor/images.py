@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ngff_xarray.analyse.applying import ApplyOptions
+    from ngff_xarray.analyse.patches import Patches
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
     from ngff_xarray.model import CoordinateSystem
@@ -139,6 +140,43 @@ class ImageAccessor(Accessor[ObjT]):
         from ngff_xarray.analyse.applying import apply
 
         return apply(self._obj, func, to=to, level=level, **options)
+
+    def patches(
+        self,
+        size: Any,
+        *,
+        overlap: Any = None,
+        level: object = 0,
+        where: Any = None,
+        share: float = 0.0,
+        channels: str | Sequence[str] | None = None,
+        labels: str | Sequence[str] | None = None,
+        pad: Literal["reflect", "constant"] | None = None,
+        shuffle: int | None = None,
+        prefetch: int = 16,
+        memory: int | str = "256 MB",
+    ) -> Patches:
+        """Return its patches, to train or predict with; see `ngff_xarray.analyse.patches.patches`.
+
+        ``patches("20 µm", overlap=0.25, where=mask, labels="nuclei", shuffle=0)``: a sequence,
+        which a PyTorch DataLoader takes as it is. `ngff_xarray.stitch_patches` is the way back.
+        """
+        from ngff_xarray.analyse.patches import patches
+
+        return patches(
+            self._obj,
+            size,
+            overlap=overlap,
+            level=level,
+            where=where,
+            share=share,
+            channels=channels,
+            labels=labels,
+            pad=pad,
+            shuffle=shuffle,
+            prefetch=prefetch,
+            memory=memory,
+        )
 
     @property
     def axes(self) -> tuple[Axis, ...]:

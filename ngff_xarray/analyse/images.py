@@ -167,7 +167,7 @@ def as_array(mapped: Mapped, function: Function, result: Shape) -> xr.DataArray:
     """Return a result with the coordinates of its image, indexed lazily in blocks."""
     variable = xr.Variable(result.dims, indexing.LazilyIndexedArray(mapped))
     variable.encoding = {"chunks": mapped.sizes}
-    return _described(variable, function, result.channels, function.coords)
+    return described(variable, function, result.channels, function.coords)
 
 
 def part(function: Function, result: Result, block: Block) -> xr.DataArray:
@@ -179,7 +179,7 @@ def part(function: Function, result: Result, block: Block) -> xr.DataArray:
         dict(zip(function.dims, block.core, strict=True)), missing_dims="ignore"
     )
     variable = xr.Variable(result.dims, result.pixels[cut])
-    return _described(variable, function, result.channels, coords)
+    return described(variable, function, result.channels, coords)
 
 
 def by_dask(mapped: Mapped, function: Function, result: Shape) -> xr.DataArray:
@@ -205,7 +205,7 @@ def by_dask(mapped: Mapped, function: Function, result: Shape) -> xr.DataArray:
     layers = HighLevelGraph.from_collections(token, graph)
     data = da.Array(layers, token, chunks, dtype=result.dtype)  # type: ignore[no-untyped-call]
     variable = xr.Variable(result.dims, data)
-    return _described(variable, function, result.channels, function.coords)
+    return described(variable, function, result.channels, function.coords)
 
 
 def _core(mapped: Mapped, number: int) -> NDArray[Any]:
@@ -214,7 +214,7 @@ def _core(mapped: Mapped, number: int) -> NDArray[Any]:
     return pixels
 
 
-def _described(
+def described(
     variable: xr.Variable,
     function: Function,
     channels: tuple[str, ...] | None,

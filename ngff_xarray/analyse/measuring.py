@@ -22,6 +22,7 @@ from ngff_xarray.analyse.sweeping import (
     arranged,
     block_sizes,
     extended_dims,
+    fitting,
     label_array,
     reader,
     slab_sizes,
@@ -148,6 +149,18 @@ def labels_of(tree: Obj, label: Label, level: object) -> tuple[xr.DataArray, str
     UnsupportedError
         If the labels are no integers.
     """
+    arrays, name = label_levels(tree, label)
+    return arranged(label_array(arrays[ops.which_level(arrays, level)])), name
+
+
+def label_levels(tree: Obj, label: Label) -> tuple[tuple[xr.DataArray, ...], str | None]:
+    """Return all levels of a label image, and its name if it was given by that.
+
+    Raises
+    ------
+    SelectionError
+        If there is none of that name.
+    """
     name = label if isinstance(label, str) else None
     if isinstance(label, str):
         known = image.label_images(tree)
@@ -163,8 +176,7 @@ def labels_of(tree: Obj, label: Label, level: object) -> tuple[xr.DataArray, str
             "label: expected the name of a label image, a DataTree or a DataArray; found "
             f"{type(label).__name__}"
         )
-    arrays = image.levels(label)
-    return arranged(label_array(arrays[ops.which_level(arrays, level)])), name
+    return image.levels(label), name
 
 
 # ---- which intensities -------------------------------------------------------------------------
@@ -186,7 +198,7 @@ def _below(
         return None
     is_other = isinstance(intensities, Obj)
     source: Obj = intensities if is_other else tree  # type: ignore[assignment]  # not narrowed
-    array = _fitting(image.levels(source), labels)
+    array = fitting(image.levels(source), labels)
     if array.dtype.kind not in "iufb":
         raise UnsupportedError(f"intensities: expected numbers, found pixels of {array.dtype}")
     known = [channel.name for channel in image.channels(array)]
@@ -209,21 +221,6 @@ def _named(intensities: Any, known: Sequence[str]) -> list[str]:
                 "('all' means all of them)"
             )
     return list(dict.fromkeys(names))
-
-
-def _fitting(levels: Sequence[xr.DataArray], labels: xr.DataArray) -> xr.DataArray:
-    """Return the coarsest level that is as fine as the labels along every axis, or the finest."""
-    wanted = image.pixel_sizes(labels)
-    best = levels[0]
-    for array in levels:
-        sizes = image.pixel_sizes(array)
-        dims = [dim for dim in extended_dims(labels) if dim in sizes and dim in wanted]
-        factors = {
-            dim: units.factor(geometry.unit(array[dim]), geometry.unit(labels[dim])) for dim in dims
-        }
-        if all(sizes[dim] * factors[dim] <= wanted[dim] * (1 + 1e-6) for dim in dims):
-            best = array
-    return best
 
 
 # ---- going over the pixels ---------------------------------------------------------------------

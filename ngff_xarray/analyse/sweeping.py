@@ -241,6 +241,21 @@ def arranged(labels: xr.DataArray) -> xr.DataArray:
     return found
 
 
+def fitting(levels: Sequence[xr.DataArray], labels: xr.DataArray) -> xr.DataArray:
+    """Return the coarsest level that is as fine as the labels along every axis, or the finest."""
+    wanted = image.pixel_sizes(labels)
+    best = levels[0]
+    for array in levels:
+        sizes = image.pixel_sizes(array)
+        dims = [dim for dim in extended_dims(labels) if dim in sizes and dim in wanted]
+        factors = {
+            dim: units.factor(geometry.unit(array[dim]), geometry.unit(labels[dim])) for dim in dims
+        }
+        if all(sizes[dim] * factors[dim] <= wanted[dim] * (1 + 1e-6) for dim in dims):
+            best = array
+    return best
+
+
 def pixels_at(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.intp]:
     """Return which pixel along an axis holds each position, by index; -1 outside.
 

@@ -15,7 +15,7 @@ from ngff_xarray.pyramid.reductions import (
     reduction,
 )
 from ngff_xarray.pyramid.smoothing import reached
-from ngff_xarray.pyramid.sources import processors, reader
+from ngff_xarray.pyramid.sources import chunks_of, processors, reader
 from ngff_xarray.pyramid.spreading import bare, spread
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "build_by_levels",
     "by_levels",
     "chunk_sizes",
+    "chunks_of",
     "derived",
     "is_centred",
     "mean",

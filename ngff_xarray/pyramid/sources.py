@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.core import indexing
 
 from ngff_xarray import cluster
-from ngff_xarray.boxes import Box, are_sizes, within
+from ngff_xarray.boxes import Box, within
 
 Read = Callable[[Box], NDArray[Any]]
+Chunks = Sequence[Sequence[int]]
 
 _KEPT = 2**26  # bytes of blocks that are kept, if there are more than a few
 _FEW = 4  # blocks a thread
+_UNITS = ("shards", "chunks")
 
 
 def processors() -> int:
@@ -32,7 +35,9 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def reader(variable: xr.Variable, threads: int) -> Read:
+def reader(
+    variable: xr.Variable, threads: int, *, keep: int = _KEPT, by: Sequence[str] = _UNITS
+) -> Read:
     """Return what reads boxes of a variable, from several threads.
 
     Blocks of dask, and chunks of a store, are computed or read whole and kept for a while: a box
@@ -44,6 +49,10 @@ def reader(variable: xr.Variable, threads: int) -> Read:
         Pixels in memory, of dask, or lazily indexed.
     threads
         How many will read at a time.
+    keep
+        How many bytes to keep, if that is more than a few blocks.
+    by
+        What is read whole: what the variable's encoding has first of these.
     """
     data: Any = variable._data
     if isinstance(data, np.ndarray):
@@ -54,31 +63,78 @@ def reader(variable: xr.Variable, threads: int) -> Read:
         def compute(place: tuple[int, ...], _: Box) -> NDArray[Any]:
             return np.asarray(blocks[place].compute(scheduler=scheduler))
 
-        return _Blocks(variable.chunks, variable.dtype, compute, threads).read
-    sizes = _stored_sizes(variable)
-    if sizes is None:
+        return _Blocks(variable.chunks, variable.dtype, compute, threads, keep).read
+    chunks = chunks_of(variable, by)
+    if chunks is None:
         return lambda box: np.asarray(variable[box].values)
 
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
         return np.asarray(variable[box].values)
 
-    chunks = [
-        [min(n, size - start) for start in range(0, size, n)]
-        for n, size in zip(sizes, variable.shape, strict=True)
-    ]
-    return _Blocks(chunks, variable.dtype, load, threads).read
+    return _Blocks(chunks, variable.dtype, load, threads, keep).read
 
 
-def _stored_sizes(variable: xr.Variable) -> tuple[int, ...] | None:
-    """Return the sizes of what is stored together along each axis, None where that is not known.
+def chunks_of(variable: xr.Variable, by: Sequence[str] = _UNITS) -> Chunks | None:
+    """Return the sizes of the chunks along each axis that a variable is best read in.
 
-    Axes of which one position was selected are gone, and the encoding still has their sizes.
+    Those of a store are where the store has them, also if the variable is a part of its array, or
+    has an axis fewer. None for pixels in memory, and where nothing is known.
+
+    Parameters
+    ----------
+    variable
+        Pixels of dask, or lazily indexed.
+    by
+        What to read whole: what the variable's encoding has first of these.
+
+    Examples
+    --------
+    >>> pixels = indexing.LazilyIndexedArray(np.zeros((2, 9)))
+    >>> variable = xr.Variable(("c", "x"), pixels, encoding={"chunks": (1, 4)})
+    >>> chunks_of(variable), chunks_of(variable[0, 3:])
+    ([[1, 1], [4, 4, 1]], [[1, 4, 1]])
     """
-    sizes = variable.encoding.get("shards") or variable.encoding.get("chunks")
-    if isinstance(sizes, tuple) and len(sizes) != variable.ndim:
-        named = variable.encoding.get("preferred_chunks") or {}
-        sizes = tuple(named.get(dim) for dim in variable.dims)
-    return sizes if are_sizes(sizes, variable.ndim) else None
+    if variable.chunks is not None:
+        return variable.chunks
+    sizes: Any = next(filter(None, map(variable.encoding.get, by)), None)
+    if isinstance(variable._data, np.ndarray) or not isinstance(sizes, tuple):
+        return None
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    taken = _taken(variable._data)
+    if taken is None:
+        taken = [(slice(0, n), n) for n in variable.shape]
+    if len(taken) != len(sizes):
+        return None
+    found = [
+        _runs(part, n, max(size, 1))
+        for (part, n), size in zip(taken, sizes, strict=True)
+        if not isinstance(part, int | np.integer)
+    ]
+    return found if [sum(each) for each in found] == list(variable.shape) else None
+
+
+def _taken(data: Any) -> list[tuple[Any, int]] | None:
+    """Return what is taken along each axis of the array that is indexed, and its length."""
+    found = None
+    while data is not None:
+        if isinstance(data, indexing.LazilyIndexedArray):
+            if found is not None:
+                return None
+            found = list(zip(data.key.tuple, data.array.shape, strict=True))
+        data = getattr(data, "array", None)
+    return found
+
+
+def _runs(part: Any, n: int, size: int) -> list[int]:
+    """Return how many pixels of what is taken along an axis lie in one chunk after another."""
+    if isinstance(part, slice) and part.step in (None, 1):
+        start, stop, _ = part.indices(n)
+        edges = [start, *range((start // size + 1) * size, stop, size), stop]
+        return [b - a for a, b in itertools.pairwise(edges) if b > a]
+    chunks = np.arange(n)[part] // size
+    edges = [0, *(np.flatnonzero(np.diff(chunks)) + 1).tolist(), chunks.size]
+    return [b - a for a, b in itertools.pairwise(edges) if b > a]
 
 
 def _scheduler() -> str | None:
@@ -104,19 +160,22 @@ class _Blocks:
         Returns a block, by its place among the blocks and its box.
     threads
         How many read at a time.
+    keep
+        How many bytes to keep, if that is more than a few blocks.
     """
 
     def __init__(
         self,
-        chunks: Sequence[Sequence[int]],
+        chunks: Chunks,
         dtype: np.dtype[Any],
         load: Callable[[tuple[int, ...], Box], NDArray[Any]],
         threads: int,
+        keep: int,
     ) -> None:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
         largest = math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize
-        self._most = max(_FEW * threads, _KEPT // max(largest, 1))
+        self._most = max(_FEW * threads, keep // max(largest, 1))
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, ...], Future[NDArray[Any]]] = OrderedDict()
 
@@ -154,5 +213,8 @@ class _Blocks:
             mine.set_result(self._load(place, box))
         except BaseException as error:
             mine.set_exception(error)
+            with self._lock:  # who comes later may have more luck
+                if self._kept.get(place) is mine:
+                    del self._kept[place]
             raise
         return mine.result()
