@@ -153,7 +153,7 @@ class ImageAccessor(Accessor[ObjT]):
         labels: str | Sequence[str] | None = None,
         pad: Literal["reflect", "constant"] | None = None,
         shuffle: int | None = None,
-        prefetch: int = 16,
+        prefetch: int | None = None,
         memory: int | str = "256 MB",
     ) -> Patches:
         """Return its patches, to train or predict with; see `ngff_xarray.analyse.patches.patches`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections import deque
@@ -30,7 +31,7 @@ from ngff_xarray.text import printable
 Pads = tuple[tuple[int, int], ...]
 
 MEMORY = "256 MB"
-PREFETCH = 16
+_AHEAD, _AHEAD_BYTES = 64, 2**25  # how many patches are read ahead, if they are no more than that
 
 
 def patches(
@@ -45,7 +46,7 @@ def patches(
     labels: str | Sequence[str] | None = None,
     pad: Pad = None,
     shuffle: int | None = None,
-    prefetch: int = PREFETCH,
+    prefetch: int | None = None,
     memory: int | str = MEMORY,
 ) -> Patches:
     """Return the patches of an image: a sequence, of which each is read when it is asked for.
@@ -95,7 +96,8 @@ def patches(
         group, groups come in random order, and the patches of four at a time are mixed. The same
         seed gives the same order; for another one see `Patches.shuffled`.
     prefetch
-        How many patches are read ahead by threads when one iterates; 0 for none.
+        How many patches are read ahead by threads when one iterates, 0 for none; by default 64, or
+        fewer if those are more than 32 MB.
     memory
         How many bytes of chunks are kept, in each process. More memory is a better mixture, too.
 
@@ -142,6 +144,9 @@ def patches(
     room = units.byte_count(memory)
     source = _Source.of(array, sizes, pad, _label_sources(obj, labels, array, room), room)
     starts = _starts(obj, source, overlap, where, share)
+    if prefetch is None:
+        patch = math.prod(source.patch_shape) * array.dtype.itemsize
+        prefetch = max(4, min(_AHEAD, _AHEAD_BYTES // patch))
     if not isinstance(prefetch, int) or prefetch < 0:
         raise SelectionError(f"prefetch: expected at least 0, found {printable(prefetch, 40)!r}")
     found = Patches(source, starts, np.arange(len(starts)), prefetch, obj)
