@@ -621,7 +621,7 @@ class _Job:
             "blend": result.blend,
             **({"argmax": True} if self.argmax else {}),
         }
-        said = provenance.made(self.function, {}, settings, {})
+        said = provenance.made(self.function, {}, settings, {}, None)
         options = dict(self.stored)
         options["chunks"] = options["chunks"] or dict(zip(result.dims, result.unit, strict=True))
         if self.label is not None:
