@@ -413,7 +413,9 @@ def test_errors_are_collected_and_the_rest_goes_on(tree: xr.DataTree, tmp_path: 
     assert said[0]["region"]["x"] == [10.75, 18.75]
     with pytest.warns(UserWarning, match="4 of 20 blocks"):
         tree.ngff.apply(fails, to=tmp_path / "b.ome.zarr", **options)
-    assert np.array_equal(xr.open_datatree(tmp_path / "b.ome.zarr").ngff.level(0) > 0, rest)
+    image = xr.open_datatree(tmp_path / "b.ome.zarr")
+    assert np.array_equal(image.ngff.level(0) > 0, rest)
+    assert image.ngff.provenance["failed"] == said
     with pytest.raises(BlockError, match="too bright"):
         tree.ngff.apply(fails, to="labels/other", stitch=True, **{**options, "errors": "raise"})
     assert list(xr.open_datatree(tree.encoding["source"]).ngff.labels) == ["nuclei"]

@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from ngff_xarray import (
     image,
@@ -593,7 +595,7 @@ class Job:
         array = stored(source)
         pixels: Any
         if array is not None:
-            pixels = str(array.store_path), repr(array.metadata), repr(source.dims)
+            pixels = str(array.store_path), repr(array.metadata), source.dims, _when(array)
         elif source.chunks is not None:
             pixels = source.data.name
         elif isinstance(source._data, np.ndarray):
@@ -645,14 +647,37 @@ class Job:
             target.store,
             mode="w" if self.replace else "w-",
             version=self.version or image.version(self.obj),
-            resume=self._token("image", options, made) or "",
+            # a part in which a block failed is no part that is done
+            resume="" if self.collects else self._token("image", options, made) or "",
             progress=self.progress,
             wait=self.wait,
             storage_options=self.storage_options,
             **options,
         )
         access = Access(self.storage_options) if self.storage_options is not None else None
+        if self.failed:
+            self._tell_failed(store.open_target(target.store, access=access))
         return read.open_tree(target.store, access=access)
+
+    def _tell_failed(self, place: store.Source) -> None:
+        """Let an image say of which blocks the function failed, which was not known before."""
+        group = store.require_group(place, store.look(place))
+        said = self._provenance()
+        store.change_attributes(
+            place, group.zarr_format, lambda old: {**old, **said}, consolidated=True
+        )
+
+
+def _when(array: zarr.Array[Any]) -> int:
+    """Return when an array on a disk was made, in nanoseconds; 0 elsewhere."""
+    root = getattr(array.store_path.store, "root", None)
+    if not isinstance(root, Path):
+        return 0
+    name = "zarr.json" if array.metadata.zarr_format == 3 else ".zarray"
+    try:
+        return (root / array.path / name).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _called(function: Function, number: int) -> Any:
