@@ -16,7 +16,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from servers import CountingServer
 from stores import edit_attributes, write_image, write_plate, write_scene, write_series
 
-from ngff_xarray import mosaic, picture
+from ngff_xarray import mosaic, picture, sample
 from ngff_xarray.errors import NotOmeError, SelectionError, TransformationError
 from ngff_xarray.planes import Choice
 from ngff_xarray.plot import parts
@@ -573,3 +573,9 @@ def test_grids_of_panels_are_wide_rather_than_tall() -> None:
         assert len(axes) == count
         width, height = axes[0].figure.get_size_inches()
         assert width > 0.8 * height
+
+
+def test_a_colour_picture_has_no_legend() -> None:
+    tree = xr.open_datatree(sample("histology"))
+    assert tree.ngff.plot().get_legend() is None
+    assert tree.ngff.sel(c=["red", "green"]).ngff.plot().get_legend() is not None

@@ -260,8 +260,13 @@ def _handle(channel: Channel) -> Any:
     return tuple(Patch(facecolor=shade / 255, linewidth=0) for shade in shades)
 
 
+_TRUE_COLOR = [("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255))]
+
+
 def needs_legend(channels: Sequence[Channel]) -> bool:
-    """Tell whether the channels have names worth saying."""
+    """Tell whether the channels have names worth saying: those of a colour picture have not."""
+    if [(channel.name.lower(), channel.color) for channel in channels] == _TRUE_COLOR:
+        return False
     return len(channels) > 1 or any(_is_named(channel) for channel in channels)
 
 
