@@ -176,22 +176,22 @@ def _known_fields(tree: xr.DataTree, path: str) -> list[tuple[str, Any]] | None:
 
 
 def well_paths(tree: xr.DataTree, wanted: Iterable[str] | None = None) -> list[str]:
-    """Return the paths of wells by what they are called: ``"B/3"``, also ``"B3"``; all if None.
+    """Return the paths of wells by what they are called: ``"B/3"``, ``"B3"``, ``"b03"``; or all.
 
     Raises
     ------
     SelectionError
         If the plate has no such well.
     """
-    known = dict.fromkeys(found.path for found in plate(tree).wells)
+    listed = plate(tree)
+    known = dict.fromkeys(found.path for found in listed.wells)
     if wanted is None:
         return list(known)
-    short = {path.replace("/", ""): path for path in reversed(known)}
+    path_of = well_tables.named(listed)
     paths = []
     for name in wanted:
-        path = str(name).strip("/")
-        path = path if path in known else short.get(path, path)
-        if path not in known:
+        path = path_of(str(name).strip("/"))
+        if path is None:
             raise SelectionError(f"there is no well {name!r}; the plate lists {shown(list(known))}")
         paths.append(path)
     return list(dict.fromkeys(paths))
@@ -205,7 +205,7 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
     tree
         The plate.
     path
-        The path of the well, row and column (``"B/3"``, also ``"B3"``).
+        The path of the well, row and column (``"B/3"``, also ``"B3"`` or ``"B03"``).
 
     Raises
     ------

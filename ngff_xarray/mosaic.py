@@ -16,7 +16,7 @@ from ngff_xarray import groups, image, planes
 from ngff_xarray.alike import Found, Read, read_images, read_wells
 from ngff_xarray.channels import Channels
 from ngff_xarray.errors import SelectionError
-from ngff_xarray.model import Channel
+from ngff_xarray.model import Channel, Window
 from ngff_xarray.overlay import Labels
 from ngff_xarray.picture import LabelStyle, Picture, finished, paint, shrunk
 from ngff_xarray.planes import Choice, Plane
@@ -147,7 +147,8 @@ def mosaic(
     read = [result for result in found if isinstance(result, Read)]
     if not read:
         raise problems[0] if problems else SelectionError("none of its images is in the store")
-    looks = common_looks([each.plane for each in read])
+    is_plate = image.group_kind(tree) in ("plate", "well")
+    looks = common_looks([each.plane for each in read], compared=is_plate)
     cells = tuple(
         _cell(place, result, choice, looks, over)
         for place, result in zip(places, found, strict=True)
@@ -202,24 +203,51 @@ def _read(
     return read_images([partial(images.get, name) for name in names], choice)
 
 
-def common_looks(found: Sequence[Plane]) -> Callable[[Plane], tuple[Channel, ...]]:
-    """Return what gives the channels of each plane: in one contrast for those of the same names."""
+def common_looks(
+    found: Sequence[Plane], *, compared: bool = False
+) -> Callable[[Plane], tuple[Channel, ...]]:
+    """Return what gives the channels of each plane: in one contrast for those of the same names.
+
+    Parameters
+    ----------
+    found
+        The planes.
+    compared
+        Whether the windows that are stored give way to one that holds them all, so that what is
+        brighter looks brighter: writers store the range of each field.
+    """
     alike: dict[tuple[str, ...], list[Plane]] = {}
     for plane in found:
         alike.setdefault(_names(plane), []).append(plane)
     looks: Mapping[Any, tuple[Channel, ...]] = {
         names: finished(same) for names, same in alike.items()
     }
+    shared = {names: _windows(same) if compared else {} for names, same in alike.items()}
 
     def of(plane: Plane) -> tuple[Channel, ...]:
-        common = looks[_names(plane)]
-        both = zip(plane.channels, common, strict=True)
+        names = _names(plane)
+        both = zip(plane.channels, looks[names], strict=True)
         return tuple(
-            replace(own, color=own.color or c.color, window=own.window or c.window)
+            replace(
+                own,
+                color=own.color or c.color,
+                window=shared[names].get(own.name) or own.window or c.window,
+            )
             for own, c in both
         )
 
     return of
+
+
+def _windows(found: Sequence[Plane]) -> dict[str, Window]:
+    """Return the window that holds those of all planes, by channel, where all have one."""
+    stored = zip(*(plane.channels for plane in found), strict=True)
+    return {
+        same[0].name: Window(min(w.start for w in windows), max(w.end for w in windows))
+        for same in stored
+        if len(windows := [c.window for c in same if c.window and c.window.start < c.window.end])
+        == len(same)
+    }
 
 
 def _names(plane: Plane) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,7 +75,7 @@ def join(
     if unmatched not in ("raise", "drop"):
         raise SelectionError(f"unmatched: expected 'raise' or 'drop', found {unmatched!r}")
     plate = hcs.parse_plate(tree.attrs["ome"]["plate"])
-    frame = _by_path(_frame(table), _spellings(plate), unmatched)
+    frame = _by_path(_frame(table), named(plate), unmatched)
     known = joined(tree)
     whole = frame.reindex([well.path for well in plate.wells])
     for name in known.columns.difference(frame.columns, sort=False):
@@ -144,12 +144,18 @@ def _frame(table: Any) -> pd.DataFrame:
     )
 
 
+def named(plate: Plate) -> Callable[[str], str | None]:
+    """Return what finds the path of a well by what people call it: ``"B/3"``, ``"b03"``."""
+    spellings = _spellings(plate)
+    return lambda name: spellings.get(name) or spellings.get(plainly(name))
+
+
 def _spellings(plate: Plate) -> dict[str, str]:
     """Return the path of every well by all that it may be called; what means two is left out."""
     exact = {f"{well.row}/{well.column}": well.path for well in plate.wells}
     exact |= {well.path: well.path for well in plate.wells}
     joint = [(name.replace("/", ""), path) for name, path in exact.items()]
-    plain = [(_plainly(name), path) for name, path in joint]
+    plain = [(plainly(name), path) for name, path in joint]
     return {**_clear(plain), **_clear(joint), **exact}
 
 
@@ -160,12 +166,12 @@ def _clear(names: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: path for name, (path, *others) in found.items() if not others}
 
 
-def _plainly(name: str) -> str:
+def plainly(name: str) -> str:
     """Return the name of a well without leading zeros, its letters large.
 
     Examples
     --------
-    >>> _plainly("b/03"), _plainly("P 24"), _plainly("1/2")
+    >>> plainly("b/03"), plainly("P 24"), plainly("1/2")
     ('B3', 'P24', '1/2')
     """
     match = _NAME.fullmatch(name.strip())
@@ -173,11 +179,13 @@ def _plainly(name: str) -> str:
 
 
 def _by_path(
-    table: pd.DataFrame, spellings: Mapping[str, str], unmatched: Literal["raise", "drop"]
+    table: pd.DataFrame,
+    path_of: Callable[[str], str | None],
+    unmatched: Literal["raise", "drop"],
 ) -> pd.DataFrame:
     """Return a table with the path of the well as index, one row each."""
     names, frame = _names(table)
-    paths = [spellings.get(name) or spellings.get(_plainly(name)) for name in names]
+    paths = [path_of(name) for name in names]
     unknown = [name for name, path in zip(names, paths, strict=True) if path is None]
     if unknown and unmatched == "raise":
         raise SelectionError(

@@ -16,6 +16,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from servers import CountingServer
 from stores import edit_attributes, write_image, write_plate, write_scene, write_series
 
+import ngff_xarray
 from ngff_xarray import mosaic, picture, sample
 from ngff_xarray.errors import NotOmeError, SelectionError, TransformationError
 from ngff_xarray.planes import Choice
@@ -579,3 +580,18 @@ def test_a_colour_picture_has_no_legend() -> None:
     tree = xr.open_datatree(sample("histology"))
     assert tree.ngff.plot().get_legend() is None
     assert tree.ngff.sel(c=["red", "green"]).ngff.plot().get_legend() is not None
+
+
+def test_wells_can_be_compared_by_eye(tmp_path: Path) -> None:
+    """Each field has the window of its own range, as writers store it; the mosaic has one."""
+    dim = xr.DataArray(np.tile(np.arange(64, dtype="u2"), (64, 1)), dims=("y", "x"))
+    ngff_xarray.write_plate({"A1": dim, "A2": 4 * dim}, tmp_path / "p.ome.zarr")
+    plate = xr.open_datatree(tmp_path / "p.ome.zarr")
+    ends = [plate.ngff.well(w).ngff.images["0"].ngff.channels[0].window.end for w in ("A1", "A2")]
+    assert ends[1] > 3 * ends[0]
+    picture = plate.ngff.rgb()
+    first, second = np.split(picture.isel(rgb=0).values.astype(float), 2, axis=1)
+    assert second.max() > 200
+    assert first[:60, :60].max() == pytest.approx(second[:60, :60].max() / 4, abs=2)
+    own = plate.ngff.rgb(channels={"0": {"window": (0, 63)}})
+    assert own.isel(rgb=0).values[:60, :60].max() > 230

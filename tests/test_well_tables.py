@@ -69,6 +69,13 @@ def test_plates_that_count_from_01_are_found_by_1(tmp_path: Path) -> None:
     path = write_plate(tmp_path / "p.ome.zarr", **PLATE, columns=("01", "02"))
     table = join(xr.open_datatree(path), {"well": ["A1", "b02"], "dose": [1, 2]})
     assert joined(table)["dose"].dropna().to_dict() == {"A/01": 1, "B/02": 2}
+    for name in ("A/01", "A01", "A/1", "A1", "a1"):
+        assert table.ngff.well(name)["0/0/image"].size > 0
+        assert table.ngff.to_array(wells=[name]).well.values.tolist() == ["A/01"]
+    viewer = table.ngff.view()
+    viewer.well = "b2"
+    assert viewer.well == "B/02"
+    viewer.close()
 
 
 def test_names_that_mean_two_wells_have_to_be_clear(tmp_path: Path) -> None:

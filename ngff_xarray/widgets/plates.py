@@ -20,6 +20,7 @@ from ngff_xarray.viewing import World
 from ngff_xarray.viewing.plates import plate_world
 from ngff_xarray.viewing.scenery import PlateScenery
 from ngff_xarray.viewing.wells import PlateWells
+from ngff_xarray.well_tables import plainly
 from ngff_xarray.widgets import controls
 from ngff_xarray.widgets.bundle import PictureBundle
 from ngff_xarray.widgets.groups import GroupViewer, Note
@@ -219,9 +220,12 @@ class PlateViewer(widgets.VBox):
 
 
 def _spelled(text: str, paths: Any) -> str | None:
-    """Return the well that a person means: ``"b3"`` for ``"B/3"``."""
-    wanted = text.replace("/", "").casefold()
-    found = [path for path in paths if path.replace("/", "").casefold() == wanted]
+    """Return the well that a person means: ``"b3"`` or ``"B03"`` for ``"B/3"``."""
+
+    def plain(name: str) -> str:
+        return plainly(name.replace("/", "")).casefold()
+
+    found = [path for path in paths if plain(path) == plain(text)]
     return found[0] if len(found) == 1 else None
 
 
