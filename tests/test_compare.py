@@ -169,7 +169,11 @@ def test_names_frames_and_repr(tmp_path: Path) -> None:
     coarse = tree.ngff.compare("nuclei", "nuclei_v2", level=1, thresholds=0.7)
     assert coarse.objects["pixels_a"].sum() < found.objects["pixels_a"].sum() / 3
     labels = tree.ngff.labels
-    assert ngff_xarray.compare(labels["nuclei"], labels["nuclei_v2"]).scores.equals(found.scores)
+    again = ngff_xarray.compare(labels["nuclei"], labels["nuclei_v2"])
+    assert again.scores.equals(found.scores)
+    assert again.names == ("nuclei", "nuclei_v2")
+    made = labelled(first[0]).rename("image").assign_attrs(ome={"name": "cell"})  # of an image
+    assert compare(made, made).names == ("a", "b")
 
 
 def test_names_are_escaped() -> None:

@@ -160,7 +160,8 @@ def compare(
 def _name(label: Label, default: str) -> str:
     if isinstance(label, str):
         return label
-    return image.name(label) or default
+    is_image = image.kind(label) == "image"  # what a function made of one says that one's name
+    return default if is_image else image.name(label) or default
 
 
 def _thresholds(thresholds: float | Sequence[float]) -> tuple[float, ...]:
