@@ -231,7 +231,10 @@ def magnitude(value: object, unit: str | None) -> float:
         if value_unit is None:
             return number
         if unit is None:
-            raise UnitError(f"{value!r} has a unit, but the axis has none: give a plain number")
+            raise UnitError(
+                f"{value!r} has a unit, but the axis has none: give a plain number, or tell first "
+                "how large pixels are: .ngff.with_pixel_size(y='0.5 µm', x='0.5 µm')"
+            )
         value = registry().Quantity(number, value_unit)
     if hasattr(value, "magnitude") and hasattr(value, "to"):
         return _converted(value, unit)

@@ -174,6 +174,8 @@ def test_a_channel_of_a_store_goes_through_blocks(tree: xr.DataTree) -> None:
     assert are_same(nuclei(made), WHOLE)
     viewer = tree.ngff.apply(spots, channels="DAPI", preview={"x": slice("0 µm", "9 µm")})
     viewer.close()
+    with pytest.raises(SelectionError, match="one number, which is no picture"):
+        tree.ngff.apply(lambda b: b.mean(), channels="DAPI", preview={"x": slice("0 µm", "9 µm")})
 
 
 def test_levels_are_chosen_by_number_or_pixel_size(tree: xr.DataTree) -> None:

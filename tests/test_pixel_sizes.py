@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import ngff_xarray
-from ngff_xarray.errors import NgffError, SelectionError, UnsupportedError
+from ngff_xarray.errors import NgffError, SelectionError, UnitError, UnsupportedError
 
 SIZES = {"y": "0.5 µm", "x": "250 nm"}
 
@@ -76,6 +76,14 @@ def test_what_is_no_size_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         xr.open_datatree(plain).ngff.with_pixel_size(sizes)
+
+
+def test_whoever_lacks_units_is_told_how_to_give_them(plain: Path) -> None:
+    tree = xr.open_datatree(plain)
+    with pytest.raises(UnitError, match="with_pixel_size"):
+        tree.ngff.sel(x=slice("1 µm", "5 µm"))
+    with pytest.raises(UnitError, match=r"with_pixel_size.*to_zarr"):
+        tree.ngff.with_pixel_size(SIZES).ngff.apply(lambda b: b > 0, channels="0", to="labels/a")
 
 
 def test_what_would_not_be_right_is_refused(plain: Path, tmp_path: Path) -> None:

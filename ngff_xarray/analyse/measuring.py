@@ -82,8 +82,8 @@ def measure(
         How many bytes are read for a block (``"64 MB"``, by default), or its pixels along axes.
     to
         Where to write the table as well: ``"properties"`` for those of the label image in its
-        store, whose other properties stay; or the path (or URL) of a new file, ``.csv`` or
-        ``.parquet``.
+        store, whose other properties stay (open the image again to have them in its tree); or the
+        path (or URL) of a new file, ``.csv`` or ``.parquet``.
     threads
         How many blocks are under way at a time; by default one a processor.
     progress

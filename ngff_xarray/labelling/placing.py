@@ -201,8 +201,9 @@ def _factor(own: xr.DataArray, theirs: xr.DataArray) -> float:
             )
     if unit is not None and wanted is None:
         raise UnitError(
-            f"{own.name}: the labels are in {unit}, the image has no unit: drop the attribute "
-            "'units' of the labels' coordinate"
+            f"{own.name}: the labels are in {unit}, the image in the store has no unit: drop "
+            "the attribute 'units' of the labels' coordinate, or write the image with its pixel "
+            "size first: .ngff.with_pixel_size(…).ngff.to_zarr(path)"
         )
     return units.factor(unit, wanted)
 

@@ -76,6 +76,11 @@ def preview(
     single = {dim: 0 for dim, at in where.items() if not isinstance(at, slice)}
     made = images.part(function, found, block)
     made = made.isel({dim: at for dim, at in single.items() if dim in made.dims})
+    if made.ndim < 2:
+        raise SelectionError(
+            f"preview: the function returned {' x '.join(map(str, made.dims)) or 'one number'}, "
+            "which is no picture: expected an image, or labels"
+        )
     cropped: Any = selection.sel(obj, region)  # type: ignore[type-var]  # of any of them
     if made.dtype.kind in "biu":
         found_labels = made.astype("uint32").rename("labels")
