@@ -140,7 +140,9 @@ def apply(
     halo
         How far beyond its block the function sees: a length for all axes of space, or a dict by
         axis (``{"t": 1}`` for the frames before and after). Lengths are ``"8 µm"``, a number in the
-        axis's unit, or ``"12 px"``. Of the result the halo is cut off.
+        axis's unit, or ``"12 px"``. Of the result the halo is cut off. Give at least as much as the
+        function's filters reach, and for objects that are stitched as much as one is long: what a
+        filter makes of pixels that it cannot see joins objects, or parts them.
     block
         How large blocks are, as ``halo``. Where the result is stored they are rounded up to whole
         chunks (or shards) of it. By default some 8 MB. Along time a block is one frame, and it has
