@@ -70,7 +70,7 @@ class IncompleteError(StoreError):
 
 
 class DeniedError(StoreError, PermissionError):
-    """A store that refuses to be read."""
+    """A store that refuses to be read or written."""
 
 
 class NotOmeError(NgffError, ValueError):

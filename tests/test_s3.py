@@ -39,6 +39,7 @@ from ngff_xarray.errors import (
     BusyError,
     DeniedError,
     NgffError,
+    StoreError,
     StoreNotFoundError,
     UnsupportedError,
 )
@@ -106,6 +107,23 @@ def test_a_private_bucket(s3: weed.S3, bucket: str, image: Path) -> None:
     with pytest.raises(DeniedError) as caught:
         opened(url, **{**s3.options, "secret": "another"})
     assert "another" not in str(caught.value)
+
+
+def test_who_may_not_write_is_told_so(s3: weed.S3, bucket: str, image: Path) -> None:
+    public = s3.bucket(f"{bucket}-p", may=("GetObject", "ListBucket"))
+    tree = xr.open_datatree(image)
+    for name, mode in ((bucket, "w-"), (bucket, "w"), (public, "w-"), (public, "w")):
+        with pytest.raises(DeniedError, match="asked for without credentials; pass storage") as e:
+            url = f"s3://{name}/a.ome.zarr"
+            tree.ngff.to_zarr(url, mode=mode, storage_options={"endpoint_url": s3.url})
+        assert str(e.value).startswith(f"{url}: cannot ")
+        assert len(str(e.value)) < 400
+
+
+def test_a_bucket_that_is_not_there_is_not_written(s3: weed.S3, image: Path, library: str) -> None:
+    if library == "obstore":  # s3fs does not list, and SeaweedFS makes it
+        with pytest.raises(StoreError, match="cannot be written: there is no such bucket"):
+            xr.open_datatree(image).ngff.to_zarr("s3://none/a.zarr", storage_options=s3.options)
 
 
 def test_a_volume_of_neuroglancer(

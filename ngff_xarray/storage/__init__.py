@@ -10,7 +10,7 @@ from ngff_xarray.storage.chunks import ChunkWriter
 from ngff_xarray.storage.concurrency import concurrency_of
 from ngff_xarray.storage.copying import Copying, are_alike
 from ngff_xarray.storage.guarded import Guarded
-from ngff_xarray.storage.opening import is_shared, is_zarr_only, open_store, why_missing
+from ngff_xarray.storage.opening import hint_of, is_shared, is_zarr_only, open_store, why_missing
 from ngff_xarray.storage.zips import ZipStore
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ZipStore",
     "are_alike",
     "concurrency_of",
+    "hint_of",
     "is_shared",
     "is_zarr_only",
     "open_store",

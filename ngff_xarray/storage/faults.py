@@ -53,6 +53,8 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, RemoteAnswerError):
         return Fault(str(error))
     chain = list(causes(error))
+    if any("<Code>NoSuchBucket<" in str(each) for each in chain):
+        return Fault("there is no such bucket")
     status = next((found for each in chain if (found := _status(each))), None)
     if status is not None:
         return _of_status(status)

@@ -156,6 +156,16 @@ def is_zarr_only(store: Store) -> bool:
     return type(inner).__module__.partition(".")[0] == "icechunk"
 
 
+def hint_of(store: Store) -> str:
+    """Return what to say where a store that was opened by its URL refuses to be written."""
+    is_anonymous = isinstance(store, ObjectStore) and bool(
+        getattr(store.store, "config", {}).get("skip_signature")
+    )
+    if isinstance(store, FsspecStore):
+        is_anonymous = bool(getattr(store.fs, "anon", False))
+    return s3.WITHOUT_CREDENTIALS if is_anonymous else ""
+
+
 async def why_missing(store: Store, key: str) -> str:
     """Return why a key is not there, where a server says more than that; else nothing."""
     inner = store.store if isinstance(store, Guarded) else store

@@ -20,10 +20,12 @@ from zarr.abc.store import Store
 from ngff_xarray.errors import StoreError
 from ngff_xarray.storage.access import Access
 
-_ANONYMOUS = (
-    "no credentials were found, so it was asked for anonymously; pass "
-    "storage_options={'key': …, 'secret': …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_PASS_THEM = (
+    "pass storage_options={'key': …, 'secret': …}, or set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY"
 )
+_ANONYMOUS = f"no credentials were found, so it was asked for anonymously; {_PASS_THEM}"
+WITHOUT_CREDENTIALS = f"it was asked for without credentials; {_PASS_THEM}"
 # the names of s3fs and botocore, and those of obstore
 _NAMES = {
     "key": "access_key_id",

@@ -21,8 +21,8 @@ from ngff_xarray.store.places import (
     Document,
     Source,
     ZarrFormat,
+    failure,
     join,
-    reason,
     run,
 )
 from ngff_xarray.store.reading import MAX_METADATA_BYTES, fetch_group, fetch_json, parse_json
@@ -59,7 +59,8 @@ def is_taken(place: Source) -> bool:
         empty = names <= GROUP_KEYS
         return not empty or (group is None and "zarr.json" in names)  # that of an array
 
-    return run(has_metadata())
+    with changing(place):
+        return run(has_metadata())
 
 
 def clear(place: Source) -> None:
@@ -307,5 +308,4 @@ def changing(place: Source) -> Iterator[None]:
     except NgffError:
         raise
     except Exception as error:
-        where = printable(place.url, MAX_SHOWN)
-        raise StoreError(f"{where}: cannot be written: {reason(error)}") from error
+        raise failure(place, "cannot be written", error) from error

@@ -15,10 +15,11 @@ from zarr.abc.store import Store
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, ObjectStore, StorePath
 
-from ngff_xarray.errors import Issue, StoreError, StoreNotFoundError
+from ngff_xarray.errors import DeniedError, Issue, StoreError, StoreNotFoundError
 from ngff_xarray.progress import Bar
-from ngff_xarray.storage import Access, Guarded, ZipStore, open_store
+from ngff_xarray.storage import Access, Guarded, ZipStore, hint_of, open_store
 from ngff_xarray.storage.cached import Cached
+from ngff_xarray.storage.faults import fault_of
 from ngff_xarray.storage.readable import Readable
 from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, is_zip, local_path, without_secrets
@@ -99,6 +100,16 @@ def reason(error: BaseException) -> str:
     """Return what another library raised, in words fit to print."""
     text = printable(error, MAX_SHOWN)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def failure(place: Source, what: str, error: BaseException) -> StoreError:
+    """Return what to raise for an error of a library below: it names the place, and what failed."""
+    fault = fault_of(error)
+    text = f"{printable(place.url, MAX_SHOWN)}: {what}: {fault.text}"
+    if not fault.is_denied:
+        return StoreError(text)
+    hint = hint_of(place.store)
+    return DeniedError(f"{text}: {hint}" if hint else text)
 
 
 def join(*parts: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ngff_xarray.errors import (
     StoreNotFoundError,
 )
 from ngff_xarray.storage import Guarded, why_missing
-from ngff_xarray.store.places import MAX_SHOWN, Document, Source, ZarrFormat, join, reason, run
+from ngff_xarray.store.places import MAX_SHOWN, Document, Source, ZarrFormat, failure, join, run
 from ngff_xarray.text import printable
 from ngff_xarray.urls import neighbour
 
@@ -106,7 +107,9 @@ async def fetch_group(source: Source, zarr_format: ZarrFormat | None = None) -> 
         if isinstance(source.store, Guarded) and not isinstance(error, DeniedError):
             raise
         # a bucket that does not list its keys answers 403 for one that is not there
-        found = await _fetch_group_v2(source, consolidated=True)
+        found = None
+        with suppress(DeniedError):
+            found = await _fetch_group_v2(source, consolidated=True)
         if found is None:
             raise
         return found
@@ -263,8 +266,7 @@ async def _fetch(source: Source, name: str, part: ByteRequest | None = None) -> 
     except NgffError:
         raise
     except Exception as error:
-        where = printable(source.url, MAX_SHOWN)
-        raise StoreError(f"{where}: cannot read {name}: {reason(error)}") from error
+        raise failure(source, f"cannot read {name}", error) from error
 
 
 def malformed(source: Source, name: str, message: str) -> MetadataError:

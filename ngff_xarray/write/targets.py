@@ -90,7 +90,8 @@ def begun(
         writing = _for_icechunk(writing)
     with turn(place, wait, creates=True, at_once=mode == "w-"):
         if mode == "w":
-            resume(place)
+            with store.changing(place):
+                resume(place)
         is_taken = store.is_taken(place)
         if is_taken and mode == "w-":
             raise StoreError(
