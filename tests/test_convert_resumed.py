@@ -189,6 +189,13 @@ def test_another_source_or_other_options_start_over(
     assert content(keys) == content(whole)
 
 
+def test_options_that_are_said_to_be_the_default_go_on(tmp_path: Path) -> None:
+    """As the command says them, which a call in Python goes on with."""
+    path, keys = stack(tmp_path), {}
+    killed(path, keys, **LAYOUT, shards=None, compressor=None)
+    assert convert(path, Watched(keys), **LAYOUT).resumed.startswith("gone on after a kill")
+
+
 def test_a_file_more_in_a_folder_starts_over(tmp_path: Path) -> None:
     path, keys = series(tmp_path), {}
     killed(path, keys, **LAYOUT)

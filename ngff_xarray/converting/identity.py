@@ -48,7 +48,9 @@ def identity(
         if each.name != "storage_options"
     }
     version = sys.modules["ngff_xarray"].__version__
-    said = [version, reader, stamps, asked, dict(how)]
+    # the command names all options, a caller those that matter
+    written = {name: value for name, value in how.items() if value is not None}
+    said = [version, reader, stamps, asked, written]
     return hashlib.sha256(json.dumps(said, default=repr, sort_keys=True).encode()).hexdigest()
 
 
