@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,14 @@ def test_export(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_serve_until_it_is_told_to_end(path: Path, sent: signal.Signals) -> None:
     command = [sys.executable, "-m", "ngff_xarray", "serve", str(path)]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background, too
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        preexec_fn=heard,  # of a process that has no other thread yet
     ) as process:
         try:
             assert process.stdout is not None

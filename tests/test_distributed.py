@@ -304,6 +304,15 @@ def _executed(dask_worker: Any) -> int:
     return sum(task.state == "executing" for task in dask_worker.state.tasks.values())
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Hear Ctrl-C also where tests run in the background of a shell, whose children do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interrupt(workers: Any, tmp_path: Path) -> None:
     """Ctrl-C here: workers write no chunk after that but those that they are at."""
     path = tmp_path / "there.ome.zarr"

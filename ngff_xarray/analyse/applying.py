@@ -273,7 +273,6 @@ def prepared(
         obj=obj,
         function=function,
         crew=crew,
-        unit=unit,
         threshold=threshold,
         collects=errors == "collect",
         progress=options.get("progress"),
@@ -373,8 +372,6 @@ class Job:
         The image.
     function, crew
         What is called for each block, and by whom.
-    unit
-        Pixels along the axes of the image of what is written at a time.
     threshold
         How much two blocks must agree on an object; None where labels are not stitched.
     collects
@@ -392,7 +389,6 @@ class Job:
     obj: Obj
     function: Function
     crew: Crew
-    unit: tuple[int, ...]
     threshold: float | None
     collects: bool
     progress: bool | None
@@ -587,10 +583,8 @@ class Job:
         dims: tuple[str, ...],
         dtype: np.dtype[Any],
     ) -> Labelling:
-        own = dict(zip(self.function.dims, self.unit, strict=True))
-        unit = tuple(own[dim] for dim in dims)
         kept = dtype if self.threshold is None else np.dtype(np.uint32)
-        return Labelling(self.function, work, dims, unit, kept, self.threshold)
+        return Labelling(self.function, work, dims, kept, self.threshold)
 
     def _token(self, *what: Any) -> str | None:
         source = self.function.source

@@ -39,8 +39,6 @@ class Labelling:
         Where the labels of blocks are kept.
     dims
         The axes of the labels, some of the image's.
-    unit
-        Pixels along them of what is written at a time; blocks are whole units.
     dtype
         That of the labels of blocks.
     threshold
@@ -51,7 +49,6 @@ class Labelling:
     function: Function
     work: Work
     dims: tuple[str, ...]
-    unit: tuple[int, ...]
     dtype: np.dtype[Any]
     threshold: float | None
 
@@ -66,13 +63,18 @@ class Labelling:
         return [self.function.dims.index(dim) for dim in self.dims]
 
     @property
+    def size(self) -> tuple[int, ...]:
+        """Pixels of a block along them."""
+        return self._of(self.blocks.size)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """That of the label image."""
         return tuple(self.blocks.shape[axis] for axis in self._axes)
 
     def begin(self) -> None:
         """Make the array for the labels of blocks."""
-        self.work.create(self.shape, self.dtype, self.unit)
+        self.work.create(self.shape, self.dtype, self.size)
 
     def label(self, number: int) -> None:
         """Label a block, and keep that, and what of it the neighbours see.
@@ -262,12 +264,12 @@ def labelled(
 
 
 def _as_array(labelling: Labelling, data: Any) -> xr.DataArray:
-    """Return labels with the coordinates of their image, to be written in chunks of a size."""
-    dims, unit = labelling.dims, labelling.unit
+    """Return labels with the coordinates of their image, to be read a block at a time."""
+    dims, size = labelling.dims, labelling.size
     variable = xr.Variable(dims, data)
     variable.encoding = {
-        "chunks": unit,
-        "preferred_chunks": dict(zip(dims, unit, strict=True)),
+        "chunks": size,
+        "preferred_chunks": dict(zip(dims, size, strict=True)),
     }
     coords = {
         name: coordinate.variable
