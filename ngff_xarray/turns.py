@@ -103,8 +103,7 @@ def _enter(
     """Lock a directory, and share the locks of groups above it."""
     while creates or path.exists():  # else there is nothing to change
         with ExitStack() as tried:
-            if creates:
-                tried.callback(_remove_empty, _made(path))
+            made = _made(path) if creates else []
             try:
                 for above in _groups_above(path.resolve()):
                     tried.enter_context(locked(above, end - time.monotonic(), shared=True))
@@ -112,6 +111,7 @@ def _enter(
                 tried.enter_context(locked(path, seconds, shared=shared))
             except FileNotFoundError:  # deleted meanwhile
                 continue
+            tried.callback(_remove_empty, made)  # while it is locked: others may have it else
             stack.push(tried.pop_all())
             return
 

@@ -262,10 +262,20 @@ def test_two_replace_one_image(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
 
 
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    """Let threads take turns so often that they meet everywhere."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("busy_threads")
 def test_of_two_that_begin_one_image_one_is_refused(tmp_path: Path) -> None:
     array = xr.DataArray(np.zeros((SIZE, SIZE), "u2"), dims=("y", "x"))
-    for kind in ("disk", "memory"):
-        for number in range(5):
+    for kind, times in (("disk", 20), ("memory", 5)):
+        for number in range(times):
             store: Any = tmp_path / f"{number}.ome.zarr"
             if kind == "memory":
                 store = zarr.storage.MemoryStore()
