@@ -27,6 +27,7 @@ from ngff_xarray.analyse.applying import apply
 from ngff_xarray.errors import (
     BlockError,
     BusyError,
+    MissingDependencyError,
     NgffError,
     SelectionError,
     StoreError,
@@ -282,6 +283,17 @@ def test_a_table_goes_to_a_file(tmp_path: Path) -> None:
         apply(image(), lambda block: block, to=str(tmp_path / "b.csv"))
     with pytest.raises(SelectionError, match="a file of its own"):
         apply(image(), mean, to=tmp_path / "b.ome.zarr")
+
+
+def test_parquet_is_asked_for_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    called: list[Any] = []
+    with pytest.raises(MissingDependencyError, match=r"ngff-xarray\[parquet\]"):
+        apply(image(), called.append, to=str(tmp_path / "a.parquet"))
+    assert not called
+    assert not list(tmp_path.iterdir())
 
 
 # ---- where it goes -----------------------------------------------------------------------------

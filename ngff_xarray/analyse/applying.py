@@ -324,7 +324,7 @@ def _no_larger(chunks: Sequence[int], array: xr.DataArray, block: Any) -> tuple[
 def _seen(array: xr.DataArray, halo: Any) -> dict[str, Any]:
     """Return a halo in which two blocks see the same pixels."""
     try:
-        import scipy  # noqa: F401
+        import scipy  # noqa: F401  # who stitches needs it, in other processes perhaps
     except ImportError as error:
         raise MissingDependencyError("scipy", "analyse", "stitching labels") from error
     told = pixels(array, "halo", halo)

@@ -203,6 +203,7 @@ def by_dask(mapped: Mapped, function: Function, result: Shape) -> xr.DataArray:
         key = (token, *place)
         graph[key] = Task(key, _core, TaskRef(shared), block.number)
     layers = HighLevelGraph.from_collections(token, graph)
+    # dask is not annotated
     data = da.Array(layers, token, chunks, dtype=result.dtype)  # type: ignore[no-untyped-call]
     variable = xr.Variable(result.dims, data)
     return described(variable, function, result.channels, function.coords)

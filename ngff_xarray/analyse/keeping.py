@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from ngff_xarray.analyse.tables import ENDINGS, check_new, write
-from ngff_xarray.errors import MissingDependencyError, SelectionError, StoreError
+from ngff_xarray.analyse.tables import ENDINGS, check_format, check_new, write
+from ngff_xarray.errors import SelectionError, StoreError
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling import set_properties
 from ngff_xarray.text import printable
@@ -75,8 +75,7 @@ def _file(to: Any) -> Keep:
             f"to: expected 'properties' or a path that ends in {' or '.join(ENDINGS)}; found "
             f"{printable(target, 200)!r}"
         )
-    if target.lower().endswith(".parquet"):
-        _check_parquet()
+    check_format(target)
     if is_url(target):
         check_new(target, None, replace=False)
         return lambda frame: write(frame, target, None, index=True)
@@ -88,10 +87,3 @@ def _file(to: Any) -> Keep:
         raise StoreError(f"{shown}: there is no such directory: make it first")
 
     return lambda frame: write(frame, target, None, index=True)
-
-
-def _check_parquet() -> None:
-    try:
-        import pyarrow  # noqa: F401  # pandas writes with it
-    except ImportError as error:
-        raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error

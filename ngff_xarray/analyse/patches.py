@@ -488,7 +488,7 @@ class _Source:
                 [pyramid.reader(each.source, threads, keep=keep, by=BY) for each in every],
             )
             found = self.here.setdefault(os.getpid(), found)
-        return found  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]  # `here` holds anything
 
     def region(self, start: Sequence[int]) -> dict[str, Any]:
         """Return where a patch is: a slice along each axis, a position along those it lacks."""

@@ -168,10 +168,6 @@ def write(
     if target.endswith(".csv"):
         table.to_csv(file, index=index)
     else:
-        try:
-            import pyarrow  # noqa: F401  # pandas needs it
-        except ImportError as error:
-            raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
         table.to_parquet(file, index=index)
     try:
         fs, path = fsspec.url_to_fs(target, **(storage_options or {}))
@@ -182,10 +178,34 @@ def write(
         raise StoreError(f"{shown}: cannot be written: {store.reason(error)}") from error
 
 
+def check_format(target: str) -> None:
+    """Check that a file of its ending can be written, before what it is to hold is computed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If that needs a package that is not installed.
+    """
+    if target.lower().endswith(".parquet"):
+        try:
+            import pyarrow  # noqa: F401  # pandas writes with it
+        except ImportError as error:
+            raise MissingDependencyError("pyarrow", "parquet", "writing Parquet") from error
+
+
 def check_new(target: str, storage_options: Mapping[str, Any] | None, *, replace: bool) -> None:
-    """Check that there is no file that is not to be replaced."""
+    """Check that a table can be written: its format, and that no file is in the way.
+
+    Raises
+    ------
+    SelectionError
+        If there is a file that is not to be replaced.
+    MissingDependencyError
+        If the format needs a package that is not installed.
+    """
     import fsspec
 
+    check_format(target)
     fs, path = fsspec.url_to_fs(target, **(storage_options or {}))
     if fs.exists(path) and not replace:
         raise SelectionError(
