@@ -119,6 +119,7 @@ def _start(folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], S3]:
     ports = [f"-{part}.port{kind}={_free_port()}" for part in _PARTS for kind in ("", ".grpc")]
     command = [weed, f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1"]
     command += ["-ip.bind=127.0.0.1", f"-s3.port={port}", f"-s3.port.grpc={_free_port()}"]
+    command += ["-volume.max=1000"]  # a bucket needs one; else as many as the disk's free space has
     command += ["-s3.port.iceberg=0", "-webdav=false", "-admin.ui=false", *ports]
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with log.open("wb") as stream:
