@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 from collections import Counter
@@ -20,14 +21,18 @@ from ngff_xarray.pyramid import (
     METHODS,
     PlannedLevel,
     below,
+    block_size,
     build,
     chunk_sizes,
     derived,
+    is_better_apart,
     plan,
     reader,
     reduction,
+    sides,
     variables,
 )
+from ngff_xarray.pyramid.building import Tree
 
 UNTIMED = settings(deadline=None)
 BLOCKWISE = [method for method in METHODS if method != "gaussian"]
@@ -382,3 +387,75 @@ def test_an_error_of_dask_is_told_and_tried_again() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             read((slice(0, 3), slice(0, 3)))
+
+
+def planes(count: int, side: int, loaded: Counter[Any], lock: Any) -> xr.Variable:
+    """Pixels of dask, a plane a block, whose values are their numbers."""
+    import dask.array as da
+
+    def plane(block_info: Any = None) -> np.ndarray:
+        number = block_info[None]["chunk-location"][0]
+        with lock:
+            loaded[number] += 1
+        return np.full((1, side, side), number, "u2")
+
+    chunks = ((1,) * count, (side,), (side,))
+    return xr.Variable(("z", "y", "x"), da.map_blocks(plane, chunks=chunks, dtype="u2"))
+
+
+@pytest.mark.parametrize("keep", [2**26, 0])
+@pytest.mark.parametrize("count", [1, 5])
+def test_planes_are_computed_once_though_chunks_lie_across_them(count: int, keep: int) -> None:
+    loaded: Counter[Any] = Counter()
+    source = planes(24, 64, loaded, threading.Lock())
+    levels = plan(source.shape, (1, 1, 1), (8, 8, 8))[:count]
+    targets = [Memory(level.shape, "u2", (8, 8, 8)) for level in levels]
+    read = reader(source, 2, keep=keep, sides=sides(levels, targets))
+    near = block_size(source)
+    build(read, levels, reduction("mean", source.dtype), targets, threads=2, near=near)
+    assert loaded == dict.fromkeys(range(24), 1)
+    for number in range(24):
+        assert (targets[0].pixels[number] == number).all()
+
+
+def test_blocks_that_are_read_whole_are_not_kept() -> None:
+    source = planes(6, 8, Counter(), threading.Lock())
+    read = reader(
+        source, 1, keep=0, sides=[[slice(0, 4), slice(2, 6)], [slice(0, 8)], [slice(0, 8)]]
+    )
+    stock = read.__self__._stock  # type: ignore[attr-defined]
+    read((slice(0, 4), slice(0, 8), slice(0, 8)))
+    assert {place[0] for place in [*stock._kept, *stock._moved]} == {2, 3}
+    read((slice(2, 6), slice(0, 8), slice(0, 8)))
+    assert not stock._kept and not stock._moved and not stock._left
+
+
+def test_blocks_that_no_disk_takes_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    loaded: Counter[Any] = Counter()
+    source = planes(24, 64, loaded, threading.Lock())
+    levels = plan(source.shape, (1, 1, 1), (8, 8, 8))[:1]
+    target = Memory(source.shape, "u2", (24, 8, 64))
+    read = reader(source, 1, keep=0, sides=sides(levels, [target]))
+    build(read, levels, reduction("mean", source.dtype), [target], threads=1)
+    assert max(loaded.values()) == 8  # one for each row of chunks; a few stay in memory
+    assert (target.pixels[:, 0, 0] == np.arange(24)).all()
+
+
+def test_parts_of_a_large_block_are_made_after_one_another() -> None:
+    tree = Tree.of([PlannedLevel((16, 16), (1, 1), (1, 1))], [(4, 4)])
+    order = [(y.start // 4, x.start // 4) for y, x in tree.boxes(0, near=(8, 8))]
+    assert order[:5] == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
+    assert sorted(order) == [(y, x) for y in range(4) for x in range(4)]
+    assert list(tree.boxes(0, near=(1, 16)))[:5] == list(tree.boxes(0))[:5]
+
+
+def test_a_pyramid_of_planes_is_written_apart() -> None:
+    levels = plan((1024, 1024, 1024), (1, 1, 1), (64, 64, 64))
+    targets = [Memory((1, 1, 1), "u2", (64, 64, 64)) for _ in levels]
+    assert is_better_apart(levels, targets, (1, 1024, 1024), 2)
+    for near in (None, (64, 64, 64), (128, 128, 128), (1, 64, 64)):
+        assert not is_better_apart(levels, targets, near, 2)

@@ -210,7 +210,7 @@ def test_what_is_written_is_what_is_computed(made: Any, threads: int, data: Any)
         reads[box] += 1
         return pixels[box]
 
-    build_by_levels(read, levels, step, targets, threads=threads)
+    build_by_levels(lambda _: read, levels, step, targets, threads=threads)
     assert (reads == 1).all()
     for target, variable in zip(targets, lazy, strict=True):
         np.testing.assert_array_equal(target.pixels, variable.values)

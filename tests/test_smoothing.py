@@ -207,7 +207,12 @@ def test_levels_are_written_as_they_are_computed(made: Any, threads: int) -> Non
     targets = [Stored(lv.shape, pixels.dtype, c) for lv, c in zip(levels, chunks, strict=True)]
     done: list[int] = []
     build_by_levels(
-        pixels.__getitem__, levels, steps(levels), targets, threads=threads, done=done.append
+        lambda _: pixels.__getitem__,
+        levels,
+        steps(levels),
+        targets,
+        threads=threads,
+        done=done.append,
     )
     assert sum(done) == pixels.nbytes
     expected = [pixels]
@@ -232,7 +237,7 @@ def test_the_finest_level_is_read_little_more_than_once() -> None:
         reads["pixels"] += math.prod(b.stop - b.start for b in box)
         return np.zeros([b.stop - b.start for b in box], "u1")
 
-    build_by_levels(read, levels, steps(levels), targets, threads=2)
+    build_by_levels(lambda _: read, levels, steps(levels), targets, threads=2)
     assert 256**2 < reads["pixels"] <= 256**2 * (36 / 32) ** 2
 
 
@@ -246,7 +251,7 @@ def test_errors_stop_it() -> None:
         raise ZeroDivisionError("of the reader")
 
     with pytest.raises(ZeroDivisionError):
-        build_by_levels(read, levels, steps(levels), targets, threads=2)
+        build_by_levels(lambda _: read, levels, steps(levels), targets, threads=2)
     assert len(reads) <= 8
 
 

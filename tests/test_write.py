@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -1527,3 +1528,30 @@ def test_true_colour_is_drawn_as_it_was(tmp_path: Path) -> None:
     found = xr.open_datatree(tmp_path / "a.zarr").ngff.rgb(level=0)
     np.testing.assert_array_equal(found, np.moveaxis(pixels, 0, -1))
     np.testing.assert_array_equal(found, array.ngff.rgb())
+
+
+@pytest.mark.parametrize("method", ["mean", "gaussian"])
+def test_planes_become_chunks_that_lie_across_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("ngff_xarray.pyramid.building._HELD", 0)
+    monkeypatch.setattr("ngff_xarray.pyramid.sources._KEPT", 0)
+    pixels = np.random.default_rng(0).integers(0, 2**16, (40, 64, 64), "u2")
+    array = xr.DataArray(pixels, dims=("z", "y", "x"))
+    layout: dict[str, Any] = {"chunks": {"z": 8, "y": 16, "x": 16}, "version": "0.5"}
+    loaded: Counter[int] = Counter()
+
+    def plane(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        loaded[block_info[0]["chunk-location"][0]] += 1
+        return block
+
+    lazy = array.chunk(z=1).copy(data=array.chunk(z=1).data.map_blocks(plane, dtype="u2"))
+    for name, each in (("memory", array), ("planes", lazy)):
+        each.ngff.to_zarr(tmp_path / name, levels=3, method=method, progress=False, **layout)
+    assert loaded == dict.fromkeys(range(40), 1)
+    one, other = (xr.open_datatree(tmp_path / name) for name in ("memory", "planes"))
+    for number in range(3):
+        level = other.ngff.level(number)
+        np.testing.assert_array_equal(one.ngff.level(number).values, level.values)
+    assert one.ngff.channels == other.ngff.channels
+    assert other.ngff.verify().ok

@@ -266,17 +266,14 @@ def labelled(
 def _as_array(labelling: Labelling, data: Any) -> xr.DataArray:
     """Return labels with the coordinates of their image, to be read a block at a time."""
     dims, size = labelling.dims, labelling.size
-    variable = xr.Variable(dims, data)
-    variable.encoding = {
-        "chunks": size,
-        "preferred_chunks": dict(zip(dims, size, strict=True)),
-    }
     coords = {
         name: coordinate.variable
         for name, coordinate in labelling.function.coords.coords.items()
         if set(coordinate.dims) <= set(dims) and coordinate.attrs.get("axis_type") != "channel"
     }
-    return xr.DataArray(variable, coords=coords, name="labels")
+    found = xr.DataArray(data, coords, dims, "labels")
+    found.encoding = {"chunks": size, "preferred_chunks": dict(zip(dims, size, strict=True))}
+    return found
 
 
 class Stitched(Boxed):

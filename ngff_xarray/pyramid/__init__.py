@@ -1,6 +1,6 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
-from ngff_xarray.pyramid.building import NOTED, Journal, Made, build
+from ngff_xarray.pyramid.building import NOTED, Journal, Made, build, is_better_apart, sides
 from ngff_xarray.pyramid.cascade import Step, build_by_levels
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import by_levels, derived, variables
@@ -15,7 +15,7 @@ from ngff_xarray.pyramid.reductions import (
     reduction,
 )
 from ngff_xarray.pyramid.smoothing import reached
-from ngff_xarray.pyramid.sources import chunks_of, processors, reader
+from ngff_xarray.pyramid.sources import block_size, chunks_of, processors, reader
 from ngff_xarray.pyramid.spreading import bare, spread
 
 __all__ = [
@@ -30,12 +30,14 @@ __all__ = [
     "Step",
     "bare",
     "below",
+    "block_size",
     "build",
     "build_by_levels",
     "by_levels",
     "chunk_sizes",
     "chunks_of",
     "derived",
+    "is_better_apart",
     "is_centred",
     "mean",
     "plan",
@@ -44,6 +46,7 @@ __all__ = [
     "reader",
     "reduction",
     "shard_sizes",
+    "sides",
     "spread",
     "variables",
 ]

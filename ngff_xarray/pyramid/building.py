@@ -25,6 +25,7 @@ from ngff_xarray.pyramid.reductions import Reduction, State
 
 M = TypeVar("M")
 
+_HELD = 2**28  # bytes of blocks that are not read whole yet, at the most
 _BRANCHES = 4  # a thread has at least so many, so that none waits for long
 NOTED = 2**26  # bytes of the finest level that a part has which is noted, at the most
 
@@ -73,13 +74,15 @@ def build(
     done: Callable[[int], None] = lambda _: None,
     show: Callable[[], None] = lambda: None,
     journal: Journal | None = None,
+    near: Sequence[int] | None = None,
 ) -> None:
     """Write all levels of a pyramid.
 
     Parameters
     ----------
     read
-        Returns pixels of the finest level; it is called from several threads.
+        Returns pixels of the finest level; it is called from several threads, once for each box
+        of `sides`.
     levels, targets
         The levels, the finest first, and where they are written.
     reduction
@@ -94,6 +97,8 @@ def build(
         Is called now and then by the thread that waits.
     journal
         Knows what was made before, and takes note of what is.
+    near
+        The size of the blocks that pixels come in, those of one are written after one another.
     """
     tree = Tree.of(levels, [target.chunks for target in targets])
     stopped = threading.Event()
@@ -113,11 +118,43 @@ def build(
     with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
         crew = _Threads(maker, pool, 2 * threads, stopped, show)
         try:
-            walk(tree, number, crew, journal)
+            walk(tree, number, crew, journal, near)
         except Stopped as error:
             raise (crew.error or error) from None
         finally:
             stopped.set()  # also after Ctrl-C
+
+
+def sides(levels: Sequence[PlannedLevel], targets: Sequence[Target]) -> list[list[slice]]:
+    """Return the sides, along each axis, of the boxes that `build` reads."""
+    return Tree.of(levels, [target.chunks for target in targets]).sides()
+
+
+def is_better_apart(
+    levels: Sequence[PlannedLevel],
+    targets: Sequence[Target],
+    near: Sequence[int] | None,
+    itemsize: int,
+) -> bool:
+    """Tell whether to write the finest level for itself, and the others of what was written.
+
+    That is, if pixels come in blocks that lie across all that is made at a time, such as planes:
+    they would have to be held until the deepest branch that needs them is made.
+
+    Parameters
+    ----------
+    levels, targets
+        The levels, the finest first, and where they are written.
+    near
+        The size of the blocks that pixels come in; None where they are in memory.
+    itemsize
+        Bytes of a pixel.
+    """
+    if near is None:
+        return False
+    tree = Tree.of(levels, [target.chunks for target in targets])
+    held, alone = tree.held(near), Tree.of(levels[:1], [targets[0].chunks]).held(near)
+    return held * itemsize > _HELD and held >= 4 * alone
 
 
 # ---- what is made of what ----------------------------------------------------------------------
@@ -164,9 +201,20 @@ class Tree:
         sizes = zip(self.levels[number].shape, self.units[number], strict=True)
         return math.prod(-(-n // unit) for n, unit in sizes)
 
-    def boxes(self, number: int) -> Iterator[Box]:
-        """Return the parts of a level."""
-        return cut([slice(0, n) for n in self.levels[number].shape], self.units[number])
+    def boxes(self, number: int, near: Sequence[int] | None = None) -> Iterator[Box]:
+        """Yield the parts of a level; those near each other in one block of the finest, if told."""
+        level, unit = self.levels[number], self.units[number]
+        together = unit
+        if near is not None:
+            sizes = zip(near, level.factors, unit, strict=True)
+            together = tuple(-(-max(-(-n // f), m) // m) * m for n, f, m in sizes)
+        for part in cut([slice(0, n) for n in level.shape], together):
+            yield from cut(part, unit)
+
+    def sides(self) -> list[list[slice]]:
+        """Return those of the parts of the finest level, along each axis."""
+        sizes = zip(self.levels[0].shape, self.units[0], strict=True)
+        return [[side for (side,) in cut((slice(0, n),), (unit,))] for n, unit in sizes]
 
     def parts(self, number: int, box: Box) -> Iterator[Box]:
         """Return the parts of the level before that lie in a part of a level."""
@@ -189,6 +237,19 @@ class Tree:
         """Return what of the finest level a part of a level is made of."""
         sizes = zip(box, self.levels[number].factors, self.levels[0].shape, strict=True)
         return tuple(slice(b.start * f, min(b.stop * f, n)) for b, f, n in sizes)
+
+    def held(self, near: Sequence[int]) -> int:
+        """Return how many pixels are held, of blocks of some size, until they are all used."""
+        shape = self.levels[0].shape
+        for number in range(self.top, -1, -1):
+            factors = self.levels[number].factors
+            sides = [
+                min(n * f, m) for n, f, m in zip(self.units[number], factors, shape, strict=True)
+            ]
+            blocks = [min(n, m) for n, m in zip(near, shape, strict=True)]
+            if any(n > side for n, side in zip(blocks, sides, strict=True)):
+                return math.prod(map(max, blocks, sides))
+        return math.prod(near)
 
     def largest(self, number: int) -> int:
         """Return how many pixels of the finest level a part of a level is made of."""
@@ -217,7 +278,13 @@ class Crew(Protocol[M]):
         ...
 
 
-def walk(tree: Tree, number: int, crew: Crew[M], journal: Journal | None = None) -> None:
+def walk(
+    tree: Tree,
+    number: int,
+    crew: Crew[M],
+    journal: Journal | None = None,
+    near: Sequence[int] | None = None,
+) -> None:
     """Let a crew make a pyramid: branches up to a level, and of these what is above it."""
 
     def make(above: int, box: Box) -> M:
@@ -226,7 +293,7 @@ def walk(tree: Tree, number: int, crew: Crew[M], journal: Journal | None = None)
         parts = [(part, make(above - 1, part)) for part in tree.parts(above, box)]
         return crew.joined(above, box, parts)
 
-    crew.finish([make(tree.top, box) for box in tree.boxes(tree.top)])
+    crew.finish([make(tree.top, box) for box in tree.boxes(tree.top, near)])
 
 
 # ---- making ------------------------------------------------------------------------------------

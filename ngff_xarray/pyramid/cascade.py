@@ -20,8 +20,7 @@ from ngff_xarray.contrast import Contrast
 from ngff_xarray.pyramid import smoothing
 from ngff_xarray.pyramid.keeping import Changes, KeptLevel
 from ngff_xarray.pyramid.plan import PlannedLevel
-
-Read = Callable[[Box], NDArray[Any]]
+from ngff_xarray.pyramid.sources import Read, Sides
 
 
 class Target(Protocol):
@@ -106,7 +105,7 @@ def own(box: Sequence[slice], step: Sequence[int], before: Sequence[int]) -> Box
 
 
 def build_by_levels(
-    read: Read,
+    reading: Callable[[Sides], Read],
     levels: Sequence[PlannedLevel],
     step: Callable[[int], Step],
     targets: Sequence[Target],
@@ -120,8 +119,9 @@ def build_by_levels(
 
     Parameters
     ----------
-    read
-        Returns pixels of the finest level; it is called from several threads.
+    reading
+        Returns what reads boxes of the finest level, from several threads, by the sides that these
+        have along each axis.
     levels, targets
         The levels, the finest first, and where they are written.
     step
@@ -137,17 +137,19 @@ def build_by_levels(
     """
     for number in range(1, len(levels)):
         target = targets[number]
-        work = _Work(number, levels, step(number), targets, read, contrast, done)
+        work = _Work(number, levels, step(number), targets, contrast, done)
+        work.read = targets[number - 1].reader(threads) if number > 1 else reading(work.sides())
         _in_threads(work.make, work.boxes(), threads, show)
         changes = work.step.changes()
         if changes is not None:
             change = partial(target.write_over, change=changes.apply)
             _in_threads(change, changes.boxes(target.objects), threads, show)
-        read = target.reader(threads)
 
 
 class _Work:
     """Makes one level, and writes the finest on the way."""
+
+    read: Read
 
     def __init__(
         self,
@@ -155,31 +157,45 @@ class _Work:
         levels: Sequence[PlannedLevel],
         step: Step,
         targets: Sequence[Target],
-        read: Read,
         contrast: Contrast | None,
         done: Callable[[int], None],
     ) -> None:
         self.step, self._contrast = step, contrast
         self._level, self._before = levels[number], levels[number - 1].shape
-        self._target, self._read, self._done = targets[number], read, done
+        self._target, self._done = targets[number], done
         self._finest = targets[0] if number == 1 else None
+        self._unit = self._target.chunks  # whole chunks, of this level and of the finest
+        if self._finest is not None:
+            chunks = zip(self._finest.chunks, self._level.step, strict=True)
+            own = (n // math.gcd(n, f) for n, f in chunks)
+            self._unit = tuple(math.lcm(n, m) for n, m in zip(self._unit, own, strict=True))
+        sizes = zip(self._level.shape, self._unit, strict=True)
+        self._grid = [range(-(-n // m)) for n, m in sizes]
 
     def boxes(self) -> Iterator[Box]:
-        """Return what is made at a time: whole chunks, of this level and of the finest."""
-        chunks, step = self._target.chunks, self._level.step
-        if self._finest is not None:
-            own = (n // math.gcd(n, f) for n, f in zip(self._finest.chunks, step, strict=True))
-            chunks = tuple(math.lcm(n, m) for n, m in zip(chunks, own, strict=True))
-        grid = [range(-(-n // m)) for n, m in zip(self._level.shape, chunks, strict=True)]
-        for place in _nearby(grid):
-            yield tuple(
-                slice(i * m, min((i + 1) * m, n))
-                for i, m, n in zip(place, chunks, self._level.shape, strict=True)
-            )
+        """Yield what is made at a time."""
+        return map(self._box, _nearby(self._grid))
+
+    def sides(self) -> Sides:
+        """Return the sides, along each axis, of what these are made of."""
+        places = [
+            [tuple(i if a == axis else 0 for a in range(len(self._grid))) for i in along]
+            for axis, along in enumerate(self._grid)
+        ]
+        return [
+            [self.step.needed(self._box(place))[axis] for place in along]
+            for axis, along in enumerate(places)
+        ]
+
+    def _box(self, place: Sequence[int]) -> Box:
+        return tuple(
+            slice(i * m, min((i + 1) * m, n))
+            for i, m, n in zip(place, self._unit, self._level.shape, strict=True)
+        )
 
     def make(self, box: Box) -> None:
         inside = self.step.needed(box)
-        pixels = self._read(inside)
+        pixels = self.read(inside)
         self._target.write([b.start for b in box], self.step.made(pixels, inside, box))
         if self._finest is not None:
             below = own(box, self._level.step, self._before)

@@ -6,10 +6,8 @@ import bisect
 import itertools
 import math
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,11 @@ from xarray.core import indexing
 
 from ngff_xarray import cluster
 from ngff_xarray.boxes import Box, within
+from ngff_xarray.pyramid.stock import Stock
 
 Read = Callable[[Box], NDArray[Any]]
 Chunks = Sequence[Sequence[int]]
+Sides = Sequence[Sequence[slice]]
 
 _KEPT = 2**26  # bytes of blocks that are kept, if there are more than a few
 _FEW = 4  # blocks a thread
@@ -36,12 +36,19 @@ def processors() -> int:
 
 
 def reader(
-    variable: xr.Variable, threads: int, *, keep: int = _KEPT, by: Sequence[str] = _UNITS
+    variable: xr.Variable,
+    threads: int,
+    *,
+    keep: int = _KEPT,
+    by: Sequence[str] = _UNITS,
+    sides: Sides | None = None,
 ) -> Read:
     """Return what reads boxes of a variable, from several threads.
 
     Blocks of dask, and chunks of a store, are computed or read whole and kept for a while: a box
-    may hold parts of several, and another one the rest.
+    may hold parts of several, and another one the rest. Where it is known which boxes will be
+    read, none is computed or read twice, whatever the blocks are: those that do not fit into
+    memory until the last box that needs them lie in temporary files.
 
     Parameters
     ----------
@@ -53,6 +60,8 @@ def reader(
         How many bytes to keep, if that is more than a few blocks.
     by
         What is read whole: what the variable's encoding has first of these.
+    sides
+        Which boxes will be read, each once: all that have one of these sides along every axis.
     """
     data: Any = variable._data
     if isinstance(data, np.ndarray):
@@ -63,7 +72,7 @@ def reader(
         def compute(place: tuple[int, ...], _: Box) -> NDArray[Any]:
             return np.asarray(blocks[place].compute(scheduler=scheduler))
 
-        return _Blocks(variable.chunks, variable.dtype, compute, threads, keep).read
+        return _Blocks(variable.chunks, variable.dtype, compute, threads, keep, sides).read
     chunks = chunks_of(variable, by)
     if chunks is None:
         return lambda box: np.asarray(variable[box].values)
@@ -71,7 +80,7 @@ def reader(
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
         return np.asarray(variable[box].values)
 
-    return _Blocks(chunks, variable.dtype, load, threads, keep).read
+    return _Blocks(chunks, variable.dtype, load, threads, keep, sides).read
 
 
 def chunks_of(variable: xr.Variable, by: Sequence[str] = _UNITS) -> Chunks | None:
@@ -112,6 +121,12 @@ def chunks_of(variable: xr.Variable, by: Sequence[str] = _UNITS) -> Chunks | Non
         if not isinstance(part, int | np.integer)
     ]
     return found if [sum(each) for each in found] == list(variable.shape) else None
+
+
+def block_size(variable: xr.Variable, by: Sequence[str] = _UNITS) -> tuple[int, ...] | None:
+    """Return how large the largest blocks are that a variable is best read in, as `chunks_of`."""
+    chunks = chunks_of(variable, by)
+    return None if chunks is None else tuple(max(sizes, default=1) for sizes in chunks)
 
 
 def _taken(data: Any) -> list[tuple[Any, int]] | None:
@@ -162,6 +177,8 @@ class _Blocks:
         How many read at a time.
     keep
         How many bytes to keep, if that is more than a few blocks.
+    sides
+        Which boxes will be read, if that is known.
     """
 
     def __init__(
@@ -171,25 +188,27 @@ class _Blocks:
         load: Callable[[tuple[int, ...], Box], NDArray[Any]],
         threads: int,
         keep: int,
+        sides: Sides | None,
     ) -> None:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
         largest = math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize
-        self._most = max(_FEW * threads, keep // max(largest, 1))
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, ...], Future[NDArray[Any]]] = OrderedDict()
+        most = max(_FEW * threads, keep // max(largest, 1))
+        reads = None if sides is None else list(map(self._counted, self._edges, sides))
+        self._stock = Stock(most, None if reads is None else lambda at: _product(reads, at))
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the pixels in a box."""
         found = np.empty([b.stop - b.start for b in box], self._dtype)
         for place in itertools.product(*map(self._touched, self._edges, box)):
-            block = [slice(e[i], e[i + 1]) for i, e in zip(place, self._edges, strict=True)]
+            block = tuple(slice(e[i], e[i + 1]) for i, e in zip(place, self._edges, strict=True))
             both = [
                 slice(max(a.start, b.start), min(a.stop, b.stop))
                 for a, b in zip(block, box, strict=True)
             ]
-            pixels = self._block(place, tuple(block))
+            pixels = self._stock.get(place, partial(self._load, place, block))
             found[within(both, box)] = pixels[within(both, block)]
+            self._stock.was_read(place)
         return found
 
     @staticmethod
@@ -197,24 +216,14 @@ class _Blocks:
         first = bisect.bisect_right(edges, side.start) - 1
         return range(first, bisect.bisect_left(edges, side.stop))
 
-    def _block(self, place: tuple[int, ...], box: Box) -> NDArray[Any]:
-        with self._lock:
-            known = self._kept.get(place)
-            mine: Future[NDArray[Any]] = Future()
-            if known is None:
-                self._kept[place] = mine
-                while len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
-            else:
-                self._kept.move_to_end(place)
-        if known is not None:
-            return known.result()
-        try:
-            mine.set_result(self._load(place, box))
-        except BaseException as error:
-            mine.set_exception(error)
-            with self._lock:  # who comes later may have more luck
-                if self._kept.get(place) is mine:
-                    del self._kept[place]
-            raise
-        return mine.result()
+    def _counted(self, edges: Sequence[int], sides: Sequence[slice]) -> list[int]:
+        """Return how many sides touch each of the blocks along an axis."""
+        counts = [0] * (len(edges) - 1)
+        for side in sides:
+            for i in self._touched(edges, side):
+                counts[i] += 1
+        return counts
+
+
+def _product(counts: Sequence[Sequence[int]], place: tuple[int, ...]) -> int:
+    return math.prod(each[i] for each, i in zip(counts, place, strict=True))

@@ -159,7 +159,7 @@ def write_levels(
     if found is not None and step is not None:
         _write_cascade(variables[0], found[0], step, targets, writing, contrast)
     elif found is not None:
-        _write_pyramid(variables[0], *found, targets, writing, contrast, journal)
+        _write_pyramid(arrays[0], *found, targets, writing, contrast, journal)
     else:
         for number, (each, array) in enumerate(zip(targets, arrays, strict=True)):
             notes = contrast if number == 0 else None
@@ -169,7 +169,7 @@ def write_levels(
 
 
 def _write_pyramid(
-    finest: xr.Variable,
+    finest: xr.DataArray,
     levels: Sequence[pyramid.PlannedLevel],
     method: str,
     targets: Sequence[_Target],
@@ -178,24 +178,46 @@ def _write_pyramid(
     journal: Journal | None,
 ) -> None:
     """Write a level and those that are still to be computed of it: here, or on a cluster."""
+    variable = finest.variable
     with shown_progress("writing", "B", writing.progress, finest.nbytes) as bar:
         if pyramid.spread(
-            finest, levels, method, targets, contrast=contrast, bar=bar, journal=journal
+            variable, levels, method, targets, contrast=contrast, bar=bar, journal=journal
         ):
             return
-        threads = pyramid.processors()
-        with _copied(finest, targets, bar) as (source, others):
-            pyramid.build(
-                pyramid.reader(source, threads),
-                levels,
-                pyramid.reduction(method, finest.dtype),
-                others,
-                threads=threads,
-                contrast=contrast,
-                done=bar.did,
-                show=bar.show,
-                journal=journal,
-            )
+        near = pyramid.block_size(variable)
+        if not pyramid.is_better_apart(levels, targets, near, finest.dtype.itemsize):
+            with _copied(variable, targets, bar) as (source, others):
+                _build(source, levels, method, others, contrast, bar, journal)
+            return
+    _write_level(targets[0], finest, writing, contrast, journal, 0)
+    others = [targets[0].left_out(), *targets[1:]]
+    with shown_progress("writing levels", "B", writing.progress, finest.nbytes) as bar:
+        _build(targets[0].variable(), levels, method, others, None, bar, journal)
+
+
+def _build(
+    source: xr.Variable,
+    levels: Sequence[pyramid.PlannedLevel],
+    method: str,
+    targets: Sequence[_Target],
+    contrast: Contrast | None,
+    bar: Bar,
+    journal: Journal | None,
+) -> None:
+    """Write levels of a pyramid here."""
+    threads = pyramid.processors()
+    pyramid.build(
+        pyramid.reader(source, threads, sides=pyramid.sides(levels, targets)),
+        levels,
+        pyramid.reduction(method, source.dtype),
+        targets,
+        threads=threads,
+        contrast=contrast,
+        done=bar.did,
+        show=bar.show,
+        journal=journal,
+        near=pyramid.block_size(source),
+    )
 
 
 def _write_cascade(
@@ -213,7 +235,7 @@ def _write_cascade(
         _copied(finest, targets, bar) as (source, others),
     ):
         pyramid.build_by_levels(
-            pyramid.reader(source, threads),
+            lambda sides: pyramid.reader(source, threads, sides=sides),
             levels,
             step,
             others,
@@ -260,18 +282,7 @@ def _write_level(
             return
         if contrast is None and target.copy(array.variable, bar):
             return
-        threads = pyramid.processors()
-        pyramid.build(
-            pyramid.reader(array.variable, threads),
-            [alone],
-            pyramid.reduction("nearest", array.dtype),
-            [target],
-            threads=threads,
-            contrast=contrast,
-            done=bar.did,
-            show=bar.show,
-            journal=notes,
-        )
+        _build(array.variable, [alone], "nearest", [target], contrast, bar, notes)
 
 
 class _Target:
@@ -311,10 +322,12 @@ class _Target:
 
     def reader(self, threads: int) -> Callable[[Box], NDArray[Any]]:
         """Return what reads boxes of what was written."""
+        return pyramid.reader(self.variable(), threads)
+
+    def variable(self) -> xr.Variable:
+        """Return what was written."""
         dims = [f"dim_{i}" for i in range(self._array.ndim)]
-        variable = xr.Variable(dims, lazy(self._array))
-        variable.encoding = {"chunks": self._array.chunks}
-        return pyramid.reader(variable, threads)
+        return xr.Variable(dims, lazy(self._array), encoding={"chunks": self._array.chunks})
 
     def is_settled(self, box: Box) -> bool:
         return self._writer.is_settled(box)
