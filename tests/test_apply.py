@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from ngff_xarray.errors import (
     StoreError,
     UnsupportedError,
 )
+from ngff_xarray.pyramid import sources
 
 CHUNKS = {"y": 16, "x": 16}
 
@@ -79,6 +81,44 @@ WHOLE = ndimage.label(pixels()[0] > 500)[0]
 def are_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1)
     return pairs.shape[1] == np.unique(one).size == np.unique(other).size
+
+
+# ---- how often it is called ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["image", "labels", "stitched", "table"])
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_it_is_called_once_for_each_block_and_chunks_are_read_once(
+    tree: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, scheduler: str
+) -> None:
+    monkeypatch.setattr("ngff_xarray.pyramid.sources._KEPT", 0)
+    loaded: Counter[Any] = Counter()
+    load = sources._Blocks.__init__
+
+    def counted(self: Any, chunks: Any, dtype: Any, each: Any, *rest: Any) -> None:
+        def count(place: Any, box: Any) -> Any:
+            if dtype == "u2" and to != "image":  # and not pixels of the result
+                loaded[place] += 1
+            return each(place, box)
+
+        load(self, chunks, dtype, count, *rest)
+
+    monkeypatch.setattr(sources._Blocks, "__init__", counted)
+    called: Counter[Any] = Counter()
+
+    def act(block: xr.DataArray) -> Any:
+        called[tuple(float(block[dim][0]) for dim in "yx")] += 1
+        if to == "image":
+            return block + 1
+        return pd.DataFrame({"n": [block.size]}) if to == "table" else label(block)
+
+    where = {"image": tmp_path / "new.ome.zarr", "table": tmp_path / "a.csv"}.get(to, "labels/a")
+    options = {"block": "16 µm", "halo": "2 µm", "scheduler": scheduler, "progress": False}
+    apply(tree, act, to=where, stitch=to == "stitched", **options)
+    assert len(called) == 6 and set(called.values()) == {1}  # blocks of four chunks
+    assert not loaded or set(loaded.values()) <= {1, 2}  # those of the first block
+    if to == "image":
+        assert (xr.open_datatree(tmp_path / "new.ome.zarr").ngff.level(0) == pixels() + 1).all()
 
 
 # ---- what a function is given ------------------------------------------------------------------
@@ -467,11 +507,11 @@ def test_whoever_was_stopped_goes_on(tree: xr.DataTree) -> None:
     options |= {"chunks": CHUNKS, "scheduler": "synchronous"}
     with pytest.raises(BlockError):
         tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, **options)
-    assert len(list(root.glob(".ngff_*/records/*"))) == 7
+    assert len(list(root.glob(".ngff_*/records/*"))) == 8
     (root / ".calm").touch()
     found = tree.ngff.apply(label_or_stop, kwargs={"path": str(root)}, **options)
     assert are_same(nuclei(found), WHOLE)
-    assert int((root / ".calls").read_text()) == 9 + 13
+    assert int((root / ".calls").read_text()) == 9 + 12
 
 
 def label_or_stop(block: xr.DataArray, path: str) -> NDArray[Any]:

@@ -118,7 +118,8 @@ def apply(
     - or a table, a pandas.DataFrame. Of its rows those count that lie in the block and not in its
       halo, if it has columns called as the axes: ``x``, ``y``, in the image's unit.
 
-    It is called once to see what it returns, and must return the like for all blocks.
+    What it returns for the first block shows what the result is: it must return the like for all.
+    It is called once for each block; by processes and clusters twice for the first.
 
     Parameters
     ----------
@@ -492,32 +493,38 @@ class Job:
         result = Shape.of(self.function, first)
         failed = self.failure if self.collects else None
         if target.is_none:
+            self.function.here.clear()
             mapped = Mapped(self.function, result, failed=failed)
             return images.by_dask(mapped, self.function, result)
-        with self._caller() as call:
-            mapped = Mapped(self.function, result, call, failed)
-            array = images.as_array(mapped, self.function, result)
+        function = self._for_all()
+        with self._caller(function) as call:
+            mapped = Mapped(function, result, call, failed)
+            array = images.as_array(mapped, function, result)
             return self._write(target, array, result.dims)
 
     def _first(self) -> Any:
         """Return what the function gives for the first block of which it does not fail."""
         for block in self.function.blocks:
             try:
-                return self.function.called(block)
+                return self.function.foreseen(block)
             except BlockError:
                 if not self.collects or block.number == len(self.function.blocks) - 1:
                     raise
         raise AssertionError("there are blocks")
 
+    def _for_all(self) -> Function:
+        """Return the function as one that is called for all blocks."""
+        return self.function.for_all() if self.crew.is_here else self.function
+
     @contextmanager
-    def _caller(self) -> Iterator[Callable[[int], Any] | None]:
+    def _caller(self, function: Function) -> Iterator[Callable[[int], Any] | None]:
         """Return who calls the function; None for those who write."""
         is_cluster = not isinstance(self.crew.scheduler, str)
-        is_usual = self.crew.scheduler == "threads" and self.crew.workers == self.function.threads
+        is_usual = self.crew.scheduler == "threads" and self.crew.workers == function.threads
         if (is_usual or is_cluster) and not self.collects:
             yield None
             return
-        with self.crew.caller(_called, self.function) as call:
+        with self.crew.caller(_called, function) as call:
             yield call
 
     def _table(self, target: _Target) -> Any:
@@ -532,7 +539,7 @@ class Job:
             if work.begin(name) is None:
                 work.note(name, {})
         with shown_progress("applying", "blocks", self.progress) as bar:
-            table = tables.tabled(Tabling(self.function, work), self.crew, bar, self.failure)
+            table = tables.tabled(Tabling(self._for_all(), work), self.crew, bar, self.failure)
         table.attrs.update(self._provenance())
         if work is not None and target.table is not None:
             tables.write(table, target.table, self.storage_options)
@@ -584,7 +591,7 @@ class Job:
         dtype: np.dtype[Any],
     ) -> Labelling:
         kept = dtype if self.threshold is None else np.dtype(np.uint32)
-        return Labelling(self.function, work, dims, kept, self.threshold)
+        return Labelling(self._for_all(), work, dims, kept, self.threshold)
 
     def _token(self, *what: Any) -> str | None:
         source = self.function.source

@@ -117,6 +117,16 @@ class Blocks:
             pad.append(beyond if self.boundary == "reflect" else (0, 0))
         return Block(0, (0,) * len(core), core, tuple(outer), tuple(pad))
 
+    def sides(self) -> list[list[slice]]:
+        """Return those of the blocks with their halos, along each axis."""
+        corners = [
+            [tuple(i if a == axis else 0 for a in range(len(self.grid))) for i in range(n)]
+            for axis, n in enumerate(self.grid)
+        ]
+        return [
+            [self.at(place).outer[axis] for place in along] for axis, along in enumerate(corners)
+        ]
+
     def within(self, box: Sequence[slice]) -> Iterator[Block]:
         """Yield the blocks that have pixels in a box."""
         touched = [

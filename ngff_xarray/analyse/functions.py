@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -65,6 +65,8 @@ class Function:
         The axis of its channels.
     threads
         How many call it at a time, here.
+    once
+        Whether it is called here for all blocks, once for each.
     """
 
     func: Callable[..., Any]
@@ -76,7 +78,8 @@ class Function:
     blocks: Blocks
     channel_dim: str | None
     threads: int = 1
-    here: dict[str, Any] = field(default_factory=dict, repr=False)
+    once: bool = False
+    here: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What this process has opened."""
     lock: Any = field(default_factory=threading.Lock, repr=False)
     """Of that."""
@@ -109,7 +112,11 @@ class Function:
         return {key: value for key, value in self.__dict__.items() if key not in ("here", "lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, here={}, lock=threading.Lock())
+        self.__dict__.update(state, once=False, here={}, lock=threading.Lock())
+
+    def for_all(self) -> Function:
+        """Return it as one that is called here for all blocks: what they share is read once."""
+        return replace(self, once=True, here={**self.here, "read": None})
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -121,7 +128,9 @@ class Function:
         with self.lock:
             read = self.here.get("read")
             if read is None:
-                read = self.here["read"] = pyramid.reader(self.source, self.threads)
+                sides = self.blocks.sides() if self.once else None
+                read = pyramid.reader(self.source, self.threads, sides=sides)
+                self.here["read"] = read
         pixels = read(block.outer)
         here = self.coords.isel(
             dict(zip(self.dims, block.outer, strict=True)), missing_dims="ignore"
@@ -142,6 +151,10 @@ class Function:
         BlockError
             If it fails, or what it gives does not fit.
         """
+        with self.lock:
+            known = self.here.pop(block.number, None)
+        if known is not None:
+            return cast("Result | pd.DataFrame", known)
         given = self.given(block)
         sizes = {str(dim): n for dim, n in given.sizes.items()}
         try:
@@ -151,6 +164,11 @@ class Function:
         except Exception as error:
             raise self.error(block, f"{type(error).__name__}: {printable(error, 500)}") from error
         return self._checked(block, sizes, found)
+
+    def foreseen(self, block: Block) -> Result | pd.DataFrame:
+        """Return the same, and keep it for who asks for it next."""
+        found = self.here[block.number] = self.called(block)
+        return found
 
     def _checked(self, block: Block, sizes: dict[str, int], found: Any) -> Result | pd.DataFrame:
         expected = _ADVICE.format(", ".join(f"{dim}: {n}" for dim, n in sizes.items()))

@@ -238,7 +238,9 @@ def described(
         coords[channel] = xr.Variable((channel,), list(names), {"axis_type": "channel"})
     if isinstance(attrs.get("ome"), dict):
         attrs["ome"] = _said(attrs["ome"], function, coords.get(channel))
-    return xr.DataArray(variable, coords, attrs=attrs, name="image")
+    found = xr.DataArray(variable, coords, attrs=attrs, name="image")
+    found.encoding = variable.encoding  # which xarray drops
+    return found
 
 
 def _said(
