@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,26 @@ def test_a_label_image(tmp_path: Path) -> None:
     found = after.ngff.labels["cells"].ngff.levels[1]
     np.testing.assert_array_equal(found[4:12, 4:12], wanted[4:12, 4:12])
     np.testing.assert_array_equal(after.ngff.level(0), before.ngff.level(0))
+
+
+def test_planes_of_dask_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ngff_xarray.regions.pieces._BYTES", 0)
+    monkeypatch.setattr("ngff_xarray.pyramid.sources._KEPT", 0)
+    pixels = image((1, 24, 32, 32))
+    pixels.ngff.to_zarr(tmp_path / "a.ome.zarr", chunks={"z": 12, "y": 8, "x": 8}, levels=2)
+    computed: Counter[int] = Counter()
+
+    def changed(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        computed[block_info[0]["chunk-location"][1]] += 1
+        return block + 1
+
+    lazy = pixels.chunk(z=1)
+    lazy.data = lazy.data.map_blocks(changed, dtype=lazy.dtype)
+    lazy.ngff.write_region(tmp_path / "a.ome.zarr")
+    assert computed == dict.fromkeys(range(24), 1)
+    tree = xr.open_datatree(tmp_path / "a.ome.zarr")
+    np.testing.assert_array_equal(tree.ngff.level(0), pixels + 1)
+    assert tree.ngff.verify().ok
 
 
 def test_dask_is_written_a_part_at_a_time(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The levels of a pyramid: which there are, how they are made, and writing them out of core."""
 
 from ngff_xarray.pyramid.building import NOTED, Journal, Made, build, is_better_apart, sides
-from ngff_xarray.pyramid.cascade import Step, build_by_levels
+from ngff_xarray.pyramid.cascade import Step, build_by_levels, in_threads
 from ngff_xarray.pyramid.layout import chunk_sizes, shard_sizes
 from ngff_xarray.pyramid.levels import by_levels, derived, variables
 from ngff_xarray.pyramid.plan import PlannedLevel, below, plan
@@ -15,7 +15,7 @@ from ngff_xarray.pyramid.reductions import (
     reduction,
 )
 from ngff_xarray.pyramid.smoothing import reached
-from ngff_xarray.pyramid.sources import block_size, chunks_of, processors, reader
+from ngff_xarray.pyramid.sources import Read, block_size, chunks_of, processors, reader
 from ngff_xarray.pyramid.spreading import bare, spread
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Made",
     "Method",
     "PlannedLevel",
+    "Read",
     "State",
     "Step",
     "bare",
@@ -37,6 +38,7 @@ __all__ = [
     "chunk_sizes",
     "chunks_of",
     "derived",
+    "in_threads",
     "is_better_apart",
     "is_centred",
     "mean",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from ngff_xarray.pyramid import smoothing
 from ngff_xarray.pyramid.keeping import Changes, KeptLevel
 from ngff_xarray.pyramid.plan import PlannedLevel
 from ngff_xarray.pyramid.sources import Read, Sides
+
+T = TypeVar("T")
 
 
 class Target(Protocol):
@@ -139,11 +141,11 @@ def build_by_levels(
         target = targets[number]
         work = _Work(number, levels, step(number), targets, contrast, done)
         work.read = targets[number - 1].reader(threads) if number > 1 else reading(work.sides())
-        _in_threads(work.make, work.boxes(), threads, show)
+        in_threads(work.make, work.boxes(), threads, show)
         changes = work.step.changes()
         if changes is not None:
             change = partial(target.write_over, change=changes.apply)
-            _in_threads(change, changes.boxes(target.objects), threads, show)
+            in_threads(change, changes.boxes(target.objects), threads, show)
 
 
 class _Work:
@@ -222,20 +224,20 @@ def _nearby(grid: Sequence[range]) -> Iterator[tuple[int, ...]]:
         yield from _nearby([*grid[:axis], part, *grid[axis + 1 :]])
 
 
-def _in_threads(
-    make: Callable[[Box], None], boxes: Iterable[Box], threads: int, show: Callable[[], None]
+def in_threads(
+    make: Callable[[T], None], parts: Iterable[T], threads: int, show: Callable[[], None]
 ) -> None:
-    """Make boxes, a few at a time; the first error ends it."""
+    """Make parts, a few at a time; the first error ends it."""
     with ThreadPoolExecutor(threads, thread_name_prefix="ngff-pyramid") as pool:
         running: set[Future[None]] = set()
         try:
-            for box in boxes:
+            for part in parts:
                 if len(running) >= 2 * threads:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for each in done:
                         each.result()
                     show()
-                running.add(pool.submit(make, box))
+                running.add(pool.submit(make, part))
             for each in running:
                 each.result()
                 show()

@@ -62,6 +62,14 @@ class Piece:
             moved = zip(self.inside, within(part, self.box), strict=True)
             yield part, tuple(slice(a.start + b.start, a.start + b.stop) for a, b in moved)
 
+    def sides(self) -> list[list[slice]]:
+        """Return those of where the pixels of parts come from, along each axis."""
+        found: list[dict[int, slice]] = [{} for _ in self.box]
+        for _, inside in self.parts():
+            for known, side in zip(found, inside, strict=True):
+                known[side.start] = side
+        return [list(known.values()) for known in found]
+
 
 def write(place: str, pieces: Sequence[Piece], bar: Bar) -> None:
     """Write pieces, one after another, on the cluster that dask works with if there is one.
@@ -84,11 +92,16 @@ def write(place: str, pieces: Sequence[Piece], bar: Bar) -> None:
     """
     if not pieces or _spread(place, pieces, bar):
         return
+    threads = pyramid.processors()
     for piece in pieces:
-        for part, inside in piece.parts():
-            _put(place, piece.array, part, piece.source[inside].values)
+        read = pyramid.reader(piece.source, threads, sides=piece.sides())
+
+        def put(parts: tuple[Box, Box], read: pyramid.Read = read, piece: Piece = piece) -> None:
+            part, inside = parts
+            _put(place, piece.array, part, read(inside))
             bar.did(count(part) * piece.array.dtype.itemsize)
-            bar.show()
+
+        pyramid.in_threads(put, piece.parts(), threads, bar.show)
 
 
 def _put(place: str, array: zarr.Array[Any], part: Box, pixels: Any) -> None:
