@@ -454,6 +454,24 @@ def test_each_image_has_its_opacity_and_labels_hide_nothing_beside_them(
         below.ngff.plot(over=[image], opacity=[0, 1])
 
 
+def test_channels_of_images_that_lie_over_it_are_named_as_in_the_legend(below: xr.DataTree) -> None:
+    coords = {"c": ["DAPI", "GFP"]}
+    values = np.full((2, 20, 20), 40, "u1")
+    over = xr.DataArray(values, coords, ("c", "y", "x"), attrs={"ome": {"name": "cells"}})
+    red = {"color": "#ff0000", "window": (0, 80)}
+
+    def drawn(asked: dict[str, Any]) -> tuple[list[int], list[str]]:
+        ax = below.ngff.plot(over=[over], opacity=1, channels=asked)
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        return pixels(ax)[5, 5].tolist(), names
+
+    for name in ("GFP", "cells GFP"):
+        assert drawn({name: red}) == ([128, 0, 0], ["below", "cells GFP"])
+    assert drawn({"below": red, "GFP": red})[0] == [128, 0, 0]
+    with pytest.raises(SelectionError, match="there is no channel 'RFP'; the channels are 0"):
+        drawn({"RFP": red, "GFP": red})
+
+
 def test_what_cannot_be_laid_over(below: xr.DataTree) -> None:
     with pytest.raises(TransformationError, match="no coordinate system 'mars'"):
         below.ngff.plot(over=[below], system="mars")

@@ -265,6 +265,22 @@ class ImageAccessor(Accessor[ObjT]):
 
         return world.to_system(self._obj, name)
 
+    def with_system(
+        self,
+        name: str,
+        transformation: ArrayLike | Mapping[str, Any] | None = None,
+        *,
+        axes: str | Sequence[str] | None = None,
+    ) -> ObjT:
+        """Return it with one more coordinate system; see `ngff_xarray.world.with_system`.
+
+        ``with_system("atlas", matrix, axes="xy")``, ``with_system("stage", {"x": "20 µm"})``: no
+        pixel is moved, and ``to_zarr(…, version="0.6")`` writes it.
+        """
+        from ngff_xarray import world
+
+        return world.with_system(self._obj, name, transformation, axes=axes)
+
     def resample(
         self,
         pixel_size: object = None,

@@ -80,6 +80,7 @@ def plot(
         The channels to draw; by default those the store calls active, up to eight. Names, or a
         mapping from names to how they look: a colormap, a colour, or the fields of a `Channel`,
         ``{"DAPI": "magma", "GFP": {"color": "#00ff00", "window": (0, 900), "gamma": 0.5}}``.
+        A mapping may name channels of images in ``over`` as well, as the legend does.
     projection
         ``"max"``, ``"mean"`` or ``"min"`` over the third axis of space instead of one plane.
     scale_bar, legend

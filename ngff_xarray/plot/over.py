@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ngff_xarray import geometry, image, ops, planes, units, world
+from ngff_xarray.channels import stored
 from ngff_xarray.errors import SelectionError, UnitError
 from ngff_xarray.image import Obj
 from ngff_xarray.model import Channel
@@ -41,13 +42,15 @@ def plot_over(
     The picture reaches as far as the images do. Where one has no pixels, those below are seen.
     """
     layers = [obj, *others]
+    first, *rest = _choices(layers, choice)
     names = [_system(layer, system, obj) for layer in layers]
-    grid = _grid(layers, names, choice, parts.pixels_printable(ax))
+    grid = _grid(layers, names, first, parts.pixels_printable(ax))
     whole: NDArray[Any] = np.zeros((grid.y.size, grid.x.size, 3), np.float32)
     channels: list[Channel] = []
-    for layer, name, opacity in zip(layers, names, (1.0, *opacities), strict=True):
-        asked = choice if layer is obj else Choice(projection=choice.projection)
-        picture, covered = _layer(layer, name, grid, asked, over if layer is obj else LabelStyle())
+    styles = [over, *(LabelStyle() for _ in others)]
+    shown = zip(layers, names, (1.0, *opacities), (first, *rest), styles, strict=True)
+    for layer, name, opacity, asked, style in shown:
+        picture, covered = _layer(layer, name, grid, asked, style)
         share = (opacity * covered)[..., np.newaxis].astype(np.float32)
         whole += share * (picture.rgb - whole)
         channels += _named(layer, picture.channels)
@@ -57,6 +60,35 @@ def plot_over(
     text = " + ".join(filter(None, titles))
     where = [parts.place(obj, dim, at) for dim, at in grid.position.items()]
     return draw_picture(drawn, ax, trimmings, " · ".join(filter(None, (text, *where))))
+
+
+def _choices(layers: Sequence[Obj], choice: Choice) -> list[Choice]:
+    """Return what to draw of each image: a mapping may name channels of all, as the legend does.
+
+    What none of the others has is the first one's.
+    """
+    others = [Choice(projection=choice.projection) for _ in layers[1:]]
+    asked = choice.channels
+    if not isinstance(asked, Mapping):
+        return [choice, *others]
+    first, *rest = [_own_names(layer, asked) for layer in layers]
+    theirs = {name for found in rest for name in found.values()} - set(first.values())
+    renamed = {name: own for own, name in first.items()}
+    left = {renamed.get(name, name): look for name, look in asked.items() if name not in theirs}
+    for i, found in enumerate(rest):
+        looks = {own: asked[name] for own, name in found.items()}
+        others[i] = replace(others[i], channels=looks or None)
+    return [replace(choice, channels=left or None), *others]
+
+
+def _own_names(layer: Obj, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Return the channels of an image that are wanted, and by what name."""
+    own = stored(image.levels(layer)[0], layer)
+    found: dict[str, str] = {}
+    for channel, named in zip(own, _named(layer, own), strict=True):
+        names = [name for name in (channel.name, named.name) if name != "0" and name in wanted]
+        found |= {channel.name: name for name in names[:1]}
+    return found
 
 
 def _named(layer: Obj, channels: Sequence[Channel]) -> list[Channel]:
