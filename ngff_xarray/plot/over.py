@@ -87,7 +87,8 @@ def _own_names(layer: Obj, wanted: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for channel, named in zip(own, _named(layer, own), strict=True):
         names = [name for name in (channel.name, named.name) if name != "0" and name in wanted]
-        found |= {channel.name: name for name in names[:1]}
+        if names:
+            found[channel.name] = names[0]
     return found
 
 
