@@ -64,7 +64,7 @@ def _image(obj: Obj, said: Mapping[str, Any], lossy: bool) -> Image:
     multiscale = Multiscale(
         axes=axes,
         levels=levels,
-        name=said.get("name"),
+        name=image.name(obj),
         type=said.get("type"),
         metadata=said.get("metadata"),
         extra=extra.get("multiscale", {}),

@@ -87,6 +87,11 @@ def variable_name(names: Iterable[Hashable]) -> str | None:
     return next((str(n) for n in names if str(n).rstrip("_") in ("image", "labels")), None)
 
 
+def _is_of_a_level(name: str) -> bool:
+    """Tell whether an array is called as those of a store are called here."""
+    return variable_name([name]) is not None or name in ("array", "parameters")
+
+
 def _image_variable(dataset: xr.Dataset) -> Hashable:
     named = variable_name(dataset.data_vars)
     candidates = (
@@ -119,8 +124,16 @@ def ome(obj: Obj) -> dict[str, Any]:
 
 
 def name(obj: Obj) -> str | None:
-    """Return the image's name, as the store gives it."""
-    return _text(ome(obj).get("name"))
+    """Return the image's name, as the store gives it; an array from elsewhere has its own.
+
+    Examples
+    --------
+    >>> name(xr.DataArray([[0]], dims=("y", "x"), name="muscle"))
+    'muscle'
+    """
+    said = _text(ome(obj).get("name"))
+    is_named = said is None and isinstance(obj, xr.DataArray) and isinstance(obj.name, str)
+    return str(obj.name) if is_named and not _is_of_a_level(str(obj.name)) else said
 
 
 def version(obj: Obj) -> str | None:

@@ -454,6 +454,18 @@ def test_each_image_has_its_opacity_and_labels_hide_nothing_beside_them(
         below.ngff.plot(over=[image], opacity=[0, 1])
 
 
+def test_a_finer_image_is_drawn_in_its_own_pixels() -> None:
+    coarse = xr.DataArray(np.zeros((8, 8), "u1"), dims=("y", "x"))
+    coarse = coarse.ngff.with_pixel_size(y="4 µm", x="4 µm")
+    fine = xr.DataArray(np.eye(8, dtype="u1"), dims=("y", "x"))
+    fine = fine.ngff.with_pixel_size(y="1 µm", x="1 µm").assign_attrs(ome={"name": "fine"})
+    fine = fine.assign_coords(y=fine["y"] + 0.5, x=fine["x"] + 0.5)  # where pixels are drawn
+    ax = coarse.ngff.plot(over=[fine], opacity=1, channels={"fine": {"window": (0, 1)}})
+    drawn = pixels(ax)
+    assert drawn.shape == (32, 32, 3)
+    np.testing.assert_array_equal(drawn[2:10, 2:10, 0], 255 * np.eye(8))
+
+
 def test_channels_of_images_that_lie_over_it_are_named_as_in_the_legend(below: xr.DataTree) -> None:
     coords = {"c": ["DAPI", "GFP"]}
     values = np.full((2, 20, 20), 40, "u1")

@@ -130,12 +130,16 @@ class _Grid:
 
 
 def _grid(layers: Sequence[Obj], names: Sequence[str], choice: Choice, max_pixels: int) -> _Grid:
-    """Return a grid over all images, in the pixels of the first one's level that fits."""
+    """Return a grid over all images, in the finest of their pixels that fit."""
     placed = [
         world.resample(layer, system=name, level=-1)
         for layer, name in zip(layers, names, strict=True)
     ]
-    first = world.resample(layers[0], system=names[0], level=0)
+    finest = [
+        world.resample(layer, system=name, level=0)
+        for layer, name in zip(layers, names, strict=True)
+    ]
+    first = finest[0]
     planes.check_drawable(first)
     down, right = image.plane_dims(first)
     ends = {}
@@ -154,7 +158,7 @@ def _grid(layers: Sequence[Obj], names: Sequence[str], choice: Choice, max_pixel
         if not low < high:
             raise SelectionError(f"{dim}: the region from {low:g} to {high:g} is empty")
         ends[dim] = (low, high)
-    sizes = {dim: geometry.pixel_size(first[dim]) or 1.0 for dim in (down, right)}
+    sizes = {dim: min(_pixel_size(array, dim, first[dim]) for array in finest) for dim in ends}
     count = math.prod((ends[dim][1] - ends[dim][0]) / sizes[dim] for dim in ends)
     factor = max(1.0, math.sqrt(count / max_pixels))
     for array in placed:
@@ -194,6 +198,12 @@ def _span(array: xr.DataArray, dim: str, like: xr.DataArray) -> tuple[float, flo
         ) from error
     bounds = geometry.edges(array[dim]) * factor
     return float(np.min(bounds)), float(np.max(bounds))
+
+
+def _pixel_size(array: xr.DataArray, dim: str, like: xr.DataArray) -> float:
+    """Return how large pixels of an image are along an axis, in the unit of another."""
+    factor = units.factor(geometry.unit(array[dim]), geometry.unit(like))
+    return (geometry.pixel_size(array[dim]) or 1.0) * factor
 
 
 def _even(like: xr.DataArray, low: float, high: float, size: float) -> xr.DataArray:
