@@ -98,10 +98,10 @@ def test_the_demo_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-SLOW = {"03_cloud.ipynb", "04_write.ipynb", "05_analyse.ipynb", "06_plates.ipynb"}
+QUICK = {"01_open.ipynb", "02_view.ipynb"}
 SERVED = {"03_cloud.ipynb"}  # start SeaweedFS
 NOTEBOOKS = [
-    pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
+    pytest.param(path, id=path.name, marks=[] if path.name in QUICK else [pytest.mark.slow])
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 ]
 
