@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,9 @@ _DONE = """() => {
     const prompts = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputPrompt")];
     return prompts.length > 0 && prompts.every((each) => /\\[\\d+\\]/.test(each.textContent));
 }"""
+
+_CELLS = """jupyterapp.shell.currentWidget.content.widgets.filter(
+    (cell) => cell.model.type === "code")"""
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
@@ -195,12 +199,34 @@ class App:
     def open(self, page: Page, *cells: str, name: str = "test") -> None:
         """Open a new notebook in a page, and run it."""
         path = write_notebook(self.notebooks / f"{name}.ipynb", *cells)
-        page.goto(f"http://127.0.0.1:{self.port}{self.kind.page.format(path.name)}")
+        self._show(page, path.name)
         if not self.kind.runs:
-            page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-            page.wait_for_function(_IDLE)
-            page.evaluate("() => void jupyterapp.commands.execute('notebook:run-all-cells')")
+            self._run(page)
             page.wait_for_function(_DONE)
+
+    def open_file(self, page: Page, source: Path) -> list[list[str]]:
+        """Open a copy of a notebook in JupyterLab, run it, and return the kinds of output by cell.
+
+        Those of cells of code, in their order. Cells far away are not on the page.
+        """
+        path = Path(shutil.copy(source, self.notebooks))
+        self._show(page, path.name)
+        self._run(page)
+        page.wait_for_function(f"() => {_CELLS}.every((cell) => cell.model.executionCount)")
+        page.wait_for_function(_IDLE)
+        kinds = """cell => Array.from({length: cell.model.outputs.length},
+            (_, i) => cell.model.outputs.get(i).type)"""
+        found: list[list[str]] = page.evaluate(f"() => {_CELLS}.map({kinds})")
+        return found
+
+    def _show(self, page: Page, name: str) -> None:
+        page.goto(f"http://127.0.0.1:{self.port}{self.kind.page.format(name)}")
+
+    @staticmethod
+    def _run(page: Page) -> None:
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.wait_for_function(_IDLE)
+        page.evaluate("() => void jupyterapp.commands.execute('notebook:run-all-cells')")
 
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
