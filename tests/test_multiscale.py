@@ -56,6 +56,17 @@ def test_pixels_become_as_deep_as_they_are_wide_first() -> None:
     assert tree.ngff.level(3).ngff.pixel_size["x"].magnitude == 4
 
 
+@pytest.mark.parametrize("name", ["muscle", "image", "labels", None])
+def test_the_name_of_an_array_is_that_of_the_image(name: str | None, tmp_path: Path) -> None:
+    image = xr.DataArray(np.zeros((4, 4), "u1"), dims=("y", "x"), name=name)
+    image.ngff.to_zarr(tmp_path / "a.ome.zarr")
+    found = xr.open_datatree(tmp_path / "a.ome.zarr")
+    said = name if name == "muscle" else None  # others are names of arrays in every store
+    assert (image.ngff.name, image.ngff.pyramid().ngff.name, found.ngff.name) == (said,) * 3
+    named = image.assign_attrs(ome={"name": "of the store"})
+    assert named.ngff.name == "of the store"
+
+
 def test_units_of_axes_are_told_apart() -> None:
     array = volume((8, 64, 64))
     array = array.assign_coords(z=("z", 500.0 * np.arange(8), {"units": "nanometer"}))

@@ -50,7 +50,7 @@ def test_the_viewer_of_the_notebook_draws_and_follows_the_hand(
             return seen.pixels([CELL, BESIDE], view())
 
         def is_drawn() -> bool:
-            """Tell whether the cell is bright and yellow, as the notebook asks, and all else dark."""
+            """Tell whether the cell is bright and yellow, as the notebook asks, on dark ground."""
             inside, outside = colors()
             return inside[0] > 150 and inside[2] < 90 and 0 <= max(outside) < 100
 
