@@ -515,7 +515,7 @@ def test_marks_of_appending_that_lead_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "options", "error", "message"),
     [
-        (film(1, 7), {}, SelectionError, "t: the pixels say that they are number 7 to 7, appended"),
+        (film(1, 7), {}, SelectionError, "are number 7, but the image goes on with number 2"),
         (film(1, 2), {"dim": "q"}, SelectionError, "there is no axis 'q'"),
         (
             film(1, 2)[:, :3],

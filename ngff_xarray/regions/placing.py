@@ -92,10 +92,11 @@ def check_continues(pixels: xr.DataArray, finest: xr.DataArray, dim: str, start:
         raise SelectionError(f"{dim}: the pixels have coordinates of {own.dtype}: drop them")
     places = _places(own, theirs, dim)
     if places[0] != start or (np.diff(places) != 1).any():
+        last = f" to {places[-1]}" if places.size > 1 else ""
         raise SelectionError(
-            f"{dim}: the pixels say that they are number {places[0]} to {places[-1]}, appended "
-            f"they would be {start} to {start + places.size - 1}: drop their coordinate, or write "
-            "the region"
+            f"{dim}: by their coordinate the pixels are number {places[0]}{last}, but the image "
+            f"goes on with number {start}: drop the coordinate (drop_vars({dim!r})) to append them "
+            "all the same, or put them where it says with write_region"
         )
 
 
