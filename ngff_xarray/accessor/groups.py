@@ -33,21 +33,44 @@ class GroupAccessor(Accessor[xr.DataTree]):
 
     @property
     def images(self) -> dict[str, xr.DataTree]:
-        """Path -> image, each a tree of its own; those of a collection in its order."""
+        """Path -> image, each a tree of its own; those of a collection in its order.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> list(slides.ngff.images)
+        ['0', '1', '2']
+        >>> slides.ngff.images["1"].ngff.level(0).sizes
+        Frozen({'c': 2, 'y': 32, 'x': 40})
+        """
         from ngff_xarray import groups
 
         return groups.images(self._obj)
 
     @property
     def ome_xml(self) -> str | None:
-        """The OME-XML of a store that Bio-Formats wrote, read now; None if there is none."""
+        """The OME-XML of a store that Bio-Formats wrote, read now; None if there is none.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> "<Image" in slides.ngff.ome_xml
+        True
+        """
         from ngff_xarray import groups
 
         return groups.ome_xml(self._obj)
 
     @property
     def ome(self) -> OME:
-        """The OME-XML as objects of ome-types, where that is installed."""
+        """The OME-XML as objects of ome-types, where that is installed.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> [image.name for image in slides.ngff.ome.images]
+        ['image 0', 'image 1', 'image 2']
+        """
         from ngff_xarray import groups
 
         return groups.ome(self._obj)
@@ -64,6 +87,19 @@ class GroupAccessor(Accessor[xr.DataTree]):
         """Apply a function to every image; see `ngff_xarray.analyse.per_image.apply_group`.
 
         ``apply(segment, to="labels/nuclei", stitch=True)``: labels beside each; or a table of all.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> import pandas as pd
+        >>> def brightest(block):
+        ...     return pd.DataFrame({"brightest": [float(block.max())]})
+        >>> slides.ngff.apply(brightest).sort_index()
+                 brightest
+        image
+        0     0     4000.0
+        1     0     4000.0
+        2     0     4000.0
         """
         from ngff_xarray.analyse.per_image import apply_group
 
@@ -85,6 +121,15 @@ class GroupAccessor(Accessor[xr.DataTree]):
         """Return the objects of all its images in one table; see `analyse.plates.measure_group`.
 
         ``measure("nuclei", "all", to="nuclei.parquet")``: indexed by image (or field) and label.
+
+        Examples
+        --------
+        >>> well = xr.open_datatree("screen.ome.zarr").ngff.well("A/1")
+        >>> well.ngff.measure("cell", ["phase"])[["area", "mean_phase"]].round(2)
+                            area  mean_phase
+        field label-value
+        0     1            16.44      157.44
+        1     1            16.44      157.44
         """
         from ngff_xarray.analyse.plates import measure_group
 
@@ -115,7 +160,14 @@ class GroupAccessor(Accessor[xr.DataTree]):
         max_pixels: int = 2**20,
         **position: Any,
     ) -> xr.DataArray:
-        """Return its images in one picture, uint8 (y, x, rgb); see `ngff_xarray.mosaic.rgb`."""
+        """Return its images in one picture, uint8 (y, x, rgb); see `ngff_xarray.mosaic.rgb`.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> slides.ngff.rgb(max_pixels=2**16).sizes
+        Frozen({'y': 64, 'x': 80, 'rgb': 3})
+        """
         from ngff_xarray.mosaic import rgb
 
         return rgb(
@@ -155,6 +207,12 @@ class GroupAccessor(Accessor[xr.DataTree]):
         """Draw a plate as a mosaic, other images side by side; see `ngff_xarray.plot.plot_group`.
 
         ``plot(values=frame["count"])`` draws a number a well as a heat map instead.
+
+        Examples
+        --------
+        >>> plate = xr.open_datatree("screen.ome.zarr")
+        >>> axes = plate.ngff.plot()
+        >>> axes = plate.ngff.plot(values={"A/1": 12, "B/2": 40}, title="cells")
         """
         from ngff_xarray.plot import plot_group
 
@@ -179,7 +237,14 @@ class GroupAccessor(Accessor[xr.DataTree]):
         )
 
     def thumbnail(self, size: int = 288) -> Image:
-        """Return its images in one small picture; see `ngff_xarray.thumbnails.thumbnail`."""
+        """Return its images in one small picture; see `ngff_xarray.thumbnails.thumbnail`.
+
+        Examples
+        --------
+        >>> plate = xr.open_datatree("screen.ome.zarr")
+        >>> plate.ngff.thumbnail().size
+        (134, 134)
+        """
         from ngff_xarray.thumbnails import thumbnail
 
         return thumbnail(self._obj, size)
@@ -196,7 +261,14 @@ class CollectionAccessor(GroupAccessor):
         height: int = 480,
         **position: Any,
     ) -> GroupViewer:
-        """Return a viewer of one image, chosen by name; see `widgets.groups.view_group`."""
+        """Return a viewer of one image, chosen by name; see `widgets.groups.view_group`.
+
+        Examples
+        --------
+        >>> slides = xr.open_datatree("slides.ome.zarr")
+        >>> viewer = slides.ngff.view()
+        >>> viewer.close()
+        """
         from ngff_xarray.widgets.groups import view_group
 
         return view_group(self._obj, labels=labels, channels=channels, height=height, **position)
@@ -217,6 +289,14 @@ class SceneAccessor(GroupAccessor):
         """Return a viewer of all images in one system; see `widgets.groups.view_scene`.
 
         ``view(system="world")``; by default in the scene's first system.
+
+        Examples
+        --------
+        >>> scene = xr.open_datatree("scene.ome.zarr")
+        >>> viewer = scene.ngff.view()  # in the first system of the scene
+        >>> list(viewer.viewport)
+        ['x', 'y']
+        >>> viewer.close()
         """
         from ngff_xarray.widgets.groups import view_scene
 
@@ -232,7 +312,14 @@ class SceneAccessor(GroupAccessor):
         labels: Names = True,
         as_tuples: bool = False,
     ) -> Any:
-        """Return the layers of its images in one system; see `export.napari.scene_to_napari`."""
+        """Return the layers of its images in one system; see `export.napari.scene_to_napari`.
+
+        Examples
+        --------
+        >>> scene = xr.open_datatree("scene.ome.zarr")
+        >>> [options["name"] for _, options, _ in scene.ngff.to_napari(as_tuples=True)]
+        ['b: b: 0', 'b: b: 1', 'a: a: 0', 'a: a: 1']
+        """
         from ngff_xarray.export.napari import scene_to_napari
 
         return scene_to_napari(
@@ -241,7 +328,14 @@ class SceneAccessor(GroupAccessor):
 
     @property
     def coordinate_systems(self) -> dict[str, CoordinateSystem]:
-        """Name -> coordinate system; those of images under ``path/name``."""
+        """Name -> coordinate system; those of images under ``path/name``.
+
+        Examples
+        --------
+        >>> scene = xr.open_datatree("scene.ome.zarr")
+        >>> list(scene.ngff.coordinate_systems)
+        ['b/physical', 'a/physical']
+        """
         from ngff_xarray import world
 
         return world.coordinate_systems(self._obj)
@@ -252,13 +346,27 @@ class SceneAccessor(GroupAccessor):
         """Return points (n, axes) of one coordinate system in another; see `world.transform`.
 
         ``transform(points, from_="tile_0/physical", to="world")``.
+
+        Examples
+        --------
+        >>> scene = xr.open_datatree("scene.ome.zarr")
+        >>> scene.ngff.transform([[0, 1.0, 1.0]], from_="b/physical", to="a/physical")
+        array([[ 0.,  1., 11.]])
         """
         from ngff_xarray import world
 
         return world.transform(self._obj, points, from_=from_, to=to)
 
     def to_system(self, name: str) -> xr.DataTree:
-        """Return the scene with every image that is connected in one system."""
+        """Return the scene with every image that is connected in one system.
+
+        Examples
+        --------
+        >>> scene = xr.open_datatree("scene.ome.zarr")
+        >>> placed = scene.ngff.to_system("a/physical")
+        >>> float(placed.ngff.images["b"].ngff.level(0).x[0])
+        10.0
+        """
         from ngff_xarray import world
 
         return world.to_system(self._obj, name)
@@ -269,7 +377,14 @@ class WellAccessor(CollectionAccessor):
 
     @property
     def fields(self) -> dict[str, xr.DataTree]:
-        """Path -> field of view, each a tree of its own."""
+        """Path -> field of view, each a tree of its own.
+
+        Examples
+        --------
+        >>> plate = xr.open_datatree("screen.ome.zarr")
+        >>> list(plate.ngff.well("A/1").ngff.fields)
+        ['0', '1']
+        """
         from ngff_xarray import groups
 
         return groups.fields(self._obj)

@@ -49,6 +49,14 @@ class ImageAccessor(Accessor[ObjT]):
 
         Coordinates say where (or ``region``, in pixels), ``x=slice("10 µm", "60 µm")`` which part.
         All levels follow; only the chunks that are touched are written.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> dark = tree.ngff.level(0).sel(x=slice(20, 30)) * 0
+        >>> dark.ngff.write_region("cell.ome.zarr")
+        >>> int(tree.ngff.level(2).sel(x=slice(21, 29)).max())
+        0
         """
         from ngff_xarray.regions import write_region
 
@@ -74,6 +82,15 @@ class ImageAccessor(Accessor[ObjT]):
         """Write its pixels behind the last ones of an image; see `ngff_xarray.regions.append`.
 
         All levels grow along ``dim``, once all chunks are there.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> frame = tree.ngff.level(2).expand_dims("t")
+        >>> frame.ngff.to_zarr("film.ome.zarr")
+        >>> frame.ngff.append("film.ome.zarr")
+        >>> xr.open_datatree("film.ome.zarr").ngff.level(0).sizes["t"]
+        2
         """
         from ngff_xarray.regions import append
 
@@ -100,6 +117,13 @@ class ImageAccessor(Accessor[ObjT]):
 
         Levels are computed when pixels are asked for; ``to_zarr`` writes them out of core.
         ``method`` is ``"mean"`` by default, and ``"mode"`` for label images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> image = xr.DataArray(np.zeros((2, 512, 512)), dims=("z", "y", "x"))
+        >>> [level.shape for level in image.ngff.pyramid(levels=3).ngff.levels]
+        [(2, 512, 512), (1, 256, 256), (1, 128, 128)]
         """
         from ngff_xarray.multiscale import multiscale
 
@@ -115,7 +139,17 @@ class ImageAccessor(Accessor[ObjT]):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What made it: ``function``, ``parameters``, ``settings``, ``versions``, ``date``."""
+        """What made it: ``function``, ``parameters``, ``settings``, ``versions``, ``date``.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> def bright(block):
+        ...     return block.values > 100
+        >>> tree = tree.ngff.apply(bright, to="labels/bright")
+        >>> sorted(tree.ngff.labels["bright"].ngff.provenance)
+        ['call', 'date', 'function', 'parameters', 'settings', 'versions']
+        """
         return image.provenance(self._obj)
 
     def apply(
@@ -132,6 +166,16 @@ class ImageAccessor(Accessor[ObjT]):
         ``tree.ngff.apply(segment, level="0.5 µm", halo="8 µm", to="labels/nuclei", stitch=True)``;
         see `ngff_xarray.analyse.applying.apply`. ``preview={"x": slice("40 µm", "90 µm")}`` tries
         it on a region and shows the result in a viewer.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> from scipy import ndimage
+        >>> def segment(block):  # any function of a DataArray in memory
+        ...     return ndimage.label(block.values[0] > 100)[0]
+        >>> tree = tree.ngff.apply(segment, halo="1 µm", to="labels/found", stitch=True)
+        >>> list(tree.ngff.labels)
+        ['cell', 'found']
         """
         if preview is not None:
             from ngff_xarray.widgets.preview import preview as shown
@@ -160,6 +204,13 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``patches("20 µm", overlap=0.25, where=mask, labels="nuclei", shuffle=0)``: a sequence,
         which a PyTorch DataLoader takes as it is. `ngff_xarray.stitch_patches` is the way back.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> patches = tree.ngff.patches("20 µm", overlap=0.25, where="cell", labels="cell")
+        >>> patches[0]["image"].shape
+        (1, 187, 187)
         """
         from ngff_xarray.analyse.patches import patches
 
@@ -180,27 +231,63 @@ class ImageAccessor(Accessor[ObjT]):
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The axes: name, type and unit, in the order of the dimensions."""
+        """The axes: name, type and unit, in the order of the dimensions.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> [(axis.name, axis.type, axis.unit) for axis in tree.ngff.axes]
+        [('c', 'channel', None), ('y', 'space', 'micrometer'), ('x', 'space', 'micrometer')]
+        """
         return image.axes(self._obj)
 
     @property
     def units(self) -> dict[str, str | None]:
-        """Axis name -> unit: the specification's name, or the store's text where it has none."""
+        """Axis name -> unit: the specification's name, or the store's text where it has none.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.units
+        {'y': 'micrometer', 'x': 'micrometer'}
+        """
         return image.unit_texts(self._obj)
 
     @property
     def pixel_size(self) -> dict[str, pint.Quantity[float]]:
-        """Axis name -> distance of neighbouring pixels, as a pint quantity."""
+        """Axis name -> distance of neighbouring pixels, as a pint quantity.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> print(tree.ngff.pixel_size["x"])
+        0.107 micrometer
+        """
         return image.pixel_quantities(self._obj)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """The channels still there: name, colour and window as stored."""
+        """The channels still there: name, colour and window as stored.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> (channel,) = tree.ngff.channels
+        >>> channel.name, channel.color, channel.window
+        ('phase', (255, 255, 255), Window(start=0.0, end=255.0))
+        """
         return image.channels(self._obj)
 
     @property
     def levels(self) -> tuple[xr.DataArray, ...]:
-        """The array of every level, finest first."""
+        """The array of every level, finest first.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> [level.shape for level in tree.ngff.levels]
+        [(1, 660, 550), (1, 330, 275), (1, 165, 138), (1, 83, 69)]
+        """
         return image.levels(self._obj)
 
     def level(
@@ -216,6 +303,14 @@ class ImageAccessor(Accessor[ObjT]):
         ``level(0)`` is the finest and ``level(-1)`` the coarsest; ``pixel_size="1 µm"`` the
         coarsest whose pixels are no larger; ``max_pixels=2**20`` (of a y-x plane) and
         ``nbytes="100 MB"`` the finest that is no larger.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.level(pixel_size="0.5 µm").shape
+        (1, 165, 138)
+        >>> tree.ngff.level(nbytes="100 kB").shape
+        (1, 330, 275)
         """
         return ops.level(
             self._obj, number, pixel_size=pixel_size, max_pixels=max_pixels, nbytes=nbytes
@@ -229,16 +324,39 @@ class ImageAccessor(Accessor[ObjT]):
         ``sel(x=slice("10 µm", "60 µm"), z="3 µm", c="DAPI")``: numbers are in the axis's unit.
         In a tree every level, and every label image, covers the same region; with ``level`` (a
         number or a pixel size) that level comes back alone, as an array.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> part = tree.ngff.sel(x=slice("35 µm", "55 µm"), y="40 µm", c="phase")
+        >>> [level.sizes["x"] for level in part.ngff.levels]
+        [188, 95, 48, 25]
+        >>> tree.ngff.sel(x=slice("35 µm", "55 µm"), level="0.5 µm").sizes
+        Frozen({'c': 1, 'y': 165, 'x': 48})
         """
         return selection.sel(self._obj, {**(indexers or {}), **at}, which=level)
 
     def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
-        """Return a region with all its axes, in physical units; see `sel`."""
+        """Return a region with all its axes, in physical units; see `sel`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.crop(x=slice("35 µm", "55 µm"))["1/image"].sizes
+        Frozen({'c': 1, 'y': 330, 'x': 95})
+        """
         return selection.crop(self._obj, {**(regions or {}), **region})
 
     @property
     def coordinate_systems(self) -> dict[str, CoordinateSystem]:
-        """Name -> coordinate system that points and pixels can be transformed to."""
+        """Name -> coordinate system that points and pixels can be transformed to.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> list(tree.ngff.coordinate_systems)
+        ['intrinsic']
+        """
         from ngff_xarray import world
 
         return world.coordinate_systems(self._obj)
@@ -250,6 +368,12 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``transform([[10.0, 20.0]], to="registered")``; ``from_`` is the system of the
         coordinates, and may be the path of a level, whose points are pixel indices.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.transform([[0, 100, 100]], from_="1", to="intrinsic")  # pixels of level 1
+        array([[ 0.    , 21.4535, 21.4535]])
         """
         from ngff_xarray import world
 
@@ -260,6 +384,12 @@ class ImageAccessor(Accessor[ObjT]):
 
         No pixel is moved. Where the system rotates or shears the image, its coordinates have two
         or three dimensions: ``.plot(x="x", y="y")`` of an array draws it in place.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_system("intrinsic").ngff.level(1).x.values[:2]
+        array([0.0535, 0.2675])
         """
         from ngff_xarray import world
 
@@ -295,6 +425,12 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``resample("1 µm", system="registered")``, or ``resample(like=other)`` for the grid of
         another image.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.resample("1 µm").sizes
+        Frozen({'c': 1, 'y': 71, 'x': 59})
         """
         from ngff_xarray import world
 
@@ -313,13 +449,27 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``tree.ngff.with_pixel_size(y="0.5 µm", x="0.5 µm")``: for stores that do not say it, or
         say it wrongly. All levels and label images follow; nothing is written.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree = tree.ngff.with_pixel_size(y="0.2 µm", x="0.2 µm")
+        >>> print(tree.ngff.level(1).ngff.pixel_size["x"])
+        0.4 micrometer
         """
         from ngff_xarray.pixel_sizes import with_pixel_size
 
         return with_pixel_size(self._obj, {**(sizes or {}), **along})
 
     def quantify(self) -> ObjT:
-        """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`."""
+        """Return it with pint quantities as coordinates; see `ngff_xarray.ops.quantify`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.level(0).ngff.quantify()["x"].pint.units
+        Unit("micrometer")
+        """
         return ops.quantify(self._obj)
 
     def rgb(
@@ -338,6 +488,12 @@ class ImageAccessor(Accessor[ObjT]):
         """Return a plane in colour, uint8 (y, x, rgb); see `ngff_xarray.picture.rgb`.
 
         ``rgb(z="3 µm", channels={"DAPI": "magma"}, labels="nuclei")``; ``projection="max"`` over z.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.rgb(channels={"phase": "magma"}, labels="cell", max_pixels=2**16).sizes
+        Frozen({'y': 165, 'x': 138, 'rgb': 3})
         """
         from ngff_xarray.picture import rgb
 
@@ -380,6 +536,13 @@ class ImageAccessor(Accessor[ObjT]):
         ``plot(z="3 µm", labels="nuclei", outline=True)``; ``facet="t"`` for panels,
         ``kind="ortho"`` for three planes through a point, ``over=[other]`` for other images where
         their transformations place them.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> axes = tree.ngff.plot(channels={"phase": "magma"}, labels="cell", outline=True)
+        >>> axes.get_xlabel()
+        'x [µm]'
         """
         from ngff_xarray.plot import plot
 
@@ -416,6 +579,15 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``view(labels="nuclei", channels="DAPI", z="3 µm")``. What it shows can be read and set:
         ``viewer.position``, ``.channels``, ``.viewport``, ``.roi``, ``.selection``.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> viewer = tree.ngff.view(labels="cell")  # the last line of a cell shows it
+        >>> viewer.viewport = {"x": ("35 µm", "55 µm"), "y": ("30 µm", "50 µm")}
+        >>> viewer.screenshot("seen.png").shape
+        (480, 720, 3)
+        >>> viewer.close()
         """
         from ngff_xarray.widgets.viewer import view
 
@@ -427,13 +599,27 @@ class ImageAccessor(Accessor[ObjT]):
         """Return its layers for napari, lazily indexed; see `ngff_xarray.export.napari.to_napari`.
 
         ``viewer.layers.extend(tree.ngff.to_napari())``; ``as_tuples=True`` gives those of readers.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> data, options, kind = tree.ngff.to_napari(as_tuples=True)[0]
+        >>> kind, len(data), options["scale"]
+        ('image', 4, (0.107, 0.107))
         """
         from ngff_xarray.export.napari import to_napari
 
         return to_napari(self._obj, channels=channels, labels=labels, as_tuples=as_tuples)
 
     def to_dask(self, level: object = 0, *, by: Literal["shards", "chunks"] = "shards") -> da.Array:
-        """Return a level as a dask array, a block a shard or chunk; see `export.dask.to_dask`."""
+        """Return a level as a dask array, a block a shard or chunk; see `export.dask.to_dask`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_dask(level=1, by="chunks").chunksize
+        (1, 256, 256)
+        """
         from ngff_xarray.export.dask import to_dask
 
         return to_dask(self._obj, level, by=by)
@@ -448,6 +634,12 @@ class ImageAccessor(Accessor[ObjT]):
         """Return a level as an image of ITK or SimpleITK; see `ngff_xarray.export.itk.to_itk`.
 
         With spacing, origin and direction: ``to_itk("1 µm", unit="millimeter")``.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_itk("0.5 µm", library="SimpleITK", unit="millimeter").GetSpacing()
+        (0.000428, 0.000428)
         """
         from ngff_xarray.export.itk import to_itk
 
@@ -459,6 +651,12 @@ class ImageAccessor(Accessor[ObjT]):
         """Return how it is drawn, as ``omero render set`` takes it; see `ngff_xarray.export.omero`.
 
         ``to_omero("settings.json")`` writes the file, too.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_omero()["channels"][1]["label"]
+        'phase'
         """
         from ngff_xarray.export.omero import to_omero
 
@@ -468,13 +666,27 @@ class ImageAccessor(Accessor[ObjT]):
         """Return it drawn as OMERO draws an image; see `ngff_xarray.export.omero.with_rendering`.
 
         ``with_rendering(conn.getObject("Image", 1))``, or a file of ``omero render``.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> settings = {"version": 2, "channels": {1: {"label": "phase", "color": "00FF00"}}}
+        >>> tree.ngff.with_rendering(settings).ngff.channels[0].color
+        (0, 255, 0)
         """
         from ngff_xarray.export.omero import with_rendering
 
         return with_rendering(self._obj, settings)
 
     def thumbnail(self, size: int = 144) -> Image:
-        """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`."""
+        """Return a small picture of the coarsest level; see `ngff_xarray.thumbnails.thumbnail`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.thumbnail().size
+        (69, 83)
+        """
         from ngff_xarray.thumbnails import thumbnail
 
         return thumbnail(self._obj, size)
@@ -500,6 +712,12 @@ class ImageAccessor(Accessor[ObjT]):
         """Return pictures along an axis as a film; see `ngff_xarray.animation.animate`.
 
         ``animate("z")`` shows in a notebook; ``animate("t", "growth.gif")`` is written too.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.animate("c", "film.gif", labels="cell")
+        <Animation of 1 frames, 330 × 275, 8 a second>
         """
         from ngff_xarray.animation import animate
 

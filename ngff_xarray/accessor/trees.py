@@ -33,7 +33,16 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
 
     @property
     def labels(self) -> LabelImages:
-        """Path -> label image, each a tree of its own; ``.labels.table()`` says what made each."""
+        """Path -> label image, each a tree of its own; ``.labels.table()`` says what made each.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> list(tree.ngff.labels)
+        ['cell']
+        >>> tree.ngff.labels["cell"].ngff.level(0).dtype
+        dtype('<u2')
+        """
         return image.label_images(self._obj)
 
     def add_labels(
@@ -63,6 +72,14 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         ``tree = tree.ngff.add_labels("nuclei", labels, properties=table, colors={1: "red"})``:
         the image comes back opened again. A DataArray is placed by its coordinates;
         ``replace=True`` keeps the old one until the new one is whole.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> bright = tree.ngff.level(0) > 100
+        >>> tree = tree.ngff.add_labels("bright", bright, colors={1: "orange"})
+        >>> tree.ngff.labels["bright"].ngff.colors
+        {1: (255, 165, 0, 255)}
         """
         from ngff_xarray.labelling import add_labels
 
@@ -96,7 +113,14 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         target: Any = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.DataTree:
-        """Delete a label image; see `ngff_xarray.labelling.remove_labels`."""
+        """Delete a label image; see `ngff_xarray.labelling.remove_labels`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> list(tree.ngff.remove_labels("cell").ngff.labels)
+        []
+        """
         from ngff_xarray.labelling import remove_labels
 
         return remove_labels(
@@ -119,6 +143,15 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
 
         ``measure("nuclei", ["DAPI", "GFP"], properties=["solidity"], to="properties")``: a row a
         label, in the image's units; of objects that lie in several blocks as well.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> table = tree.ngff.measure("cell", ["phase"], properties=["solidity"])
+        >>> table.loc[1, ["area", "mean_phase", "solidity"]].round(2).to_dict()
+        {'area': 133.0, 'mean_phase': 180.5, 'solidity': 0.99}
+        >>> table.attrs["units"]["area"]
+        'micrometer²'
         """
         from ngff_xarray.analyse.measuring import measure
 
@@ -148,6 +181,12 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         """Return how well the objects of two label images agree; see `ngff_xarray.compare`.
 
         ``compare("nuclei", "nuclei_v2").scores``: precision, recall and more at IoUs from 0.5 on.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.compare("cell", tree.ngff.level(0)[0] > 100).scores["f1"][0.5]
+        np.float64(1.0)
         """
         from ngff_xarray.analyse.comparing import compare
 
@@ -168,13 +207,27 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         """Return it for Neuroglancer; see `ngff_xarray.export.neuroglancer.to_neuroglancer`.
 
         ``to_neuroglancer().show()`` in the browser of this machine; ``.link()`` for a public one.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> with tree.ngff.to_neuroglancer() as shown:
+        ...     [layer["type"] for layer in shown.state["layers"]]
+        ['image', 'segmentation']
         """
         from ngff_xarray.export.neuroglancer import to_neuroglancer
 
         return to_neuroglancer(self._obj, channels=channels, labels=labels, serve=serve)
 
     def tensorstore_spec(self, level: object = 0) -> dict[str, Any]:
-        """Return by what TensorStore opens a level; see `export.tensorstore.tensorstore_spec`."""
+        """Return by what TensorStore opens a level; see `export.tensorstore.tensorstore_spec`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.tensorstore_spec(level=1)["driver"]
+        'zarr3'
+        """
         from ngff_xarray.export.tensorstore import tensorstore_spec
 
         return tensorstore_spec(self._obj, level)
@@ -183,6 +236,12 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         """Return a level opened by TensorStore; see `ngff_xarray.export.tensorstore`.
 
         ``tree.ngff.to_tensorstore("1 µm")[0, :512, :512].read().result()``.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_tensorstore("0.5 µm")[0, :64, :64].read().result().shape
+        (64, 64)
         """
         from ngff_xarray.export.tensorstore import to_tensorstore
 
@@ -191,20 +250,41 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
     def to_spatialdata(
         self, *, name: str | None = None, system: str = "global", unit: str | None = None
     ) -> SpatialData:
-        """Return it with its labels and their tables; see `ngff_xarray.export.spatialdata`."""
+        """Return it with its labels and their tables; see `ngff_xarray.export.spatialdata`.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.to_spatialdata().labels["cell"]["scale0"]["image"].shape  # doctest: +SKIP
+        (165, 138)
+        """
         from ngff_xarray.export.spatialdata import to_spatialdata
 
         return to_spatialdata(self._obj, name=name, system=system, unit=unit)
 
     @property
     def multiscales(self) -> tuple[xr.DataTree, ...]:
-        """All images of a group that holds several, this one first, each a tree of its own."""
+        """All images of a group that holds several, this one first, each a tree of its own.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> [image.ngff.name for image in tree.ngff.multiscales]
+        ['cell']
+        """
         from ngff_xarray import groups
 
         return groups.multiscales(self._obj)
 
     def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
-        """Return the tree with ``func`` applied to the array of every level; labels stay."""
+        """Return the tree with ``func`` applied to the array of every level; labels stay.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> tree.ngff.map(lambda image: 255 - image).ngff.level(2).shape
+        (1, 165, 138)
+        """
         return ops.map_levels(self._obj, func, **kwargs)
 
 
@@ -213,10 +293,26 @@ class LabelsAccessor(TreeAccessor):
 
     @property
     def colors(self) -> dict[int, RGBA]:
-        """Label value -> stored colour: red, green, blue and alpha, 0 to 255."""
+        """Label value -> stored colour: red, green, blue and alpha, 0 to 255.
+
+        Examples
+        --------
+        >>> cell = xr.open_datatree("cell.ome.zarr").ngff.labels["cell"]
+        >>> cell.ngff.colors
+        {1: (255, 176, 0, 255)}
+        """
         return image.label_colors(self._obj)
 
     @property
     def properties(self) -> pd.DataFrame:
-        """The stored properties: a row a label value, which is the index."""
+        """The stored properties: a row a label value, which is the index.
+
+        Examples
+        --------
+        >>> cell = xr.open_datatree("cell.ome.zarr").ngff.labels["cell"]
+        >>> cell.ngff.properties
+                        area
+        label-value
+        1            133.003
+        """
         return image.label_properties(self._obj)
