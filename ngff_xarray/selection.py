@@ -82,6 +82,13 @@ def _chosen(tree: xr.DataTree, where: Sequence[Mapping[str, Any]]) -> dict[str, 
 def crop(obj: ObjT, regions: Mapping[str, Any]) -> ObjT:
     """Return a region with all its axes: `sel` that takes slices only.
 
+    Parameters
+    ----------
+    obj
+        A tree, a Dataset or an array.
+    regions
+        Slices by axis, as `sel` takes them.
+
     Raises
     ------
     SelectionError

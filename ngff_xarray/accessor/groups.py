@@ -358,7 +358,7 @@ class SceneAccessor(GroupAccessor):
         return world.transform(self._obj, points, from_=from_, to=to)
 
     def to_system(self, name: str) -> xr.DataTree:
-        """Return the scene with every image that is connected in one system.
+        """Return the scene with every image that is connected in the system ``name``.
 
         Examples
         --------

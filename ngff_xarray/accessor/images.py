@@ -337,7 +337,7 @@ class ImageAccessor(Accessor[ObjT]):
         return selection.sel(self._obj, {**(indexers or {}), **at}, which=level)
 
     def crop(self, regions: Mapping[str, slice] | None = None, **region: slice) -> ObjT:
-        """Return a region with all its axes, in physical units; see `sel`.
+        """Return a region with all its axes, in physical units; see `ngff_xarray.selection.crop`.
 
         Examples
         --------

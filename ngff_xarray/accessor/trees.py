@@ -279,6 +279,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
     def map(self, func: Callable[..., xr.DataArray], **kwargs: Any) -> xr.DataTree:
         """Return the tree with ``func`` applied to the array of every level; labels stay.
 
+        See `ngff_xarray.ops.map_levels`.
+
         Examples
         --------
         >>> tree = xr.open_datatree("cell.ome.zarr")

@@ -1,0 +1,67 @@
+"""Sphinx's settings: ``sphinx-build -W --keep-going docs build/docs``, as CI and Read the Docs do.
+
+The notebooks are executed while the pages are made, so that readers see their pictures; a cell
+that fails, or warns, fails the build. What did not change since is taken from a cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import ngff_xarray
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+# Sphinx reads what lies below this folder only
+shutil.rmtree(HERE / "notebooks", ignore_errors=True)
+shutil.copytree(HERE.parent / "notebooks", HERE / "notebooks")
+
+project = "ngff_xarray"
+author = "The ngff_xarray developers"
+project_copyright = author
+version = release = ngff_xarray.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "reference_of",
+]
+exclude_patterns = ["build", "**/.ipynb_checkpoints"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "executed")
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_output_stderr = "remove-warn"
+nb_ipywidgets_js = {}  # from a CDN, and of no use without a kernel
+# where a widget has a picture, that is what a page can show
+nb_mime_priority_overrides = [
+    ("html", "application/vnd.jupyter.widget-view+json", None),
+]
+
+default_role = "py:obj"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 72
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_param = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = "ngff_xarray"
+html_show_sourcelink = False
+html_copy_source = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
