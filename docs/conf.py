@@ -10,6 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
+
 import ngff_xarray
 
 HERE = Path(__file__).resolve().parent
@@ -41,7 +45,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
-nb_output_stderr = "remove-warn"
+nb_output_stderr = "show"  # see below
 nb_ipywidgets_js = {}  # from a CDN, and of no use without a kernel
 # where a widget has a picture, that is what a page can show
 nb_mime_priority_overrides = [
@@ -65,3 +69,20 @@ html_show_sourcelink = False
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def said_aside(app: Sphinx, document: nodes.document) -> None:
+    """Take what cells wrote to stderr out of the pages, and fail where it is a warning of Python's.
+
+    Others log there what is no fault, such as distributed, of a worker that was slow to end.
+    """
+    for node in list(document.findall(nodes.literal_block)):
+        if "stderr" in node["classes"]:
+            if "Warning:" in node.astext():
+                getLogger("notebooks").warning("a cell warns: %s", node.astext(), location=node)
+            node.parent.remove(node)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    app.connect("doctree-read", said_aside)

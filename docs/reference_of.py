@@ -12,13 +12,13 @@ from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from doors import KINDS, behind, first_line, members, told
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 
-from doors import KINDS, behind, first_line, members, told
 from ngff_xarray.commands.changing import CHANGING
 from ngff_xarray.commands.line import main
 from ngff_xarray.commands.looking import LOOKING

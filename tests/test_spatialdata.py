@@ -15,7 +15,7 @@ from conftest import OMERO
 from stores import write_image
 
 import ngff_xarray  # noqa: F401
-from ngff_xarray.errors import MissingDependencyError
+from ngff_xarray.errors import MissingDependencyError, SelectionError
 
 IN_CI = "NGFF_CI" in os.environ  # of .ci/run, which has everything
 
@@ -27,6 +27,12 @@ def test_without_it_the_error_says_how_to_get_it(
     tree = xr.open_datatree(write_image(tmp_path / "a.zarr", axes="yx"))
     with pytest.raises(MissingDependencyError, match=r"ngff-xarray\[spatialdata\]"):
         tree.ngff.to_spatialdata()
+
+
+def test_a_name_that_a_label_image_has_is_refused(tmp_path: Path) -> None:
+    tree = xr.open_datatree(write_image(tmp_path / "a.zarr", axes="yx", labels={"cells": {}}))
+    with pytest.raises(SelectionError, match=r"there is a label image 'cells'.* choose another"):
+        tree.ngff.to_spatialdata(name="cells")
 
 
 @pytest.mark.readers

@@ -256,7 +256,7 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         --------
         >>> tree = xr.open_datatree("cell.ome.zarr")
         >>> tree.ngff.to_spatialdata().labels["cell"]["scale0"]["image"].shape  # doctest: +SKIP
-        (165, 138)
+        (660, 550)
         """
         from ngff_xarray.export.spatialdata import to_spatialdata
 

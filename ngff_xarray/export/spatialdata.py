@@ -28,7 +28,8 @@ def to_spatialdata(
         An image or label image of channels and two or three dimensions: of others select a
         position first (``tree.ngff.sel(t=0)``).
     name
-        What to call the image; by default its own name.
+        What to call the image; by default its own name, and ``cell_image`` where a label image is
+        called ``cell``, too: elements have names of their own.
     system
         The name of the coordinate system that the elements lie in.
     unit
@@ -46,7 +47,7 @@ def to_spatialdata(
     MissingDependencyError
         If SpatialData is not installed.
     SelectionError
-        If it has other dimensions of more than one pixel.
+        If it has other dimensions of more than one pixel, or a label image of that name.
     UnsupportedError
         If its coordinates are bent.
 
@@ -57,16 +58,16 @@ def to_spatialdata(
     >>> to_spatialdata(tree).labels["cell"]["scale0"]["image"].shape  # doctest: +SKIP
     (660, 550)
     """
+    kind = image.kind(obj)
+    if kind not in ("image", "labels"):
+        raise NotOmeError(f"this is a {kind}, no image: take one of its images: .ngff.images")
+    own = _own_name(obj, name, kind)
     try:
         import spatialdata
     except ImportError as error:
         raise MissingDependencyError(
             "spatialdata", "spatialdata", ".ngff.to_spatialdata()"
         ) from error
-    kind = image.kind(obj)
-    if kind not in ("image", "labels"):
-        raise NotOmeError(f"this is a {kind}, no image: take one of its images: .ngff.images")
-    own = name or image.name(obj) or kind
     images = {own: _element(obj, system, unit)} if kind == "image" else {}
     known = image.label_images(obj) if kind == "image" else {own: obj}
     labels = {_plain(path): _element(label, system, unit) for path, label in known.items()}
@@ -76,6 +77,20 @@ def to_spatialdata(
         if (table := _table(_plain(path), label)) is not None
     }
     return spatialdata.SpatialData(images=images, labels=labels, tables=tables)
+
+
+def _own_name(obj: xr.DataTree, given: str | None, kind: str) -> str:
+    """Return a name for an image that none of its label images has."""
+    taken = [_plain(path) for path in image.label_images(obj)] if kind == "image" else []
+    own = image.name(obj) or kind
+    if given is None:
+        return f"{own}_image" if own in taken else own
+    if given in taken:
+        raise SelectionError(
+            f"name: there is a label image {given!r}, and elements of SpatialData have names of "
+            "their own: choose another"
+        )
+    return given
 
 
 def _plain(path: str) -> str:
