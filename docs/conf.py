@@ -6,6 +6,7 @@ that fails, or warns, fails the build. What did not change since is taken from a
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ import ngff_xarray
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+
+os.environ["TQDM_DISABLE"] = "1"  # of bars, pages show the last state
 
 # Sphinx reads what lies below this folder only
 shutil.rmtree(HERE / "notebooks", ignore_errors=True)

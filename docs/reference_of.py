@@ -28,7 +28,7 @@ NAPOLEON = Config(napoleon_use_rtype=False, napoleon_use_param=False)
 
 def described(kind: str) -> Iterator[str]:
     """Yield, in reStructuredText, a table of what a kind has, and each of it in full."""
-    found = members(kind)
+    found = dict(sorted(members(kind).items(), key=_place))
     yield from (".. list-table::", "   :widths: 30 70", "")
     for name, member in found.items():
         yield f"   * - `{name} <{kind}.ngff.{name}>`"
@@ -36,6 +36,11 @@ def described(kind: str) -> Iterator[str]:
     yield ""
     for name, member in found.items():
         yield from described_one(f"{kind}.ngff.{name}", name, member)
+
+
+def _place(named: tuple[str, Any]) -> tuple[bool, str]:
+    """Return by what members are sorted: properties first, then by name."""
+    return not isinstance(named[1], property), named[0]
 
 
 def described_one(path: str, name: str, member: Any) -> Iterator[str]:

@@ -136,7 +136,8 @@ def test_examples_of_buckets_run(
         for name, may in (("private", ()), ("public", ("GetObject", "ListBucket"))):
             s3.put(s3.bucket(name, may=may), at_home / "scan.ome.zarr")
         theirs = {"https://s3.example.org": s3.url, "my-key": s3.key, "my-secret": s3.secret}
-        of_page, line = examples(page), next(t for _, lang, t in blocks(page) if lang == "sh")
+        of_page = examples(page)
+        line = next(text for _, language, text in blocks(page) if language == "sh")
         for name, value in theirs.items():
             of_page, line = of_page.replace(name, value), line.replace(name, value)
         run(of_page, page)
