@@ -20,7 +20,9 @@ import ngff_xarray
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-os.environ["TQDM_DISABLE"] = "1"  # of bars, pages show the last state
+# of what kernels inherit: no bars, and matplotlib's pictures in the page
+os.environ["TQDM_DISABLE"] = "1"
+os.environ.pop("MPLBACKEND", None)
 
 # Sphinx reads what lies below this folder only
 shutil.rmtree(HERE / "notebooks", ignore_errors=True)
@@ -60,7 +62,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 72
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = False
@@ -86,6 +88,12 @@ def said_aside(app: Sphinx, document: nodes.document) -> None:
             node.parent.remove(node)
 
 
+def without_arguments(_: Sphinx, what: str, *others: object) -> tuple[str, None] | None:
+    """Leave out by what classes are made: nobody makes what methods return."""
+    return ("", None) if what == "class" else None
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("doctree-read", said_aside)
+    app.connect("autodoc-process-signature", without_arguments)

@@ -46,7 +46,17 @@ class Issue:
 
 
 class NgffError(Exception):
-    """Whatever goes wrong in this package and is not the caller's type error."""
+    """Whatever goes wrong in this package and is not the caller's type error.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> try:
+    ...     xr.open_datatree("nothing.ome.zarr")
+    ... except NgffError as error:  # or FileNotFoundError, which this one is, too
+    ...     print(type(error).__name__)
+    StoreNotFoundError
+    """
 
 
 class StoreError(NgffError, OSError):
