@@ -467,8 +467,8 @@ class ImageAccessor(Accessor[ObjT]):
         Examples
         --------
         >>> tree = xr.open_datatree("cell.ome.zarr")
-        >>> tree.ngff.level(0).ngff.quantify()["x"].pint.units
-        Unit("micrometer")
+        >>> str(tree.ngff.level(0).ngff.quantify()["x"].pint.units)
+        'micrometer'
         """
         return ops.quantify(self._obj)
 
