@@ -88,9 +88,17 @@ def said_aside(app: Sphinx, document: nodes.document) -> None:
             node.parent.remove(node)
 
 
-def without_arguments(_: Sphinx, what: str, *others: object) -> tuple[str, None] | None:
+def without_arguments(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    said: str | None,
+    to: str | None,
+) -> tuple[str, str | None] | None:
     """Leave out by what classes are made: nobody makes what methods return."""
-    return ("", None) if what == "class" else None
+    return ("", to) if what == "class" and said else None
 
 
 def setup(app: Sphinx) -> None:

@@ -217,7 +217,7 @@ def repair(given: argparse.Namespace) -> int:
 CHANGING = (
     Command(
         "convert",
-        "write a file of a microscope as OME-Zarr; what was begun and killed starts over",
+        "write a file of a microscope as OME-Zarr; killed, it goes on when run again",
         [
             "convert scan.ims scan.ome.zarr",
             'convert stack.tif stack.ome.zarr --pixel-size "z=2 µm" --channel-names DAPI,GFP',
