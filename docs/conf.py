@@ -69,6 +69,8 @@ napoleon_use_param = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = "ngff_xarray"
 html_show_sourcelink = False
 html_copy_source = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -76,8 +77,11 @@ class Bar:
                 unit=self._unit if is_bytes else f" {self._unit}",
                 unit_scale=is_bytes,
                 leave=bool(self._shown),
+                disable=bool(
+                    os.environ.get("TQDM_DISABLE")
+                ),  # tqdm's bars in notebooks pass it over
             )
-            if not self._drawn.disable:  # as TQDM_DISABLE=1 in the environment has it
+            if not self._drawn.disable:
                 self._drawn.start_t -= time.monotonic() - self._start
         if self._drawn.total != self.total:
             self._drawn.reset(self.total)

@@ -103,6 +103,10 @@ def test_a_notebook_has_it_below_the_cell_that_waits(plate: str) -> None:
     Client(made, resources={"metadata": {"path": str(ROOT)}}).execute()
     assert list(shown) == [1]
     assert "application/vnd.jupyter.widget-view+json" in shown[1][0]
+    shown.clear()
+    silent = {**os.environ, "TQDM_DISABLE": "1"}
+    Client(made, resources={"metadata": {"path": str(ROOT)}}).execute(env=silent)
+    assert not shown
 
 
 WORK: dict[str, Callable[[str], Any]] = {
