@@ -13,8 +13,8 @@ from ngff_xarray.accessor import ngff, register
 from ngff_xarray.errors import NgffError
 
 if TYPE_CHECKING:
-    from ngff_xarray.analyse.blending import stitch_patches
     from ngff_xarray.analyse.comparing import compare
+    from ngff_xarray.analyse.patch_stitching import stitch_patches
     from ngff_xarray.converting import convert, open_image
     from ngff_xarray.export.serving import serve
     from ngff_xarray.mending import repair
@@ -53,7 +53,7 @@ _LATER = {
     "repair": "ngff_xarray.mending",
     "sample": "ngff_xarray.samples",
     "serve": "ngff_xarray.export.serving",
-    "stitch_patches": "ngff_xarray.analyse.blending",
+    "stitch_patches": "ngff_xarray.analyse.patch_stitching",
     "validate": "ngff_xarray.validation",
     "write_collection": "ngff_xarray.write",
     "write_plate": "ngff_xarray.write",

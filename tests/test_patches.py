@@ -26,7 +26,8 @@ from servers import CountingServer
 
 from ngff_xarray import stitch_patches
 from ngff_xarray.analyse.applying import apply
-from ngff_xarray.analyse.patches import Patches, patches
+from ngff_xarray.analyse.patch_sequence import Patches
+from ngff_xarray.analyse.patches import patches
 from ngff_xarray.errors import (
     BlockError,
     NgffError,

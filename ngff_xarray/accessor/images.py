@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ngff_xarray.analyse.applying import ApplyOptions
-    from ngff_xarray.analyse.patches import Patches
+    from ngff_xarray.analyse.patch_sequence import Patches
     from ngff_xarray.animation import Animation
     from ngff_xarray.channels import Channels
     from ngff_xarray.model import CoordinateSystem

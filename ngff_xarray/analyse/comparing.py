@@ -12,15 +12,9 @@ from numpy.typing import NDArray
 
 from ngff_xarray import geometry, image, units
 from ngff_xarray.analyse.accumulating import plain, run_starts
+from ngff_xarray.analyse.label_arrays import extended_dims
 from ngff_xarray.analyse.measuring import Label, labels_of
-from ngff_xarray.analyse.sweeping import (
-    Block,
-    block_sizes,
-    extended_dims,
-    reader,
-    slab_sizes,
-    swept,
-)
+from ngff_xarray.analyse.sweeping import Block, block_sizes, reader, slab_sizes, swept
 from ngff_xarray.boxes import Box, count, cut
 from ngff_xarray.errors import MissingDependencyError, SelectionError
 from ngff_xarray.image import Obj

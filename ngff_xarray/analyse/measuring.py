@@ -15,20 +15,10 @@ from numpy.typing import NDArray
 from ngff_xarray import geometry, image, ops, transforms, units
 from ngff_xarray.analyse import keeping
 from ngff_xarray.analyse.accumulating import Accumulator, Sums, Values, measured, together
+from ngff_xarray.analyse.below import Below, fitting
+from ngff_xarray.analyse.label_arrays import arranged, extended_dims, label_array, taken
 from ngff_xarray.analyse.shapes import Shapes
-from ngff_xarray.analyse.sweeping import (
-    Below,
-    Block,
-    arranged,
-    block_sizes,
-    extended_dims,
-    fitting,
-    label_array,
-    reader,
-    slab_sizes,
-    swept,
-    taken,
-)
+from ngff_xarray.analyse.sweeping import Block, block_sizes, reader, slab_sizes, swept
 from ngff_xarray.boxes import Box, count, cut
 from ngff_xarray.errors import SelectionError, UnitError, UnsupportedError
 from ngff_xarray.image import Obj

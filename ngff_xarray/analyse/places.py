@@ -12,8 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray import geometry, image, pyramid, units
+from ngff_xarray.analyse.below import pixels_at
 from ngff_xarray.analyse.blocks import pixels
-from ngff_xarray.analyse.sweeping import pixels_at
 from ngff_xarray.boxes import Box
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.text import printable

@@ -1,0 +1,410 @@
+"""Predictions for patches -> one image, in which those that overlap are blended."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ngff_xarray import image, labelling, layout, multiscale, store, write
+from ngff_xarray.analyse import provenance
+from ngff_xarray.analyse.blending import Blend, Canvas
+from ngff_xarray.analyse.blocks import Blocks
+from ngff_xarray.analyse.functions import Function
+from ngff_xarray.analyse.images import described
+from ngff_xarray.analyse.patch_sequence import Patches
+from ngff_xarray.analyse.predictions import Checked, Kind, Prediction, checked, predicted
+from ngff_xarray.analyse.work import Work
+from ngff_xarray.boxes import Box
+from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
+from ngff_xarray.lazy import lazy
+from ngff_xarray.progress import progress as shown_progress
+from ngff_xarray.storage import Access
+from ngff_xarray.text import printable
+from ngff_xarray.unfinished import WAIT
+
+
+def stitch_patches(
+    predictions: Iterable[Prediction] | Callable[[NDArray[Any]], Any],
+    patches: Patches,
+    *,
+    to: Any = None,
+    blend: Blend | None = None,
+    argmax: bool = False,
+    channels: Sequence[str] | None = None,
+    fill: float = 0,
+    batch_size: int = 8,
+    replace: bool = False,
+    version: str | None = None,
+    levels: int | None = None,
+    scale_factors: Sequence[int | Mapping[str, int]] | None = None,
+    method: str | None = None,
+    chunks: layout.Sizes = None,
+    shards: layout.Sizes = None,
+    compressor: layout.Compressor | None = None,
+    progress: bool | None = None,
+    wait: float = WAIT,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return or write the image that predictions for patches make together.
+
+    Each pixel is the weighted mean of the predictions that it has; weights are scaled so that they
+    sum to one, also at the ends of the image. Where all of them are the same, it is exactly that.
+
+    Predictions are put together in blocks, chunks of the result, and one that has all of its
+    patches is finished. If they come in the order of the patches, as without shuffling, no more is
+    in memory than a band of blocks (and the result itself, without ``to``); in random order it is
+    up to all of it.
+
+    Parameters
+    ----------
+    predictions
+        In any order, for each patch once: pairs of it (a `Patch`, or its number) and an array. Or a
+        function, which is called with several patches at a time, an array (n, …), and returns one
+        prediction for each. Predictions have the axes of a patch, with as many channels as they
+        like, first where patches have none; or they have no channels. What `numpy.asarray` takes
+        is an array.
+    patches
+        What they are for.
+    to
+        Where the result goes: ``"labels/nuclei"``, a label image of the image's own store, of
+        integers; or a path, URL or zarr store for a new image. By default it is returned.
+    blend
+        ``"linear"``: what is nearer to the centre of a patch counts more, and less linearly towards
+        its edges; ``"gaussian"``: as a Gaussian, sigma an eighth of the patch; ``"mean"``: all
+        count the same; ``"max"``: the largest prediction; ``"nearest"``: that of the patch whose
+        centre is nearest, no mixture. By default linear for floats, and nearest for integers and
+        booleans, which are classes perhaps; others round them.
+    argmax
+        Whether the result is the number of the channel that has the most, of class scores.
+    channels
+        The names of the channels.
+    fill
+        What pixels have that no patch covers.
+    batch_size
+        With how many patches a function is called.
+    replace
+        Whether to replace what is at ``to``.
+    version, levels, scale_factors, method, chunks, shards, compressor
+        How the result is stored, as `to_zarr` and `add_labels` take them. What is not finished
+        waits in a temporary directory, as Python chooses it (``TMPDIR``).
+    progress
+        Whether to show how far it is; by default in notebooks and terminals, after a second.
+    wait, storage_options
+        As `to_zarr` and `add_labels` take them.
+
+    Returns
+    -------
+    DataArray, DataTree or None
+        The result, in memory; the image with its new labels; for a new image nothing.
+
+    Raises
+    ------
+    SelectionError
+        If predictions are missing (it names the patches), come twice or for other patches.
+    BlockError
+        If a prediction has another shape or dtype; ``error.region`` is the patch.
+    UnsupportedError
+        If they are no numbers, or labels no integers.
+    StoreError
+        If there is something at ``to`` already: nothing is predicted then.
+
+    Examples
+    --------
+    >>> import ngff_xarray
+    >>> tree = xr.open_datatree(ngff_xarray.sample("cell"))
+    >>> patches = tree.ngff.patches("64 px", overlap=0.25, level=1)
+    >>> bright = stitch_patches(lambda batch: batch / 255, patches)
+    >>> bright.dims, bright.shape, bool((bright == tree.ngff.level(1) / 255).all())
+    (('c', 'y', 'x'), (1, 330, 275), True)
+    """
+    if not isinstance(patches, Patches):
+        raise TypeError(f"patches: expected Patches, found a {type(patches).__name__}")
+    if blend is not None and blend not in get_args(Blend):
+        raise SelectionError(
+            f"blend={printable(blend, 40)!r}: expected one of {', '.join(get_args(Blend))}"
+        )
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise SelectionError(
+            f"batch_size: expected at least 1, found {printable(batch_size, 40)!r}"
+        )
+    is_function = callable(predictions)
+    job = _Job(
+        patches=patches,
+        to=to,
+        blend=blend,
+        argmax=argmax,
+        channels=None if channels is None else tuple(channels),
+        fill=fill,
+        replace=replace,
+        wait=wait,
+        progress=progress,
+        storage_options=storage_options,
+        function=predictions if is_function else stitch_patches,  # type: ignore[arg-type]  # not narrowed
+        stored={
+            "levels": levels,
+            "scale_factors": scale_factors,
+            "method": method,
+            "chunks": chunks,
+            "shards": shards,
+            "compressor": compressor,
+        },
+        version=version,
+    )
+    job.check_target()
+    if is_function:
+        with closing(predicted(predictions, patches, batch_size)) as found:
+            return job.stitched(found)
+    return job.stitched(predictions)  # type: ignore[arg-type]  # as above
+
+
+@dataclass
+class _Job:
+    """What is asked for: see `stitch_patches`."""
+
+    patches: Patches
+    to: Any
+    blend: Blend | None
+    argmax: bool
+    channels: tuple[str, ...] | None
+    fill: float
+    replace: bool
+    wait: float
+    progress: bool | None
+    storage_options: Mapping[str, Any] | None
+    function: Callable[..., Any]
+    stored: Mapping[str, Any]
+    version: str | None
+
+    @property
+    def label(self) -> str | None:
+        """The name of the label image, if it is to be one."""
+        is_label = isinstance(self.to, str) and self.to.startswith("labels/")
+        return self.to.removeprefix("labels/") if is_label else None
+
+    def check_target(self) -> None:
+        """Check that the result can go where it is to go."""
+        if self.to is None:
+            return
+        if self.label is not None:
+            labelling.check_addable(
+                self._tree(),
+                self.label,
+                replace=self.replace,
+                wait=self.wait,
+                storage_options=self.storage_options,
+            )
+            return
+        access = Access(self.storage_options) if self.storage_options is not None else None
+        place = store.open_target(self.to, access=access)
+        if not self.replace and store.is_taken(place):
+            raise StoreError(
+                f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
+                "replace=True, or another place"
+            )
+
+    def _tree(self) -> xr.DataTree:
+        tree = self.patches.image
+        if not isinstance(tree, xr.DataTree):
+            raise SelectionError(
+                f"to={self.to!r}: these patches do not know the store of their image: make them of "
+                "the tree that was opened, in this process, or give a path"
+            )
+        return tree
+
+    def stitched(self, predictions: Iterable[Prediction]) -> Any:
+        """Return or write what predictions make."""
+        every = checked(predictions, self.patches)
+        first = next(every)
+        result = _Result.of(self, first.kind)
+        if self.to is None:
+            pixels = np.zeros(result.shape, result.dtype)
+
+            def put(box: Box, block: NDArray[Any]) -> None:
+                pixels[result.box(box)] = result.pixels(block)
+
+            self._fill_in(result, put, itertools.chain([first], every))
+            return result.described(xr.Variable(result.dims, pixels))
+        with tempfile.TemporaryDirectory(
+            prefix="ngff-patches-", ignore_cleanup_errors=True
+        ) as folder:
+            work = Work(store.open_target(folder))
+            work.create(result.shape, result.dtype, result.unit)
+            writer = work.writer()
+
+            def write_block(box: Box, block: NDArray[Any]) -> None:
+                start = [side.start for side in result.box(box)]
+                writer.write(start, result.pixels(block))
+
+            self._fill_in(result, write_block, itertools.chain([first], every))
+            variable = xr.Variable(
+                result.dims, lazy(work.array()), encoding={"chunks": result.unit}
+            )
+            return self._write(result, result.described(variable))
+
+    def _fill_in(
+        self,
+        result: _Result,
+        put: Callable[[Box, NDArray[Any]], None],
+        predictions: Iterable[Checked],
+    ) -> None:
+        """Put all predictions together."""
+        patches, source = self.patches, self.patches.source
+        own = dict(zip(result.dims, result.unit, strict=True))
+        unit = [own[dim] for dim in source.dims]
+        canvas = Canvas(patches, result.kind, result.blend, unit, put, self.fill)
+        with shown_progress("stitching", "patches", self.progress, len(patches)) as bar:
+            for each in predictions:
+                start = patches.starts[each.number].tolist()
+                canvas.add(source.box(start), source.inside(start)[0], each.pixels)
+                bar.did()
+                bar.show()
+        canvas.end()
+
+    # ---- writing ---------------------------------------------------------------------------
+
+    def _write(self, result: _Result, array: xr.DataArray) -> Any:
+        source = self.patches.source
+        settings = {
+            "patches": len(self.patches),
+            "size": dict(source.sizes),
+            "blend": result.blend,
+            **({"argmax": True} if self.argmax else {}),
+        }
+        said = provenance.made(self.function, {}, settings, {}, None)
+        options = dict(self.stored)
+        options["chunks"] = options["chunks"] or dict(zip(result.dims, result.unit, strict=True))
+        if self.label is not None:
+            return labelling.add_labels(
+                self._tree(),
+                self.label,
+                array,
+                replace=self.replace,
+                attributes=said,
+                progress=self.progress,
+                wait=self.wait,
+                storage_options=self.storage_options,
+                **options,
+            )
+        made = {key: options.pop(key) for key in ("levels", "scale_factors", "method")}
+        tree = multiscale.multiscale(array, **made)
+        tree.attrs = {**tree.attrs, **said}
+        given = self.patches.image
+        write.to_zarr(
+            tree,
+            self.to,
+            mode="w" if self.replace else "w-",
+            version=self.version or (None if given is None else image.version(given)),
+            progress=self.progress,
+            wait=self.wait,
+            storage_options=self.storage_options,
+            **options,
+        )
+        return None
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The image that predictions make.
+
+    Parameters
+    ----------
+    function
+        The image that they are of.
+    kind
+        What predictions are like.
+    blend
+        How they are blended.
+    dims, shape, unit, dtype
+        Its axes, and how many pixels it and one of its blocks have along them.
+    axis
+        Along which axis of a block the largest is looked for.
+    names
+        Those of its channels.
+    """
+
+    function: Function
+    kind: Kind
+    blend: Blend
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    unit: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axis: int | None
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, job: _Job, kind: Kind) -> _Result:
+        """Return what predictions of a kind make."""
+        blend: Blend = job.blend or ("linear" if kind.dtype.kind == "f" else "nearest")
+        array = job.patches.source.array
+        blocks = Blocks(tuple(array.shape), tuple(array.shape), (0,) * array.ndim, "clip")
+        function = Function.of(job.function, array, blocks, {}, 1)
+        dims, dtype, axis = kind.dims, kind.dtype, None
+        count = kind.channel[1] if kind.channel else 1
+        if job.argmax:
+            if kind.channel is None:
+                raise SelectionError("argmax: the predictions have no channels to choose from")
+            axis = dims.index(kind.channel[0])
+            dims = (*dims[:axis], *dims[axis + 1 :])
+            dtype = np.min_scalar_type(count - 1)
+        elif job.channels is not None and (not kind.channel or len(job.channels) != count):
+            raise SelectionError(
+                f"channels: there are {len(job.channels)} names, for {count} channels"
+            )
+        if job.label is not None and (dtype.kind not in "biu" or (kind.channel and axis is None)):
+            raise UnsupportedError(
+                f"to={job.to!r}: the predictions have the dtype {dtype} and "
+                f"{count if kind.channel else 'no'} channels; expected labels, integers without "
+                "channels: give argmax=True for class scores, or the path of a new image"
+            )
+        is_channel = kind.channel[0] if kind.channel else None
+        shape = tuple(count if dim == is_channel else array.sizes[dim] for dim in dims)
+        unit = _unit(job, array, xr.DataArray(np.broadcast_to(dtype.type(0), shape), dims=dims))
+        return cls(function, kind, blend, dims, shape, unit, dtype, axis, job.channels)
+
+    def box(self, box: Box) -> Box:
+        """Return a box along its axes, of one along those that patches have a place along."""
+        own = dict(zip(places_of(self.function), box, strict=True))
+        return tuple(
+            own.get(dim, slice(0, n)) for dim, n in zip(self.dims, self.shape, strict=True)
+        )
+
+    def pixels(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels of a block that has all its patches."""
+        if self.axis is not None:
+            return np.argmax(block, self.axis).astype(self.dtype)
+        if self.dtype.kind in "biu" and block.dtype.kind == "f":
+            return np.rint(block).astype(self.dtype)
+        return block.astype(self.dtype, copy=False)
+
+    def described(self, variable: xr.Variable) -> xr.DataArray:
+        """Return it with its coordinates."""
+        return described(variable, self.function, self.names, self.function.coords)
+
+
+def places_of(function: Function) -> tuple[str, ...]:
+    """Return the axes that patches have a place along."""
+    return tuple(dim for dim in function.dims if dim != function.channel_dim)
+
+
+def _unit(job: _Job, array: xr.DataArray, result: xr.DataArray) -> tuple[int, ...]:
+    """Return how large blocks of the result are: its chunks, with all channels."""
+    told = layout.Layout.of(result, job.stored["chunks"], None, None)
+    known = array.encoding.get("chunks")
+    own: dict[Any, int] = {}
+    if job.stored["chunks"] is None and isinstance(known, tuple) and len(known) == array.ndim:
+        own = dict(zip(array.dims, known, strict=True))
+    found = dict(zip(result.dims, told.chunks_of(result, None), strict=True))
+    channel = image.channel_dim(result)
+    return tuple(
+        n if dim == channel else max(1, min(int(own.get(dim, found[dim])), n))
+        for dim, n in result.sizes.items()
+    )
