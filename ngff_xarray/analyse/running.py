@@ -174,7 +174,8 @@ class Crew:
             yield processes, lambda item: processes.submit(_in_process, act, _sent(item))
             return
         workers = self.scheduler.get_executor(pure=False)
-        known = self.scheduler.scatter(content, broadcast=True, hash=False)
+        # a task and not scattered: what was scattered is lost with the last worker that had it
+        known = self.scheduler.submit(_same, content, pure=False)
         yield workers, lambda item: workers.submit(_on_worker, known, act, _sent(item))
 
 
@@ -236,6 +237,10 @@ def _begin(content: bytes) -> None:
 
 def _in_process(act: Callable[[Any, Any], R], item: bytes) -> R:
     return act(cluster.unpacked(_content[0]), cluster.unpacked(item))
+
+
+def _same(content: bytes) -> bytes:
+    return content
 
 
 def _on_worker(content: bytes, act: Callable[[Any, Any], R], item: bytes) -> R:
