@@ -15,9 +15,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -244,24 +244,14 @@ class Work:
             raise
 
     def _waited(self, future: Any, bar: Bar) -> Any:
-        from distributed import KilledWorker, TimeoutError, wait
-        from distributed.comm import CommClosedError
+        from distributed import TimeoutError, wait
 
-        try:
+        with told():
             while not future.done():
                 with suppress(TimeoutError):
                     wait([future], timeout=_TICK)
                 bar.show()
             return future.result()
-        except KilledWorker as error:
-            raise StoreError(
-                "workers of the cluster died, one after another, of the same piece of work (is "
-                f"their memory enough?): {_in_a_line(error)}"
-            ) from error
-        except (CancelledError, CommClosedError) as error:
-            raise StoreError(
-                f"the cluster is gone, or has cancelled the work: {_in_a_line(error)}"
-            ) from error
 
     def _stop(self, future: Any) -> None:
         """Cancel all tasks, and wait until none writes any more."""
@@ -273,6 +263,31 @@ class Work:
                 if not any(each is True for each in busy.values()):
                     return
                 time.sleep(_TICK / 4)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Let what becomes of a cluster be told as errors of ours.
+
+    Raises
+    ------
+    StoreError
+        If workers died again and again, or the cluster is gone.
+    """
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise StoreError(
+            "workers of the cluster died, one after another, of the same piece of work (is "
+            f"their memory enough?): {_in_a_line(error)}"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise StoreError(
+            f"the cluster is gone, or has cancelled the work: {_in_a_line(error)}"
+        ) from error
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -84,7 +84,7 @@ def test_as_plain_numpy(shape: Any, seed: int, size: int, dtype: str, data: Any)
 def test_objects(shape: tuple[int, ...]) -> None:
     a = objects(shape, 14)
     b = np.roll(a, 1, axis=-1) + np.uint32(2**32 - 20) * (np.roll(a, 1, axis=-1) > 0)
-    found = compare(labelled(a), labelled(b), block=3000, threads=2)
+    found = compare(labelled(a), labelled(b), block=3000, workers=2)
     check(found, a, b)
     assert found.scores.index.tolist() == list(THRESHOLDS)
     ids_a, ids_b, iou = overlap(a, b)
@@ -189,7 +189,7 @@ def test_memory_is_bounded() -> None:
 
     sources = [_Source((32, 512, 1024), "u4") for _ in range(2)]
     tracemalloc.start()
-    found = compare(*map(lazily, sources), block="4 MB", threads=2)
+    found = compare(*map(lazily, sources), block="4 MB", workers=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (found.scores["tp"] == 2 * 32 * 64).all()

@@ -16,6 +16,7 @@ from uuid import uuid4
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import weed
 import xarray as xr
@@ -23,10 +24,12 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from stores import write_plate
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ngff_xarray import cluster
+from ngff_xarray import cluster, compare
+from ngff_xarray.analyse.measuring import measure
 from ngff_xarray.errors import (
     BlockError,
     IncompleteError,
@@ -548,3 +551,60 @@ def test_a_function_is_called_by_the_workers(
     with pytest.raises(UnsupportedError, match="pixels in memory"):
         made = xr.DataArray(noise((80, 100, 100)), dims=DIMS)
         made.ngff.apply(worker, to=str(tmp_path / "c.ome.zarr"), stitch=True, scheduler=workers)
+
+
+# ---- measuring and comparing -------------------------------------------------------------------
+
+PLANES = {"z": 4, "y": 70, "x": 90}
+
+
+def test_objects_are_measured_by_the_workers(workers: Any, tmp_path: Path) -> None:
+    """One of them is killed at a block of the labels; that counts once, as in this process."""
+    plain = xr.DataArray(noise(SHAPE), dims=DIMS)
+    image = xr.DataArray(noise(SHAPE) / 7, dims=DIMS)  # whose sums depend on their order
+    options: dict[str, Any] = {"block": PLANES, "properties": ["extent", "axis_major_length"]}
+    here = measure(image, plain, "all", scheduler="threads", **options)
+    image.to_dataset(name="image").ngff.to_zarr(tmp_path / "image.ome.zarr", levels=1)
+    stored = xr.open_datatree(tmp_path / "image.ome.zarr")
+    there = measure(stored, Odd.image(tmp_path, "die"), "all", **options)
+    assert len(list(tmp_path.glob("die-*"))) >= 2
+    pd.testing.assert_frame_equal(there, here, check_exact=True)
+
+
+def test_label_images_are_compared_by_the_workers(workers: Any, tmp_path: Path) -> None:
+    plain = xr.DataArray(noise(SHAPE), dims=DIMS)
+    other = plain.copy(data=np.roll(noise(SHAPE), 1, axis=2))
+    here = compare(plain, other, block=PLANES, thresholds=0.1, scheduler="threads")
+    there = compare(Odd.image(tmp_path, "die"), other, block=PLANES, thresholds=0.1)
+    assert len(list(tmp_path.glob("die-*"))) >= 2
+    pd.testing.assert_frame_equal(there.objects, here.objects)
+    pd.testing.assert_frame_equal(there.scores, here.scores, check_exact=True)
+
+
+def test_measuring_that_kills_all_workers(workers: Any, tmp_path: Path) -> None:
+    labels = Odd.image(tmp_path, "die", 100)
+    with pytest.raises(StoreError, match="workers of the cluster died"):
+        measure(labels, labels, block=PLANES)
+
+
+def test_pixels_in_memory_are_measured_here(workers: Any) -> None:
+    labels = xr.DataArray(noise((2, 800, 800)) > 100, dims=DIMS).astype("u2")
+    found = measure(labels, labels, "all", properties="extent")
+    pd.testing.assert_frame_equal(found, measure(labels, labels, "all", properties="extent"))
+    assert compare(labels, labels).scores["tp"].eq(1).all()
+    with pytest.raises(UnsupportedError, match="pixels in memory"):
+        measure(labels, labels, scheduler=workers)
+
+
+def test_a_plate_is_measured_by_the_workers(workers: Any, tmp_path: Path) -> None:
+    path = write_plate(tmp_path / "p.ome.zarr", labels={"cells": {}}, missing=["A/2", "B/1/1"])
+    plate = xr.open_datatree(path)
+    there = plate.ngff.measure("cells", "all", properties="solidity")
+    here = plate.ngff.measure("cells", "all", properties="solidity", scheduler="threads")
+    pd.testing.assert_frame_equal(there, here, check_exact=True)
+    assert there.attrs == here.attrs
+    chunk = next(p for p in (path / "B/2/1/labels/cells/0").rglob("0") if p.is_file())
+    chunk.write_bytes(b"nonsense")
+    with pytest.raises(StoreError) as caught:
+        plate.ngff.measure("cells")
+    assert caught.value.__notes__ == ["while measuring B/2/1"]

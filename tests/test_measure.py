@@ -119,7 +119,7 @@ def test_as_scikit_image(shape: tuple[int, ...], block: Any) -> None:
         labelled(labels, scale, start),
         "all",
         block=block,
-        threads=2,
+        workers=2,
     )
     check(found, expected(labels, image, scale, start))
     size = "area" if len(shape) == 2 else "volume"
@@ -146,7 +146,7 @@ def test_any_labels_in_any_blocks(data: Any, shape: Any, dtype: str, seed: int) 
         else rng.integers(info.min, info.max, shape, endpoint=True).astype(dtype)
     )
     block = {dim: data.draw(st.integers(1, 9)) for dim in "zyx"[-len(shape) :]}
-    found = measure(labelled(image), labelled(labels), "all", block=block, threads=1)
+    found = measure(labelled(image), labelled(labels), "all", block=block, workers=1)
     deep = [i for i, n in enumerate(shape) if n > 1]
     thin = [i for i, n in enumerate(shape) if n == 1]
     kept = sorted(deep + thin[::-1][: max(0, 2 - len(deep))])  # a volume of one plane is one
@@ -428,9 +428,18 @@ def test_objects_that_lie_far_apart_are_read_apart(monkeypatch: pytest.MonkeyPat
     labels[0, 0], labels[31, 31], labels[20:31, :31], labels[40, 60] = 1, 2, 3, 4
     wanted = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
     monkeypatch.setattr("ngff_xarray.analyse.shapes.BLOCK", 12 * 400)  # pixels of a box
-    monkeypatch.setattr("ngff_xarray.analyse.shapes._cells", lambda labels: (32, 32))
+    monkeypatch.setattr("ngff_xarray.analyse.measuring.shape_cells", lambda *_: (32, 32))
     found = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
     pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_processes_measure_as_threads_do(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.ome.zarr", axes="cyx", labels={"cells": {}})
+    tree = xr.open_datatree(path)
+    options: dict[str, Any] = {"properties": ["perimeter", "solidity"], "block": {"y": 7}}
+    found = tree.ngff.measure("cells", "all", scheduler="processes", workers=1, **options)
+    wanted = tree.ngff.measure("cells", "all", scheduler="synchronous", **options)
+    pd.testing.assert_frame_equal(found, wanted, check_exact=True)
 
 
 def test_shapes_that_are_not_known() -> None:
@@ -534,7 +543,7 @@ def test_memory_is_bounded() -> None:
     shape = (32, 512, 1024)  # 67 MB of labels, 34 MB of pixels
     labels, image = _Source(shape, "u4"), _Source(shape, "u2")
     tracemalloc.start()
-    found = measure(lazily(image), lazily(labels), "all", block="4 MB", threads=2)
+    found = measure(lazily(image), lazily(labels), "all", block="4 MB", workers=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) == math.prod(n // 16 for n in shape)

@@ -115,7 +115,8 @@ class GroupAccessor(Accessor[xr.DataTree]):
         level: object = 0,
         block: Block = None,
         to: Any = None,
-        threads: int | None = None,
+        scheduler: Any = None,
+        workers: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Return the objects of all its images in one table; see `analyse.plates.measure_group`.
@@ -142,7 +143,8 @@ class GroupAccessor(Accessor[xr.DataTree]):
             level=level,
             block=block,
             to=to,
-            threads=threads,
+            scheduler=scheduler,
+            workers=workers,
             progress=progress,
         )
 

@@ -97,7 +97,8 @@ class PlateAccessor(GroupAccessor):
         level: object = 0,
         block: Block = None,
         to: Any = None,
-        threads: int | None = None,
+        scheduler: Any = None,
+        workers: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Return the objects of all its fields in one table; see `analyse.plates.measure_group`.
@@ -127,7 +128,8 @@ class PlateAccessor(GroupAccessor):
             level=level,
             block=block,
             to=to,
-            threads=threads,
+            scheduler=scheduler,
+            workers=workers,
             progress=progress,
         )
 

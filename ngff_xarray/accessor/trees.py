@@ -136,7 +136,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         level: object = 0,
         block: Block = None,
         to: Any = None,
-        threads: int | None = None,
+        scheduler: Any = None,
+        workers: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Return size, place and intensities of every object; see `analyse.measuring.measure`.
@@ -163,7 +164,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
             level=level,
             block=block,
             to=to,
-            threads=threads,
+            scheduler=scheduler,
+            workers=workers,
             progress=progress,
         )
 
@@ -175,7 +177,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
         thresholds: float | Sequence[float] | None = None,
         level: object = 0,
         block: Block = None,
-        threads: int | None = None,
+        scheduler: Any = None,
+        workers: int | None = None,
         progress: bool | None = None,
     ) -> Comparison:
         """Return how well the objects of two label images agree; see `ngff_xarray.compare`.
@@ -197,7 +200,8 @@ class TreeAccessor(ImageAccessor[xr.DataTree]):
             tree=self._obj,
             level=level,
             block=block,
-            threads=threads,
+            scheduler=scheduler,
+            workers=workers,
             progress=progress,
         )
 

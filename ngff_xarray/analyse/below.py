@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray import geometry, image, units
 from ngff_xarray.analyse.label_arrays import extended_dims, taken
-from ngff_xarray.analyse.sweeping import chunks, reader
+from ngff_xarray.analyse.sweeping import Pixels, chunks
 from ngff_xarray.boxes import Box
 from ngff_xarray.errors import SelectionError
 
@@ -110,7 +110,7 @@ class Below:
             for dim in self._dims
         }
         self._apart = self._channel is None or chunks(array)[self._order.index(self._channel)] == 1
-        self._read = reader(array, threads)
+        self._pixels = Pixels(array, threads)
 
     @property
     def reaches_all(self) -> bool:
@@ -173,7 +173,7 @@ class Below:
                 yield self._turned(part[(*(slice(None),) * axis, key)])
 
     def _part(self, sides: Mapping[str, slice], channel: slice) -> NDArray[Any]:
-        return self._read(
+        return self._pixels.read(
             tuple(channel if dim == self._channel else sides[dim] for dim in self._order)
         )
 

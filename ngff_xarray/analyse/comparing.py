@@ -14,12 +14,20 @@ from ngff_xarray import geometry, image, units
 from ngff_xarray.analyse.accumulating import plain, run_starts
 from ngff_xarray.analyse.label_arrays import extended_dims
 from ngff_xarray.analyse.measuring import Label, labels_of
-from ngff_xarray.analyse.sweeping import Block, block_sizes, reader, slab_sizes, swept
+from ngff_xarray.analyse.running import Crew
+from ngff_xarray.analyse.sweeping import (
+    Block,
+    Pixels,
+    block_sizes,
+    crew_for,
+    slab_sizes,
+    swept,
+    working,
+)
 from ngff_xarray.boxes import Box, count, cut
 from ngff_xarray.errors import MissingDependencyError, SelectionError
 from ngff_xarray.image import Obj
 from ngff_xarray.progress import progress as progress_bar
-from ngff_xarray.pyramid.sources import processors
 from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
@@ -77,7 +85,8 @@ def compare(
     tree: Obj | None = None,
     level: object = 0,
     block: Block = None,
-    threads: int | None = None,
+    scheduler: Any = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> Comparison:
     """Return how well the objects of two label images agree.
@@ -100,7 +109,10 @@ def compare(
         Which level of both: a number, or a pixel size (``"1 µm"``).
     block
         How many bytes are read for a block (``"64 MB"``, by default), or its pixels along axes.
-    threads
+    scheduler
+        Who does it: ``"threads"``, ``"processes"`` or ``"synchronous"``, or a `distributed.Client`.
+        By default the cluster that dask works with, if its workers can have the pixels, or threads.
+    workers
         How many blocks are under way at a time; by default one a processor.
     progress
         Whether to show a bar; by default after a second, in a notebook or a terminal.
@@ -143,8 +155,7 @@ def compare(
         )
     (first, _), (second, _) = (labels_of(source, label, level) for label in (a, b))
     _check_same(first, second)
-    number = processors() if threads is None else threads
-    pairs = _counted(first, second, block, number, progress)
+    pairs = _counted(first, second, block, scheduler, workers, progress)
     frames = pairs.frames
     overlaps = [_Overlaps.of(pairs.of_frame(frame)) for frame in frames]
     names = (_name(a, "a"), _name(b, "b"))
@@ -240,29 +251,67 @@ class _Pairs:
         return _Pairs(self.frame[part], self.a[part], self.b[part], self.pixels[part])
 
 
+@dataclass(frozen=True)
+class _Both:
+    """Two label images of the same pixels. Workers get it pickled."""
+
+    a: Pixels
+    b: Pixels
+
+    @property
+    def pixel_bytes(self) -> int:
+        """How many bytes are read for a pixel."""
+        return self.a.array.dtype.itemsize + self.b.array.dtype.itemsize
+
+    def none(self) -> _Pairs:
+        """Return no pairs, in the types of some."""
+        none = np.zeros(0, np.int64)
+        a, b = (none.astype(_native(each.array)) for each in (self.a, self.b))
+        return _Pairs(none, a, b, none)
+
+    def pairs(self, box: Box) -> _Pairs:
+        """Return the pairs in a box, frame by frame."""
+        shape = self.a.array.shape
+        depth = len(shape) - len(extended_dims(self.a.array))
+        parts = [self.none()]
+        one, other = self.a.read(box), self.b.read(box)
+        for at in np.ndindex(*(side.stop - side.start for side in box[:depth])):
+            place = [side.start + i for side, i in zip(box[:depth], at, strict=True)]
+            frame = int(np.ravel_multi_index(place, shape[:depth])) if depth else 0
+            parts += _parts(one[at], other[at], frame)
+        return _Pairs.together(parts)
+
+
+def _pairs_of(both: _Both, box: Box) -> _Pairs:
+    return both.pairs(box)
+
+
 def _counted(
-    a: xr.DataArray, b: xr.DataArray, block: Block, threads: int, progress: bool | None
+    a: xr.DataArray,
+    b: xr.DataArray,
+    block: Block,
+    scheduler: Any,
+    workers: int | None,
+    progress: bool | None,
 ) -> _Pairs:
     """Return the pairs of two label images, read once."""
-    read = reader(a, threads), reader(b, threads)
-    pixel_bytes = a.dtype.itemsize + b.dtype.itemsize
+    number = Crew.of(scheduler, workers).workers
+    both = _Both(Pixels(a, number), Pixels(b, number))
+    crew = crew_for(scheduler, workers, both)
+    pixel_bytes = both.pixel_bytes
     sizes = block_sizes(a, pixel_bytes, block)
     boxes = cut([slice(0, size) for size in a.shape], sizes) if a.size else ()
-    depth = a.ndim - len(extended_dims(a))
-    none = np.zeros(0, np.int64)
-    kept = [_Pairs(none, none.astype(_native(a)), none.astype(_native(b)), none)]
+    kept = [both.none()]
     most = waiting = 0
-    with progress_bar("comparing", "B", progress, a.size * pixel_bytes) as bar:
+    with (
+        progress_bar("comparing", "B", progress, a.size * pixel_bytes) as bar,
+        working(crew, _pairs_of, both) as (call, threads),
+    ):
 
         def work(box: Box) -> _Pairs:
-            parts = [kept[0].of_frame(-1)]
-            one, other = (each(box) for each in read)
-            for at in np.ndindex(*(side.stop - side.start for side in box[:depth])):
-                place = [side.start + i for side, i in zip(box[:depth], at, strict=True)]
-                frame = int(np.ravel_multi_index(place, a.shape[:depth])) if depth else 0
-                parts += _parts(one[at], other[at], frame)
+            found = call(box)
             bar.did(count(box) * pixel_bytes)
-            return _Pairs.together(parts)
+            return found
 
         for part in swept(boxes, work, threads, bar.show):
             kept.append(part)

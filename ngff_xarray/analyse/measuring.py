@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +16,23 @@ from ngff_xarray.analyse import keeping
 from ngff_xarray.analyse.accumulating import Accumulator, Sums, Values, measured, together
 from ngff_xarray.analyse.below import Below, fitting
 from ngff_xarray.analyse.label_arrays import arranged, extended_dims, label_array, taken
-from ngff_xarray.analyse.shapes import Shapes
-from ngff_xarray.analyse.sweeping import Block, block_sizes, reader, slab_sizes, swept
+from ngff_xarray.analyse.running import Crew
+from ngff_xarray.analyse.shapes import Boxes, Shapes, shape_cells
+from ngff_xarray.analyse.sweeping import (
+    Block,
+    Pixels,
+    block_sizes,
+    crew_for,
+    slab_sizes,
+    swept,
+    working,
+)
 from ngff_xarray.boxes import Box, count, cut
 from ngff_xarray.errors import SelectionError, UnitError, UnsupportedError
 from ngff_xarray.image import Obj
 from ngff_xarray.labelling.tables import VALUE
 from ngff_xarray.model import Channel
 from ngff_xarray.progress import progress as progress_bar
-from ngff_xarray.pyramid.sources import Read, processors
 from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
@@ -44,7 +51,8 @@ def measure(
     level: object = 0,
     block: Block = None,
     to: Any = None,
-    threads: int | None = None,
+    scheduler: Any = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Return the size, place, intensities and shape of every object of a label image.
@@ -74,7 +82,10 @@ def measure(
         Where to write the table as well: ``"properties"`` for those of the label image in its
         store, whose other properties stay (open the image again to have them in its tree); or the
         path (or URL) of a new file, ``.csv`` or ``.parquet``.
-    threads
+    scheduler
+        Who does it: ``"threads"``, ``"processes"`` or ``"synchronous"``, or a `distributed.Client`.
+        By default the cluster that dask works with, if its workers can have the pixels, or threads.
+    workers
         How many blocks are under way at a time; by default one a processor.
     progress
         Whether to show a bar; by default after a second, in a notebook or a terminal.
@@ -117,14 +128,15 @@ def measure(
     >>> table.attrs["units"]["area"]
     'micrometer²'
     """
-    number = processors() if threads is None else threads
+    threads = Crew.of(scheduler, workers).workers
     found, name = labels_of(tree, label, level)
-    below = _below(tree, intensities, found, number)
-    plan = _Plan.of(found, below, block, number)
+    below = _below(tree, intensities, found, threads)
+    plan = _Plan.of(Pixels(found, threads), below, block)
+    crew = crew_for(scheduler, workers, plan)
     world = _World.of(found, plan.dims)
     shapes = Shapes.of(properties, world.spacing)
     keep = keeping.target(to, tree, name, by_frame=bool(plan.framed))
-    frame = _frame(plan, world, shapes, progress)
+    frame = _frame(plan, world, shapes, crew, progress)
     keep(frame)
     return frame
 
@@ -220,36 +232,37 @@ Place = tuple[int, ...]  # of a frame, by index
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is gone over, and how.
+    """What is gone over, and how. Workers get it pickled.
 
     Parameters
     ----------
-    labels
-        The label image; the axes that objects extend along come last.
+    pixels
+        Those of the label image; the axes that objects extend along come last.
     dims
         Those axes.
     below
         What is measured in.
     sizes
         The size of a block along each axis.
-    threads
-        How many work at a time.
     """
 
-    labels: xr.DataArray
+    pixels: Pixels
     dims: tuple[str, ...]
     below: _Intensities | None
     sizes: tuple[int, ...]
-    threads: int
 
     @classmethod
-    def of(
-        cls, labels: xr.DataArray, below: _Intensities | None, block: Block, threads: int
-    ) -> _Plan:
+    def of(cls, pixels: Pixels, below: _Intensities | None, block: Block) -> _Plan:
         """Return the plan for labels and what is measured in."""
+        labels = pixels.array
         pixel_bytes = labels.dtype.itemsize + (below.below.pixel_bytes if below else 0)
         sizes = block_sizes(labels, pixel_bytes, block)
-        return cls(labels, extended_dims(labels), below, sizes, threads)
+        return cls(pixels, extended_dims(labels), below, sizes)
+
+    @property
+    def labels(self) -> xr.DataArray:
+        """The label image."""
+        return self.pixels.array
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -261,12 +274,7 @@ class _Plan:
         """Those of them that have several pixels."""
         return tuple(dim for dim in self.others if self.labels.sizes[dim] > 1)
 
-    @cached_property
-    def read(self) -> Read:
-        """Returns boxes of the labels."""
-        return reader(self.labels, self.threads)
-
-    def sums(self, progress: bool | None) -> dict[Place, Sums]:
+    def sums(self, crew: Crew, progress: bool | None) -> dict[Place, Sums]:
         """Return what is known of the objects of each frame."""
         sizes = [self.labels.sizes[dim] for dim in self.others]
         found = {place: Accumulator() for place in np.ndindex(*sizes)}
@@ -274,14 +282,17 @@ class _Plan:
             each.add(self._none())
         whole = [slice(0, size) for size in self.labels.shape]
         boxes = cut(whole, self.sizes) if self.labels.size else ()
-        with progress_bar("measuring", "B", progress, self.labels.nbytes) as bar:
+        with (
+            progress_bar("measuring", "B", progress, self.labels.nbytes) as bar,
+            working(crew, _parts_of, self) as (call, threads),
+        ):
 
             def work(box: Box) -> list[tuple[Place, Sums]]:
-                parts = self._parts(box)
+                parts = call(box)
                 bar.did(count(box) * self.labels.dtype.itemsize)
                 return parts
 
-            for parts in swept(boxes, work, self.threads, bar.show):
+            for parts in swept(boxes, work, threads, bar.show):
                 for place, part in parts:
                     found[place].add(part)
         return {place: each.sums() for place, each in found.items()}
@@ -297,9 +308,9 @@ class _Plan:
         """The names of the channels."""
         return () if self.below is None else self.below.names
 
-    def _parts(self, box: Box) -> list[tuple[Place, Sums]]:
+    def parts(self, box: Box) -> list[tuple[Place, Sums]]:
         """Return what is known of the objects in a box, frame by frame."""
-        pixels = self.read(box)
+        pixels = self.pixels.read(box)
         if not pixels.any():
             return []
         values: list[NDArray[Any]] = []
@@ -335,6 +346,10 @@ class _Plan:
                 has = None if inside is None else inside[slab]
                 found.append(measured(labels, [each[slab] for each in values], at, has))
         return together(found) if found else self._none()
+
+
+def _parts_of(plan: _Plan, box: Box) -> list[tuple[Place, Sums]]:
+    return plan.parts(box)
 
 
 # ---- the table ---------------------------------------------------------------------------------
@@ -469,21 +484,21 @@ def _issues(names: Sequence[str], sums: Sequence[Sums]) -> list[str]:
     return found
 
 
-def _frame(plan: _Plan, world: _World, shapes: Shapes, progress: bool | None) -> pd.DataFrame:
+def _frame(
+    plan: _Plan, world: _World, shapes: Shapes, crew: Crew, progress: bool | None
+) -> pd.DataFrame:
     """Return the table of all objects."""
     import pandas as pd
 
-    sums = plan.sums(progress)
+    sums = plan.sums(crew, progress)
     columns = []
     for place, each in sums.items():
         found = world.columns(each)
         for name, values in zip(plan.names, each.channels, strict=True):
             found |= _intensity_columns(name, values)
         at = tuple(slice(i, i + 1) for i in place)
-        labels = taken(plan.labels, dict.fromkeys(plan.others, 0))
-        found |= shapes.measured(
-            labels, plan.read, at, each, threads=plan.threads, progress=progress
-        )
+        cells = shape_cells(taken(plan.labels, dict.fromkeys(plan.others, 0)), each)
+        found |= shapes.measured(Boxes(plan.pixels, at, cells), each, crew, progress)
         columns.append(found)
     joined = {name: np.concatenate([found[name] for found in columns]) for name in columns[0]}
     frame = pd.DataFrame(joined, index=_index(plan, sums))

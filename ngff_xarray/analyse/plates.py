@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
@@ -10,10 +12,9 @@ import xarray as xr
 from ngff_xarray.analyse import keeping
 from ngff_xarray.analyse.measuring import Intensities, measure
 from ngff_xarray.analyse.members import Member, Members
-from ngff_xarray.analyse.sweeping import Block, swept
+from ngff_xarray.analyse.sweeping import Block, crew_for, swept, working
 from ngff_xarray.errors import NgffError, SelectionError
 from ngff_xarray.progress import progress as progress_bar
-from ngff_xarray.pyramid.sources import processors
 from ngff_xarray.text import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def measure_group(
     level: object = 0,
     block: Block = None,
     to: Any = None,
-    threads: int | None = None,
+    scheduler: Any = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Return the size, place, intensities and shape of every object in a group of images.
@@ -59,7 +61,9 @@ def measure_group(
     to
         Where to write the table as well: the path (or URL) of a new file, ``.csv`` or
         ``.parquet``.
-    threads
+    scheduler
+        Who measures the images, as `measure` takes it.
+    workers
         How many images are measured at a time; by default one a processor.
     progress
         Whether to show a bar; by default after a second, in a notebook or a terminal.
@@ -105,28 +109,31 @@ def measure_group(
             "to='properties' is for one image: write a table, as with to='nuclei.csv'"
         )
     keep = keeping.target(to, tree, label, by_frame=False)
-    number = processors() if threads is None else threads
     run = Members(tree, wells, fields, by)
-    options: dict[str, Any] = {"properties": properties, "level": level, "block": block}
-
-    def work(one: Member) -> pd.DataFrame:
-        try:
-            return measure(one.tree, label, intensities, **options, threads=1, progress=False)
-        except NgffError as error:
-            error.add_note(f"while measuring {printable('/'.join(one.key), 200)}")
-            raise
-
+    task = _Task(label, intensities, {"properties": properties, "level": level, "block": block})
+    found = run.labelled(label)
+    first = list(itertools.islice(found, 1))  # tells whether other processes can have the images
+    crew = crew_for(scheduler, workers, first)
     tables, keys = [], []
-    with progress_bar("measuring", "images", progress) as bar:
-        found = run.labelled(label)
+    with (
+        progress_bar("measuring", "images", progress) as bar,
+        working(crew, _measured, task) as (call, threads),
+    ):
 
         def counted() -> Iterator[Member]:
-            for one in found:
+            for one in itertools.chain(first, found):
                 bar.more(1)
                 keys.append(one.key)
                 yield one
 
-        for table in swept(counted(), work, number, bar.show):
+        def work(one: Member) -> pd.DataFrame:
+            try:
+                return call(one)
+            except NgffError as error:
+                error.add_note(f"while measuring {printable('/'.join(one.key), 200)}")
+                raise
+
+        for table in swept(counted(), work, threads, bar.show):
             tables.append(table)
             bar.did()
     if not tables:
@@ -135,6 +142,26 @@ def measure_group(
     frame = _joined(tables, keys, run)
     keep(frame)
     return frame
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is measured in every image. Workers get it pickled."""
+
+    label: str
+    intensities: Intensities
+    options: Mapping[str, Any]
+
+
+def _measured(task: _Task, one: Member) -> pd.DataFrame:
+    return measure(
+        one.tree,
+        task.label,
+        task.intensities,
+        **task.options,
+        scheduler="synchronous",
+        progress=False,
+    )
 
 
 def _joined(

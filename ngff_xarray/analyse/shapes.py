@@ -6,18 +6,18 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from ngff_xarray.analyse.accumulating import Sums, run_starts
-from ngff_xarray.analyse.sweeping import BLOCK, block_sizes, swept
+from ngff_xarray.analyse.running import Crew
+from ngff_xarray.analyse.sweeping import BLOCK, Pixels, block_sizes, swept, working
 from ngff_xarray.boxes import Box, count, cut, within
 from ngff_xarray.errors import MissingDependencyError, SelectionError, UnsupportedError
 from ngff_xarray.progress import progress as progress_bar
-from ngff_xarray.pyramid.sources import Read
 
 _LENGTH, _SIZE = "length", "size"
 _SHAPES = {  # name in scikit-image -> what it is, None for numbers without a unit
@@ -43,6 +43,7 @@ _PLANAR = {
     "perimeter_crofton": _LENGTH,
 }
 _ISOTROPIC = ("perimeter", "perimeter_crofton")
+_MANY = 2**16  # objects that are measured together at the most: their labels go to workers
 _PIXEL = 12  # bytes, of labels and of what they are numbered as
 # what is measured anyway, by its names in scikit-image and here
 _ALWAYS = (
@@ -108,52 +109,51 @@ class Shapes:
         return {name: unit for name, unit in every.items() if unit is not None}
 
     def measured(
-        self,
-        labels: xr.DataArray,
-        read: Read,
-        at: Box,
-        sums: Sums,
-        *,
-        threads: int,
-        progress: bool | None,
+        self, boxes: Boxes, sums: Sums, crew: Crew, progress: bool | None
     ) -> dict[str, NDArray[Any]]:
         """Return a column a measure, with an entry for every object.
 
         Parameters
         ----------
-        labels
-            The label image along the axes of space.
-        read
-            Returns boxes of the whole label image.
-        at
-            Where that lies along the axes before.
+        boxes
+            Reads objects.
         sums
-            What is known of the objects.
-        threads
-            How many read at a time.
+            What is known of them.
+        crew
+            Who measures.
         progress
             Whether to show a bar.
         """
         if not self.names:
             return {}
         if not sums.labels.size:
-            none = self._table(np.ones((1,) * labels.ndim, np.uint8))
+            none = self.table(np.ones((1,) * len(self.spacing), np.uint8))
             return {name: column[:0] for name, column in none.items()}
         order: list[NDArray[np.intp]] = []
-        tables: list[dict[str, NDArray[Any]]] = []
-        boxes = _Boxes(read, at, sums, _cells(labels))
-        total = sums.labels.size
-        with progress_bar("measuring shapes", "objects", progress, total) as bar:
-            for which, numbered in swept(boxes.groups(), boxes.load, threads, bar.show):
+
+        def groups() -> Iterator[_Group]:
+            for which in grouped(sums, boxes.cells):
                 order.append(which)
-                tables.append(self._table(numbered))
-                bar.did(which.size)
+                yield _Group(_box(sums, which), sums.labels[which])
+
+        with (
+            progress_bar("measuring shapes", "objects", progress, sums.labels.size) as bar,
+            working(crew, _table_of, (self, boxes)) as (call, threads),
+        ):
+
+            def work(group: _Group) -> dict[str, NDArray[Any]]:
+                found = call(group)
+                bar.did(group.labels.size)
+                return found
+
+            tables = list(swept(groups(), work, threads, bar.show))
         places = np.argsort(np.concatenate(order))
         return {
             name: np.concatenate([table[name] for table in tables])[places] for name in tables[0]
         }
 
-    def _table(self, numbered: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def table(self, numbered: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return a column a measure, of the objects 1, 2, … in a box."""
         with warnings.catch_warnings():  # of objects that have no hull: it is NaN, infinite or 0
             warnings.simplefilter("ignore")
             table = _scikit_image().regionprops_table(
@@ -171,62 +171,100 @@ def _scikit_image() -> Any:
     return skimage.measure
 
 
-def _cells(labels: xr.DataArray) -> tuple[int, ...]:
-    """Return in boxes of which size objects begin that are measured together.
+def shape_cells(labels: xr.DataArray, sums: Sums) -> tuple[int, ...]:
+    """Return in cells of which size objects begin that are measured together.
 
-    They end within a box of twice that size along every axis, which is not to be more than a block.
+    Cells are blocks of the label image, and hold whole objects: they end within a box of twice that
+    size along every axis, which is not to be more than a block. Of objects that are larger nothing
+    is said.
     """
-    return block_sizes(labels, _PIXEL, BLOCK >> labels.ndim)
+    most = BLOCK >> labels.ndim
+    cells = np.array(block_sizes(labels, _PIXEL, most))
+    if not sums.labels.size:
+        return tuple(cells.tolist())
+    extents = sums.highs - sums.lows + 1
+    is_small = np.prod(extents.astype(np.float64), axis=0) <= most // _PIXEL
+    least = extents[:, is_small].max(axis=1, initial=1)
+    cells = np.maximum(cells, least)
+    while np.prod(cells.astype(np.float64)) > max(most // _PIXEL, 1):
+        spare = cells / least
+        axis = int(np.argmax(spare if (spare > 1).any() else cells))
+        cells[axis] = -(-cells[axis] // 2)
+    return tuple(cells.tolist())
+
+
+def grouped(sums: Sums, cells: Sequence[int]) -> Iterator[NDArray[np.intp]]:
+    """Yield the objects that are read together, by index, in rising order; large ones alone."""
+    lows, highs = sums.lows, sums.highs
+    sizes = np.array(cells)[:, None]
+    is_large = (highs - lows >= sizes).any(axis=0)
+    place = lows // sizes
+    number = np.ravel_multi_index(tuple(place), tuple(place.max(axis=1) + 1))
+    few = np.flatnonzero(~is_large)
+    few = few[np.argsort(number[few], kind="stable")]
+    edges = np.flatnonzero(np.diff(number[few])) + 1
+    for group in np.split(few, edges) if few.size else ():
+        yield from _bounded(sums, group)
+    for each in np.flatnonzero(is_large):
+        yield np.array([each])
+
+
+def _bounded(sums: Sums, which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Yield objects in groups whose box is not too large."""
+    if which.size == 1 or (which.size <= _MANY and count(_box(sums, which)) <= BLOCK // _PIXEL):
+        yield which
+        return
+    for half in np.array_split(which, 2):
+        yield from _bounded(sums, half)
+
+
+def _box(sums: Sums, which: NDArray[np.intp]) -> Box:
+    """Return the box that some objects lie in."""
+    low = sums.lows[:, which].min(axis=1).tolist()
+    high = sums.highs[:, which].max(axis=1).tolist()
+    return tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+
+
+class _Group(NamedTuple):
+    """Objects that are read together: the box they lie in, and their labels in rising order."""
+
+    box: Box
+    labels: NDArray[Any]
 
 
 @dataclass(frozen=True)
-class _Boxes:
-    """Reads objects that are near each other in one box; large ones alone."""
+class Boxes:
+    """Reads objects in their boxes. Workers get it pickled.
 
-    read: Read
+    Parameters
+    ----------
+    pixels
+        Those of the whole label image.
+    at
+        Where the objects' frame lies along the axes before.
+    cells
+        In parts of which size boxes are read.
+    """
+
+    pixels: Pixels
     at: Box
-    sums: Sums
     cells: tuple[int, ...]
 
-    def groups(self) -> Iterator[NDArray[np.intp]]:
-        """Yield the objects that are read together, by index, in rising order."""
-        lows, highs = self.sums.lows, self.sums.highs
-        cells = np.array(self.cells)[:, None]
-        is_large = (highs - lows >= cells).any(axis=0)
-        place = lows // cells
-        number = np.ravel_multi_index(tuple(place), tuple(place.max(axis=1) + 1))
-        few = np.flatnonzero(~is_large)
-        few = few[np.argsort(number[few], kind="stable")]
-        edges = np.flatnonzero(np.diff(number[few])) + 1
-        for group in np.split(few, edges) if few.size else ():
-            yield from self._bounded(group)
-        for each in np.flatnonzero(is_large):
-            yield np.array([each])
-
-    def _bounded(self, which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-        """Yield objects in groups whose box is not too large."""
-        if which.size == 1 or count(self._box(which)) <= BLOCK // _PIXEL:
-            yield which
-            return
-        for half in np.array_split(which, 2):
-            yield from self._bounded(half)
-
-    def _box(self, which: NDArray[np.intp]) -> Box:
-        low = self.sums.lows[:, which].min(axis=1).tolist()
-        high = self.sums.highs[:, which].max(axis=1).tolist()
-        return tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
-
-    def load(self, which: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Return objects as they were, and the box they lie in, where they are 1, 2, …."""
-        box = self._box(which)
-        is_one = which.size == 1
-        found = np.empty([b.stop - b.start for b in box], np.uint8 if is_one else np.int32)
-        labels = self.sums.labels[which]
-        for part in cut(box, self.cells):
-            pixels = self.read((*self.at, *part))
+    def load(self, group: _Group) -> NDArray[Any]:
+        """Return a box in which objects are 1, 2, …."""
+        is_one = group.labels.size == 1
+        shape = [side.stop - side.start for side in group.box]
+        found = np.empty(shape, np.uint8 if is_one else np.int32)
+        for part in cut(group.box, self.cells):
+            pixels = self.pixels.read((*self.at, *part))
             pixels = pixels.reshape([p.stop - p.start for p in part])
-            found[within(part, box)] = _numbered(pixels, labels)
-        return which, found
+            found[within(part, group.box)] = _numbered(pixels, group.labels)
+        return found
+
+
+def _table_of(shared: tuple[Shapes, Boxes], group: _Group) -> dict[str, NDArray[Any]]:
+    shapes, boxes = shared
+    return shapes.table(boxes.load(group))
 
 
 def _numbered(pixels: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int32]:

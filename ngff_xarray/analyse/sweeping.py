@@ -1,4 +1,4 @@
-"""Arrays gone over once, a block at a time, by several threads: memory does not grow with them."""
+"""Arrays gone over once, a block at a time, by several workers: memory does not grow."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from ngff_xarray import units
-from ngff_xarray.errors import SelectionError
+from ngff_xarray import cluster, units
+from ngff_xarray.analyse.running import Crew
+from ngff_xarray.errors import SelectionError, StoreError
 from ngff_xarray.pyramid.sources import Read
 from ngff_xarray.pyramid.sources import reader as block_reader
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Shared = TypeVar("Shared")
 Block = int | str | Mapping[str, int] | None
 
 BLOCK = 2**26  # bytes of all that is read for one block
@@ -114,15 +120,100 @@ def stored_sizes(array: xr.DataArray, key: str) -> tuple[int, ...] | None:
     return sizes if is_regular else None
 
 
-def reader(array: xr.DataArray, threads: int) -> Read:
-    """Return what reads boxes of an array, from several threads; nothing else stays in memory."""
-    variable = array.variable
-    if variable.chunks is not None:  # a block of dask may be needed for several boxes
-        return block_reader(variable, threads)
-    if isinstance(variable._data, np.ndarray):
-        data = variable._data
-        return lambda box: data[box]
-    return lambda box: np.asarray(variable[box].values)
+@dataclass(frozen=True)
+class Pixels:
+    """An array that is read a box at a time; nothing of it stays in memory.
+
+    Other processes get it pickled, and open it by themselves.
+
+    Parameters
+    ----------
+    array
+        The array.
+    threads
+        How many read at a time.
+    """
+
+    array: xr.DataArray
+    threads: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"array": self.array, "threads": self.threads}
+
+    @cached_property
+    def read(self) -> Read:
+        """Returns boxes of it, from several threads."""
+        variable = self.array.variable
+        if variable.chunks is not None:  # a block of dask may be needed for several boxes
+            return block_reader(variable, self.threads)
+        if isinstance(variable._data, np.ndarray):
+            data = variable._data
+            return lambda box: data[box]
+        return lambda box: np.asarray(variable[box].values)
+
+
+# ---- who does it -------------------------------------------------------------------------------
+
+
+def crew_for(scheduler: Any, workers: int | None, shared: Any) -> Crew:
+    """Return who does work in which nothing is called that a user gave.
+
+    Parameters
+    ----------
+    scheduler, workers
+        As `Crew.of` takes them. The cluster that dask works with is left alone if it was not asked
+        for by name and cannot have the pixels, as they are in the memory of this process.
+    shared
+        What all of them need.
+    """
+    crew = Crew.of(scheduler, workers)
+    if scheduler is None and not crew.is_here:
+        try:
+            cluster.packed(shared)
+        except cluster.Staying:
+            return Crew.of("threads", workers)
+    return crew
+
+
+@contextmanager
+def working(
+    crew: Crew, act: Callable[[Shared, Job], Result], shared: Shared
+) -> Iterator[tuple[Callable[[Job], Result], int]]:
+    """Let a function be called by a crew; return what calls it, and for how many threads.
+
+    Parameters
+    ----------
+    crew
+        Who calls it.
+    act, shared
+        A function of a module, of what is shared and a job.
+
+    Raises
+    ------
+    UnsupportedError
+        If other processes cannot have what is shared.
+    """
+    if crew.is_here:
+        yield (lambda job: act(shared, job)), crew.workers
+        return
+    with crew.caller(act, shared) as call:
+
+        def called(job: Job) -> Result:
+            with _killed() if crew.scheduler == "processes" else cluster.told():
+                return call(job)
+
+        yield called, 2 * crew.workers  # so that nobody waits for us
+
+
+@contextmanager
+def _killed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise StoreError(
+            "a process was killed (is the memory enough?): give fewer workers=, or smaller blocks "
+            "with block="
+        ) from error
 
 
 def swept(
