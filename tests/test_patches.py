@@ -7,6 +7,9 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
+import subprocess
+import sys
 import threading
 import tracemalloc
 import warnings
@@ -477,8 +480,7 @@ def test_class_scores_become_a_label_image(tmp_path: Path) -> None:
 def test_predictions_become_a_new_image(tree: xr.DataTree, tmp_path: Path) -> None:
     found = tree.ngff.patches("5 µm", overlap=0.5, channels="GFP")
     target = tmp_path / "new.ome.zarr"
-    assert stitch_patches(lambda batch: batch.astype("f4") / 3, found, to=target) is None
-    new = xr.open_datatree(target)
+    new = stitch_patches(lambda batch: batch.astype("f4") / 3, found, to=target)
     wanted = tree.ngff.level(0).sel(c="GFP").astype("f4") / np.float32(3)
     assert np.array_equal(new.ngff.level(0), wanted)
     assert new.ngff.pixel_size["x"].magnitude == 0.5 and len(new.ngff.levels) >= 1
@@ -501,6 +503,101 @@ def test_what_no_patch_covers_is_filled(tree: xr.DataTree) -> None:
     assert has.any() and not has.all()
     level = tree.ngff.level(0).sel(c="DAPI")
     assert np.array_equal(back.values[has], level.values[has])
+
+
+def test_what_no_patch_covers_is_filled_in_classes_too(tree: xr.DataTree) -> None:
+    mask = image().isel(c=0, z=0, drop=True).x > 25
+    found = tree.ngff.patches(PLANE, where=mask, level=0)
+    covered = np.zeros((5, 50, 61), bool)
+    for patch in found:
+        covered[tuple(side for dim, side in patch.box.items() if dim != "c")] = True
+    back = stitch_patches(lambda batch: batch / 2, found, argmax=True, fill=255)
+    assert back.dtype == np.uint8 and ((back == 255) == ~covered).all()
+    for fill, blend in ((np.nan, "nearest"), (70_000, "nearest"), (-1, "mean"), (0.5, "max")):
+        with pytest.raises(SelectionError, match=r"fill=.*: the pixels of the result are uint16"):
+            stitch_patches(lambda batch: batch, found, fill=fill, blend=blend)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_values_that_are_no_numbers_do_not_depend_on_the_order(order: int) -> None:
+    found = patches(image((1, 9), "yx"), {"y": "1 px", "x": "6 px"}, overlap="3 px")
+    one, other = np.full((1, 6), 2.0), np.full((1, 6), 5.0)
+    one[0, 3], other[0, 1], one[0, 5], other[0, 2] = np.nan, -np.inf, np.inf, np.inf
+    pairs = list(enumerate((one, other)))[::order]
+    assert stitch_patches(pairs, found, blend="max").values[0, 3:6].tolist() == [5, 2, np.inf]
+    blended = stitch_patches(pairs, found, blend="mean").values[0, 3:6].tolist()
+    assert np.isnan(blended[0]) and blended[1:] == [-np.inf, np.inf]
+
+
+# ---- stopped on the way ------------------------------------------------------------------------
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_patches import PLANE, above, stitched
+import xarray as xr
+stitched(xr.open_datatree({source!r}), {to!r})
+"""
+
+
+def above(batch: NDArray[Any]) -> NDArray[Any]:
+    """Return a prediction; die after some, if that is told."""
+    seen = Path(os.environ["NGFF_TEST_SEEN"])
+    seen.write_text(seen.read_text() + "x" * len(batch))
+    if len(seen.read_text()) > int(os.environ.get("NGFF_TEST_MOST", 10**6)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return (batch > 30000).astype("u1")
+
+
+def stitched(tree: xr.DataTree, to: Any) -> Any:
+    found = tree.ngff.patches(PLANE, overlap=0.25, channels="DAPI", prefetch=0)
+    return stitch_patches(above, found, to=to, batch_size=3, blend="mean")
+
+
+@pytest.mark.parametrize("is_label", [True, False])
+def test_whoever_was_killed_goes_on(
+    tmp_path: Path, is_label: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = written(tmp_path / "image.ome.zarr")
+    seen, root = tmp_path / "seen", Path(tree.encoding["source"])
+    to = "labels/bright" if is_label else str(tmp_path / "new.ome.zarr")
+    seen.write_text("")
+    monkeypatch.setenv("NGFF_TEST_SEEN", str(seen))
+    wanted = stitched(tree, None)
+    every = len(seen.read_text())
+    seen.write_text("")
+    script = KILLED.format(tests=str(Path(__file__).parent), source=str(root), to=to)
+    environment = {**os.environ, "NGFF_TEST_MOST": str(every // 2)}
+    process = subprocess.run([sys.executable, "-c", script], env=environment)
+    assert process.returncode == -signal.SIGKILL
+    beside = root if is_label else tmp_path
+    assert list(beside.glob("*ngff_xarray-apply*/records/*"))
+    seen.write_text("")
+    if is_label:
+        found = stitched(xr.open_datatree(root), to).ngff.labels["bright"].ngff.level(0)
+    else:
+        found = stitched(xr.open_datatree(root), to).ngff.level(0)
+    assert 0 < len(seen.read_text()) < 0.75 * every
+    assert np.array_equal(found, wanted)
+    assert not list(beside.glob("*ngff_xarray-apply*"))
+
+
+def test_another_function_or_other_patches_start_over(tmp_path: Path) -> None:
+    tree = written(tmp_path / "image.ome.zarr")
+    found = tree.ngff.patches(PLANE, channels="DAPI")
+    root, calls = Path(tree.encoding["source"]), []
+
+    def fails(batch: NDArray[Any]) -> NDArray[Any]:
+        calls.append(len(batch))
+        return batch // (len(calls) < 5)
+
+    for again in (found[:-1], found):
+        with pytest.raises(BlockError, match="FloatingPointError"), np.errstate(divide="raise"):
+            stitch_patches(lambda batch: fails(batch) * 1 // 1, again, to="labels/a")
+        calls.clear()
+    back = stitch_patches(lambda batch: batch, found, to="labels/a")
+    assert np.array_equal(back.ngff.labels["a"].ngff.level(0), tree.ngff.level(0).sel(c="DAPI"))
+    assert not list(root.glob(".ngff_*"))
 
 
 def test_memory_grows_with_a_band_and_not_with_the_image() -> None:

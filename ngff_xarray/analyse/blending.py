@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngff_xarray.analyse.blocks import Blocks
+from ngff_xarray.analyse.blocks import Block, Blocks
 from ngff_xarray.analyse.patch_sequence import Patches
 from ngff_xarray.analyse.predictions import Kind
 from ngff_xarray.boxes import Box, within
 
 Blend = Literal["linear", "gaussian", "mean", "max", "nearest"]
+Finish = Callable[[Block, NDArray[Any], NDArray[np.bool_]], None]
+"""What is given a block, its pixels with channels, and which of them no patch covers: the same for
+all channels."""
 
 _SIGMA = 1 / 8  # of a patch: as nnU-Net and MONAI have it
 _LEAN = 1e-3  # how much more the far half of a patch counts, so that two never count the same
@@ -67,12 +70,15 @@ class _Block:
             np.copyto(values, found, where=is_nearer)
             np.maximum(weights, counts, out=weights)
         elif blend == "max":
-            is_larger = (weights == 0) | (found > values)
-            np.copyto(values, found, where=is_larger)
+            larger = np.fmax(found, values)  # passes over NaN, whichever comes first
+            values[...] = np.where(weights == 0, found, larger)
             weights[...] = 1
         else:
             weights += counts
-            values += (found - values) * (counts / weights)
+            with np.errstate(invalid="ignore"):  # of infinite values, which stay so
+                stays = np.isinf(values) & (np.isfinite(found) | (found == values))
+                apart = np.where(stays, 0, found - values)
+            values += apart * (counts / weights)
 
     def _flat(self, box: Box) -> Box:
         """Return a box of the weights, which are the same for all channels."""
@@ -91,10 +97,8 @@ class Canvas:
         What predictions are for, what they are like, and how they are blended.
     unit
         Pixels of a block along the axes that patches have a place along.
-    finish
-        Is given each block that has all of its patches, with its box, with channels.
-    fill
-        What pixels have that no patch covers.
+    done
+        The numbers of blocks that are finished already.
     """
 
     def __init__(
@@ -103,16 +107,17 @@ class Canvas:
         kind: Kind,
         blend: Blend,
         unit: Sequence[int],
-        finish: Callable[[Box, NDArray[Any]], None],
-        fill: float,
+        done: Collection[int] = (),
     ) -> None:
         source = patches.source
-        self._kind, self._blend, self._finish, self._fill = kind, blend, finish, fill
+        self._kind, self._blend = kind, blend
         self._dims = source.dims
         shape = tuple(source.pixels.sizes[dim] for dim in self._dims)
         self._blocks = Blocks(shape, tuple(unit), (0,) * len(shape), "clip")
         self._left = _counts(self._blocks, patches)
-        self._empty = self._left == 0
+        self._is_open = np.ones(self._left.shape, bool)
+        self._is_open.reshape(-1)[list(done)] = False
+        self._empty = self._is_open & (self._left == 0)
         self._open: dict[tuple[int, ...], _Block] = {}
         is_single = kind.dtype.kind == "f" and kind.dtype.itemsize <= 4
         self._dtype = np.dtype(np.float32 if is_single else np.float64)
@@ -122,12 +127,20 @@ class Canvas:
         counts = weights(blend, patch).astype(np.float32 if is_single else np.float64)
         self._counts = counts.reshape(self._with_channel(patch, 1))
 
+    def wants(self, inside: Box) -> bool:
+        """Tell whether a block that is not finished has pixels of a patch: what the image has."""
+        touched = tuple(
+            slice(side.start // size, -(-side.stop // size))
+            for side, size in zip(inside, self._blocks.size, strict=True)
+        )
+        return bool(self._is_open[touched].any())
+
     def _with_channel(self, sides: Sequence[Any], channel: Any) -> list[Any]:
         """Return what is along the axes of the result, of what is along those of places."""
         own = dict(zip(self._dims, sides, strict=True))
         return [own.get(dim, channel) for dim in self._kind.dims]
 
-    def add(self, box: Box, inside: Box, found: NDArray[Any]) -> None:
+    def add(self, box: Box, inside: Box, found: NDArray[Any], finish: Finish) -> None:
         """Blend in a prediction.
 
         Parameters
@@ -136,8 +149,12 @@ class Canvas:
             Where its patch is, and what of that the image has.
         found
             Its pixels, arranged.
+        finish
+            Is given each block that has all of its patches by then.
         """
         for block in self._blocks.within(inside):
+            if not self._is_open[block.place]:
+                continue
             both = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop))
                 for a, b in zip(block.core, inside, strict=True)
@@ -152,10 +169,7 @@ class Canvas:
             self._left[block.place] -= 1
             if not self._left[block.place]:
                 del self._open[block.place]
-                buffer.values[np.broadcast_to(buffer.weights == 0, buffer.values.shape)] = (
-                    self._fill
-                )
-                self._finish(block.core, buffer.values)
+                finish(block, buffer.values, buffer.weights == 0)
 
     def _begun(self, core: Box) -> _Block:
         sides = [side.stop - side.start for side in core]
@@ -165,13 +179,12 @@ class Canvas:
             np.zeros(self._with_channel(sides, 1), self._counts.dtype),
         )
 
-    def end(self) -> None:
+    def end(self, finish: Finish) -> None:
         """Finish the blocks that no patch covers."""
         for place in np.argwhere(self._empty):
-            core = self._blocks.at(tuple(map(int, place))).core
-            block = self._begun(core)
-            block.values[...] = self._fill
-            self._finish(core, block.values)
+            block = self._blocks.at(tuple(map(int, place)))
+            buffer = self._begun(block.core)
+            finish(block, buffer.values, buffer.weights == 0)
 
 
 def _counts(blocks: Blocks, patches: Patches) -> NDArray[np.int64]:

@@ -166,7 +166,7 @@ class Patches(Sequence[Patch]):
     def __getitem__(self, index: slice) -> Patches: ...
     def __getitem__(self, index: int | slice) -> Patch | Patches:
         if isinstance(index, slice):
-            return self._with(self._numbers[index])
+            return self.only(self._numbers[index])
         return self._read(int(self._numbers[operator.index(index)]))
 
     def __iter__(self) -> Iterator[Patch]:
@@ -184,11 +184,11 @@ class Patches(Sequence[Patch]):
         order = places.shuffled(
             source.array, source.sizes, self.starts[numbers], source.memory, int(seed)
         )
-        return self._with(numbers[order])
+        return self.only(numbers[order])
 
     def sorted(self) -> Patches:
         """Return them in their order without shuffling."""
-        return self._with(np.sort(self._numbers))
+        return self.only(np.sort(self._numbers))
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -205,7 +205,8 @@ class Patches(Sequence[Patch]):
         """How many pixels a patch has along them."""
         return self.source.patch_shape
 
-    def _with(self, numbers: NDArray[np.int64]) -> Patches:
+    def only(self, numbers: NDArray[np.int64]) -> Patches:
+        """Return those of some numbers, in their order."""
         return Patches(self.source, self.starts, numbers, self._prefetch, self.image)
 
     def _read(self, number: int) -> Patch:

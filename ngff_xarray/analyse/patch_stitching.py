@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,15 +14,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import image, labelling, layout, multiscale, store, write
+from ngff_xarray import image, labelling, layout, multiscale, pyramid, read, store, turns, write
 from ngff_xarray.analyse import provenance
-from ngff_xarray.analyse.blending import Blend, Canvas
-from ngff_xarray.analyse.blocks import Blocks
+from ngff_xarray.analyse.blending import Blend, Canvas, Finish
+from ngff_xarray.analyse.blocks import Block, Blocks
 from ngff_xarray.analyse.functions import Function
+from ngff_xarray.analyse.identity import identity
 from ngff_xarray.analyse.images import described
 from ngff_xarray.analyse.patch_sequence import Patches
+from ngff_xarray.analyse.places import BY
 from ngff_xarray.analyse.predictions import Checked, Kind, Prediction, checked, predicted
-from ngff_xarray.analyse.work import Work
+from ngff_xarray.analyse.work import NAME, Work, token
 from ngff_xarray.boxes import Box
 from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
 from ngff_xarray.lazy import lazy
@@ -63,6 +66,12 @@ def stitch_patches(
     in memory than a band of blocks (and the result itself, without ``to``); in random order it is
     up to all of it.
 
+    With ``to``, blocks that are finished wait beside the result (``.ngff_xarray-apply-…``) until
+    all are. The same call of a function again, also after a kill, goes on with them: it predicts
+    patches only that other blocks have pixels of. Predictions that are given one by one, and those
+    for a zarr store that is given as it is or of pixels in memory, begin anew: nothing says that
+    they are the same.
+
     Parameters
     ----------
     predictions
@@ -93,8 +102,7 @@ def stitch_patches(
     replace
         Whether to replace what is at ``to``.
     version, levels, scale_factors, method, chunks, shards, compressor
-        How the result is stored, as `to_zarr` and `add_labels` take them. What is not finished
-        waits in a temporary directory, as Python chooses it (``TMPDIR``).
+        How the result is stored, as `to_zarr` and `add_labels` take them.
     progress
         Whether to show how far it is; by default in notebooks and terminals, after a second.
     wait, storage_options
@@ -102,15 +110,16 @@ def stitch_patches(
 
     Returns
     -------
-    DataArray, DataTree or None
-        The result, in memory; the image with its new labels; for a new image nothing.
+    DataArray or DataTree
+        The result, in memory; the image with its new labels, or the new image, opened.
 
     Raises
     ------
     SelectionError
         If predictions are missing (it names the patches), come twice or for other patches.
     BlockError
-        If a prediction has another shape or dtype; ``error.region`` is the patch.
+        If a function fails, or a prediction has another shape or dtype; ``error.region`` is the
+        patch.
     UnsupportedError
         If they are no numbers, or labels no integers.
     StoreError
@@ -158,11 +167,15 @@ def stitch_patches(
         },
         version=version,
     )
-    job.check_target()
-    if is_function:
-        with closing(predicted(predictions, patches, batch_size)) as found:
-            return job.stitched(found)
-    return job.stitched(predictions)  # type: ignore[arg-type]  # as above
+    work = job.check_target()
+    if not is_function:
+        return job.stitched(lambda wanted: predictions, None)  # type: ignore[arg-type, return-value]  # as above
+    with ExitStack() as stack:
+
+        def predict(wanted: Patches) -> Iterable[Prediction]:
+            return stack.enter_context(closing(predicted(predictions, wanted, batch_size)))
+
+        return job.stitched(predict, work)
 
 
 @dataclass
@@ -189,19 +202,22 @@ class _Job:
         is_label = isinstance(self.to, str) and self.to.startswith("labels/")
         return self.to.removeprefix("labels/") if is_label else None
 
-    def check_target(self) -> None:
-        """Check that the result can go where it is to go."""
+    def check_target(self) -> Work | None:
+        """Check that the result can go where it is to go; return what is beside it for the while.
+
+        Nothing is beside a store that is given as it is.
+        """
         if self.to is None:
-            return
+            return None
         if self.label is not None:
-            labelling.check_addable(
+            image_place = labelling.check_addable(
                 self._tree(),
                 self.label,
                 replace=self.replace,
                 wait=self.wait,
                 storage_options=self.storage_options,
             )
-            return
+            return Work(image_place.child(f"{NAME}-{self.label.replace('/', '-')}"))
         access = Access(self.storage_options) if self.storage_options is not None else None
         place = store.open_target(self.to, access=access)
         if not self.replace and store.is_taken(place):
@@ -209,6 +225,9 @@ class _Job:
                 f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
                 "replace=True, or another place"
             )
+        if not isinstance(self.to, str | os.PathLike):
+            return None
+        return Work(store.open_target(f"{os.fspath(self.to)}{NAME}", access=access))
 
     def _tree(self) -> xr.DataTree:
         tree = self.patches.image
@@ -219,58 +238,120 @@ class _Job:
             )
         return tree
 
-    def stitched(self, predictions: Iterable[Prediction]) -> Any:
-        """Return or write what predictions make."""
-        every = checked(predictions, self.patches)
-        first = next(every)
-        result = _Result.of(self, first.kind)
+    def stitched(
+        self, predictions: Callable[[Patches], Iterable[Prediction]], beside: Work | None
+    ) -> Any:
+        """Return or write what predictions make.
+
+        Parameters
+        ----------
+        predictions
+            Returns those for some patches.
+        beside
+            Where blocks that are finished wait for the others, and for another call if this one
+            is stopped; None for a temporary directory.
+        """
         if self.to is None:
-            pixels = np.zeros(result.shape, result.dtype)
+            return self._made(predictions)
+        with self._kept(beside) as work:
+            name = None if beside is None else self._token()
+            said = work.begin(name)
+            if said is None:
+                canvas, result, rest = self._begun(predictions)
+                work.create(result.shape, result.dtype, result.unit)
+                work.note(name, result.kind.said)
+            else:
+                result = _Result.of(self, Kind.told(said))
+                canvas = self._canvas(result, work.done())
+                wanted = self._wanted(canvas)
+                rest = (
+                    checked(predictions(wanted), wanted, result.kind) if len(wanted) else iter(())
+                )
+            writer = work.writer()
 
-            def put(box: Box, block: NDArray[Any]) -> None:
-                pixels[result.box(box)] = result.pixels(block)
+            def finish(block: Block, pixels: NDArray[Any], is_missing: NDArray[np.bool_]) -> None:
+                start = [side.start for side in result.box(block.core)]
+                writer.write(start, result.pixels(pixels, is_missing))
+                work.put(block.number, {})
 
-            self._fill_in(result, put, itertools.chain([first], every))
-            return result.described(xr.Variable(result.dims, pixels))
+            self._fill_in(canvas, finish, rest)
+            pixels = lazy(work.array())
+            variable = xr.Variable(result.dims, pixels, encoding={"chunks": result.unit})
+            written = self._write(result, result.described(variable), name)
+            work.end()
+            return written
+
+    def _made(self, predictions: Callable[[Patches], Iterable[Prediction]]) -> xr.DataArray:
+        """Return what predictions make, in memory."""
+        canvas, result, rest = self._begun(predictions)
+        made = np.zeros(result.shape, result.dtype)
+
+        def finish(block: Block, pixels: NDArray[Any], is_missing: NDArray[np.bool_]) -> None:
+            made[result.box(block.core)] = result.pixels(pixels, is_missing)
+
+        self._fill_in(canvas, finish, rest)
+        return result.described(xr.Variable(result.dims, made))
+
+    @contextmanager
+    def _kept(self, beside: Work | None) -> Iterator[Work]:
+        """Return where finished blocks wait, while nobody else is at it."""
+        if beside is not None:
+            with turns.turn(beside.place, self.wait, creates=True):
+                yield beside
+            return
         with tempfile.TemporaryDirectory(
             prefix="ngff-patches-", ignore_cleanup_errors=True
         ) as folder:
-            work = Work(store.open_target(folder))
-            work.create(result.shape, result.dtype, result.unit)
-            writer = work.writer()
+            yield Work(store.open_target(folder))
 
-            def write_block(box: Box, block: NDArray[Any]) -> None:
-                start = [side.start for side in result.box(box)]
-                writer.write(start, result.pixels(block))
+    def _token(self) -> str | None:
+        """Return what tells this call from others of which something is left."""
+        source = self.patches.source
+        coords = [(str(k), v.values) for k, v in source.coords.coords.items()]
+        starts = self.patches.starts[np.sort(self.patches.numbers)]
+        how = self.blend, self.argmax, self.fill, self.stored["chunks"], source.pad
+        pixels = identity(source.pixels)
+        if pixels is None:
+            return None
+        return token("patches", self.function, pixels, coords, dict(source.sizes), starts, how)
 
-            self._fill_in(result, write_block, itertools.chain([first], every))
-            variable = xr.Variable(
-                result.dims, lazy(work.array()), encoding={"chunks": result.unit}
-            )
-            return self._write(result, result.described(variable))
+    def _begun(
+        self, predictions: Callable[[Patches], Iterable[Prediction]]
+    ) -> tuple[Canvas, _Result, Iterator[Checked]]:
+        """Return what the first prediction says of the result, and all of them."""
+        every = checked(predictions(self.patches), self.patches)
+        first = next(every, None)
+        if first is None:
+            raise SelectionError("patches: there are none, so there is nothing to put together")
+        result = _Result.of(self, first.kind)
+        return self._canvas(result), result, itertools.chain([first], every)
 
-    def _fill_in(
-        self,
-        result: _Result,
-        put: Callable[[Box, NDArray[Any]], None],
-        predictions: Iterable[Checked],
-    ) -> None:
+    def _canvas(self, result: _Result, done: Collection[int] = ()) -> Canvas:
+        own = dict(zip(result.dims, result.unit, strict=True))
+        unit = [own[dim] for dim in self.patches.source.dims]
+        return Canvas(self.patches, result.kind, result.blend, unit, done)
+
+    def _wanted(self, canvas: Canvas) -> Patches:
+        """Return the patches that blocks which are not finished have pixels of."""
+        patches, numbers = self.patches, self.patches.numbers
+        boxes = (patches.source.inside(patches.starts[n].tolist())[0] for n in numbers)
+        keep = np.fromiter(map(canvas.wants, boxes), bool, len(numbers))
+        return patches.only(numbers[keep])
+
+    def _fill_in(self, canvas: Canvas, finish: Finish, predictions: Iterable[Checked]) -> None:
         """Put all predictions together."""
         patches, source = self.patches, self.patches.source
-        own = dict(zip(result.dims, result.unit, strict=True))
-        unit = [own[dim] for dim in source.dims]
-        canvas = Canvas(patches, result.kind, result.blend, unit, put, self.fill)
         with shown_progress("stitching", "patches", self.progress, len(patches)) as bar:
             for each in predictions:
                 start = patches.starts[each.number].tolist()
-                canvas.add(source.box(start), source.inside(start)[0], each.pixels)
+                canvas.add(source.box(start), source.inside(start)[0], each.pixels, finish)
                 bar.did()
                 bar.show()
-        canvas.end()
+        canvas.end(finish)
 
     # ---- writing ---------------------------------------------------------------------------
 
-    def _write(self, result: _Result, array: xr.DataArray) -> Any:
+    def _write(self, result: _Result, array: xr.DataArray, name: str | None) -> Any:
         source = self.patches.source
         settings = {
             "patches": len(self.patches),
@@ -302,12 +383,14 @@ class _Job:
             self.to,
             mode="w" if self.replace else "w-",
             version=self.version or (None if given is None else image.version(given)),
+            resume=name or "",
             progress=self.progress,
             wait=self.wait,
             storage_options=self.storage_options,
             **options,
         )
-        return None
+        access = Access(self.storage_options) if self.storage_options is not None else None
+        return read.open_tree(self.to, access=access)
 
 
 @dataclass(frozen=True)
@@ -328,6 +411,8 @@ class _Result:
         Along which axis of a block the largest is looked for.
     names
         Those of its channels.
+    fill
+        What pixels have that no patch covers.
     """
 
     function: Function
@@ -339,6 +424,7 @@ class _Result:
     dtype: np.dtype[Any]
     axis: int | None
     names: tuple[str, ...] | None
+    fill: float
 
     @classmethod
     def of(cls, job: _Job, kind: Kind) -> _Result:
@@ -365,10 +451,11 @@ class _Result:
                 f"{count if kind.channel else 'no'} channels; expected labels, integers without "
                 "channels: give argmax=True for class scores, or the path of a new image"
             )
+        _check_fill(job.fill, dtype)
         is_channel = kind.channel[0] if kind.channel else None
         shape = tuple(count if dim == is_channel else array.sizes[dim] for dim in dims)
         unit = _unit(job, array, xr.DataArray(np.broadcast_to(dtype.type(0), shape), dims=dims))
-        return cls(function, kind, blend, dims, shape, unit, dtype, axis, job.channels)
+        return cls(function, kind, blend, dims, shape, unit, dtype, axis, job.channels, job.fill)
 
     def box(self, box: Box) -> Box:
         """Return a box along its axes, of one along those that patches have a place along."""
@@ -377,17 +464,41 @@ class _Result:
             own.get(dim, slice(0, n)) for dim, n in zip(self.dims, self.shape, strict=True)
         )
 
-    def pixels(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Return the pixels of a block that has all its patches."""
+    def pixels(self, block: NDArray[Any], is_missing: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the pixels of a block that has all its patches.
+
+        Parameters
+        ----------
+        block
+            What was blended.
+        is_missing
+            Where there was nothing, of one channel.
+        """
         if self.axis is not None:
-            return np.argmax(block, self.axis).astype(self.dtype)
-        if self.dtype.kind in "biu" and block.dtype.kind == "f":
-            return np.rint(block).astype(self.dtype)
-        return block.astype(self.dtype, copy=False)
+            found = np.argmax(block, self.axis).astype(self.dtype)
+            is_missing = np.squeeze(is_missing, self.axis)
+        elif self.dtype.kind in "biu" and block.dtype.kind == "f":
+            found = np.rint(block).astype(self.dtype)
+        else:
+            found = block.astype(self.dtype, copy=False)
+        np.copyto(found, self.dtype.type(self.fill), where=is_missing)
+        return found
 
     def described(self, variable: xr.Variable) -> xr.DataArray:
         """Return it with its coordinates."""
         return described(variable, self.function, self.names, self.function.coords)
+
+
+def _check_fill(fill: Any, dtype: np.dtype[Any]) -> None:
+    """Check that pixels can have a value."""
+    try:
+        fits = dtype.kind == "f" or int(fill) == fill
+        if dtype.kind in "iu":
+            fits = fits and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max
+    except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
+        fits = False
+    if not fits:
+        raise SelectionError(f"fill={printable(fill, 40)!r}: the pixels of the result are {dtype}")
 
 
 def places_of(function: Function) -> tuple[str, ...]:
@@ -398,10 +509,10 @@ def places_of(function: Function) -> tuple[str, ...]:
 def _unit(job: _Job, array: xr.DataArray, result: xr.DataArray) -> tuple[int, ...]:
     """Return how large blocks of the result are: its chunks, with all channels."""
     told = layout.Layout.of(result, job.stored["chunks"], None, None)
-    known = array.encoding.get("chunks")
+    known = pyramid.chunks_of(job.patches.source.pixels, BY)
     own: dict[Any, int] = {}
-    if job.stored["chunks"] is None and isinstance(known, tuple) and len(known) == array.ndim:
-        own = dict(zip(array.dims, known, strict=True))
+    if job.stored["chunks"] is None and known is not None:
+        own = {dim: max(sizes) for dim, sizes in zip(array.dims, known, strict=True)}
     found = dict(zip(result.dims, told.chunks_of(result, None), strict=True))
     channel = image.channel_dim(result)
     return tuple(

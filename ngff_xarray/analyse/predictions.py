@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +89,28 @@ class Kind:
             return None
         return cls(every, given, channel, dtype)
 
+    @classmethod
+    def told(cls, said: Mapping[str, Any]) -> Kind:
+        """Return what `said` says, after a while in JSON."""
+        channel = said["channel"]
+        return cls(
+            tuple(said["dims"]),
+            tuple(said["given"]),
+            None if channel is None else (channel[0], channel[1]),
+            np.dtype(said["dtype"]),
+        )
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What JSON has for it."""
+        channel = None if self.channel is None else list(self.channel)
+        return {
+            "dims": list(self.dims),
+            "given": list(self.given),
+            "channel": channel,
+            "dtype": self.dtype.str,
+        }
+
     def arranged(self, found: NDArray[Any]) -> NDArray[Any]:
         """Return a prediction with all axes of the result, in their order."""
         order = [self.given.index(dim) for dim in self.dims if dim in self.given]
@@ -115,8 +137,17 @@ class Checked:
     pixels: NDArray[Any]
 
 
-def checked(predictions: Iterable[Prediction], patches: Patches) -> Iterator[Checked]:
+def checked(
+    predictions: Iterable[Prediction], patches: Patches, first: Kind | None = None
+) -> Iterator[Checked]:
     """Yield predictions as they come: for each patch one, and all of one kind.
+
+    Parameters
+    ----------
+    predictions, patches
+        The predictions, and what they are for.
+    first
+        What earlier ones were like.
 
     Raises
     ------
@@ -130,7 +161,6 @@ def checked(predictions: Iterable[Prediction], patches: Patches) -> Iterator[Che
     wanted = np.zeros(len(patches.starts), bool)
     wanted[patches.numbers] = True
     seen = np.zeros_like(wanted)
-    first: Kind | None = None
     for each in predictions:
         number = _number(each, patches, wanted)
         if seen[number]:
