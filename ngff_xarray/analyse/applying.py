@@ -8,12 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from ngff_xarray import (
     image,
@@ -30,6 +28,7 @@ from ngff_xarray import (
 from ngff_xarray.analyse import images, labels, provenance, tables
 from ngff_xarray.analyse.blocks import Boundary, pixels, planned
 from ngff_xarray.analyse.functions import Function, Result
+from ngff_xarray.analyse.identity import identity
 from ngff_xarray.analyse.images import Mapped, Shape
 from ngff_xarray.analyse.labels import Labelling
 from ngff_xarray.analyse.running import Crew
@@ -43,7 +42,6 @@ from ngff_xarray.errors import (
     UnsupportedError,
 )
 from ngff_xarray.image import Obj
-from ngff_xarray.lazy import stored
 from ngff_xarray.progress import progress as shown_progress
 from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
@@ -594,16 +592,8 @@ class Job:
         return Labelling(self._for_all(), work, dims, kept, self.threshold)
 
     def _token(self, *what: Any) -> str | None:
-        source = self.function.source
-        array = stored(source)
-        pixels: Any
-        if array is not None:
-            pixels = str(array.store_path), repr(array.metadata), source.dims, _when(array)
-        elif source.chunks is not None:
-            pixels = source.data.name
-        elif isinstance(source._data, np.ndarray):
-            pixels = source._data
-        else:
+        pixels = identity(self.function.source)
+        if pixels is None:
             return None
         coords = [(str(k), v.values) for k, v in self.function.coords.coords.items()]
         function = self.function
@@ -669,18 +659,6 @@ class Job:
         store.change_attributes(
             place, group.zarr_format, lambda old: {**old, **said}, consolidated=True
         )
-
-
-def _when(array: zarr.Array[Any]) -> int:
-    """Return when an array on a disk was made, in nanoseconds; 0 elsewhere."""
-    root = getattr(array.store_path.store, "root", None)
-    if not isinstance(root, Path):
-        return 0
-    name = "zarr.json" if array.metadata.zarr_format == 3 else ".zarray"
-    try:
-        return (root / array.path / name).stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _called(function: Function, number: int) -> Any:
