@@ -572,6 +572,8 @@ def test_to_properties(tmp_path: Path, version: Any, consolidated: bool) -> None
     found = tree.ngff.measure("cells", "all", to="properties")
     again = xr.open_datatree(path)
     stored = again.ngff.labels["cells"].ngff.properties
+    pd.testing.assert_frame_equal(tree.ngff.labels["cells"].ngff.properties, stored)
+    assert tree.ngff.labels["cells"].ngff.colors == again.ngff.labels["cells"].ngff.colors
     assert stored.loc[1, "kind"] == "a" and stored.loc[99, "kind"] == "gone"
     pd.testing.assert_frame_equal(
         stored.loc[found.index, found.columns], found, check_dtype=False, check_index_type=False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from ngff_xarray import image
 from ngff_xarray.analyse.tables import ENDINGS, check_format, check_new, write
 from ngff_xarray.errors import SelectionError, StoreError
 from ngff_xarray.image import Obj
@@ -56,13 +57,17 @@ def target(to: Any, tree: Obj, name: str | None, *, by_frame: bool) -> Keep:
                 "to='properties': labels have one row of properties, and these are measured in "
                 "several frames: write a table instead, as with to='nuclei.csv'"
             )
-        image = tree
-        return lambda frame: _put_properties(image, name, frame)
+        known = tree
+        return lambda frame: _put_properties(known, name, frame)
     return _file(to)
 
 
 def _put_properties(tree: xr.DataTree, name: str, frame: pd.DataFrame) -> None:
-    set_properties(tree, name, frame, keep=True)
+    """Write a table as the properties of a label image; the tree that is open has them, too."""
+    stored = set_properties(tree, name, frame, keep=True)
+    said = image.label_images(stored)[name].attrs["ome"]["image-label"]
+    node = tree[f"labels/{name}"]
+    node.attrs["ome"] = {**node.attrs["ome"], "image-label": said}
 
 
 def _file(to: Any) -> Keep:

@@ -80,8 +80,8 @@ def measure(
         How many bytes are read for a block (``"64 MB"``, by default), or its pixels along axes.
     to
         Where to write the table as well: ``"properties"`` for those of the label image in its
-        store, whose other properties stay (open the image again to have them in its tree); or the
-        path (or URL) of a new file, ``.csv`` or ``.parquet``.
+        store, and of this tree, whose other properties stay; or the path (or URL) of a new file,
+        ``.csv`` or ``.parquet``.
     scheduler
         Who does it: ``"threads"``, ``"processes"`` or ``"synchronous"``, or a `distributed.Client`.
         By default the cluster that dask works with, if its workers can have the pixels, or threads.
