@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops_table
+from skimage.morphology import convex_hull_image
 from stores import write_image, write_plate, write_series
 from watched import Watched
 
 from ngff_xarray import ngff
+from ngff_xarray.analyse.convex import convex_pixels
 from ngff_xarray.analyse.measuring import measure
 from ngff_xarray.errors import (
     SelectionError,
@@ -400,7 +403,7 @@ SHAPES_2D = [
 
 
 def test_shapes_as_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngff_xarray.analyse.shapes.BLOCK", 2**13)  # objects that are larger
+    monkeypatch.setattr("ngff_xarray.analyse.object_boxes.BLOCK", 2**13)  # objects that are larger
     labels = objects((90, 101), 25)
     found = measure(labelled(labels), labelled(labels, (0.5, 0.5)), properties=SHAPES_2D)
     wanted = regionprops_table(labels, properties=SHAPES_2D, spacing=(0.5, 0.5))
@@ -412,7 +415,7 @@ def test_shapes_as_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shapes_in_three_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngff_xarray.analyse.shapes.BLOCK", 2**15)
+    monkeypatch.setattr("ngff_xarray.analyse.object_boxes.BLOCK", 2**15)
     labels, scale = objects((14, 30, 33), 9), (2.0, 0.5, 0.25)
     labels[0, 0, 0] = 70  # a pixel has no hull
     names = ["solidity", "axis_major_length", "area_convex", "extent", "euler_number"]
@@ -427,10 +430,59 @@ def test_objects_that_lie_far_apart_are_read_apart(monkeypatch: pytest.MonkeyPat
     labels = np.zeros((64, 64), "u2")
     labels[0, 0], labels[31, 31], labels[20:31, :31], labels[40, 60] = 1, 2, 3, 4
     wanted = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
-    monkeypatch.setattr("ngff_xarray.analyse.shapes.BLOCK", 12 * 400)  # pixels of a box
+    monkeypatch.setattr("ngff_xarray.analyse.object_boxes.BLOCK", 12 * 400)  # pixels of a box
     monkeypatch.setattr("ngff_xarray.analyse.measuring.shape_cells", lambda *_: (32, 32))
     found = measure(labelled(labels), labelled(labels), properties=["extent", "area_filled"])
     pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.mark.parametrize("chunks", [(1, 40, 48), (8, 16, 16), (20, 40, 48)])
+def test_shapes_read_few_planes_twice(chunks: tuple[int, ...]) -> None:
+    """Objects that are deeper than chunks are read together, and not each with all its planes."""
+    store = Watched()
+    labels = np.zeros((20, 40, 48), "u2")
+    for i in range(5):
+        for j in range(6):
+            labels[2:18, 8 * i + 1 : 8 * i + 7, 8 * j + 1 : 8 * j + 7] = 6 * i + j + 1
+    write_into(store, labels, chunks)
+    tree = xr.open_datatree(store, engine="ngff")
+    store.read.clear()
+    found = tree.ngff.measure("cells", properties=["extent", "euler_number"])
+    assert len(found) == 30 and found["extent"].eq(1).all()
+    reads = chunk_reads(store)
+    assert len(reads) <= 2 * len(set(reads))
+
+
+def test_convex_hulls_as_scikit_image() -> None:
+    rng = np.random.default_rng(3)
+    for number in range(60):
+        shape = tuple(rng.integers(1, 12, 3))
+        grid = np.indices(shape, sparse=True)
+        middle, radii = rng.uniform(0, shape), rng.uniform(1, 9, 3)
+        ball = sum(((g - m) / r) ** 2 for g, m, r in zip(grid, middle, radii, strict=True)) <= 1
+        image = [rng.random(shape) < rng.choice([0.05, 0.5, 1]), ball][number % 2]
+        if image.any():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what lies in a plane
+                wanted = convex_hull_image(image).sum()
+            assert convex_pixels(image) == wanted
+
+
+def test_ellipses_of_an_object_as_large_as_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ngff_xarray.analyse.object_boxes.BLOCK", 2**22)
+    shape = (16, 512, 512)
+    labels = labelled(np.ones(shape, "u1"))
+    names = ["axis_major_length", "inertia_tensor", "extent"]
+    options: dict[str, Any] = {"properties": names, "scheduler": "synchronous"}
+    measure(labels[:1], labels[:1], **options)  # what is imported
+    tracemalloc.start()
+    found = measure(labels, labels, block="2 MB", **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    sizes = [(n**2 - 1) / 12 for n in shape]
+    np.testing.assert_allclose(found["inertia_tensor-0-0"], sizes[1] + sizes[2], rtol=1e-12)
+    assert found["extent"].item() == 1 and (found["inertia_tensor-0-1"] == 0).all()
+    assert peak < 50e6  # the indices of all pixels are 101 MB
 
 
 def test_processes_measure_as_threads_do(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from ngff_xarray.analyse import keeping
 from ngff_xarray.analyse.accumulating import Accumulator, Sums, Values, measured, together
 from ngff_xarray.analyse.below import Below, fitting
 from ngff_xarray.analyse.label_arrays import arranged, extended_dims, label_array, taken
+from ngff_xarray.analyse.object_boxes import Boxes, shape_cells
 from ngff_xarray.analyse.running import Crew
-from ngff_xarray.analyse.shapes import Boxes, Shapes, shape_cells
+from ngff_xarray.analyse.shapes import Shapes
 from ngff_xarray.analyse.sweeping import (
     Block,
     Pixels,
@@ -74,6 +75,9 @@ def measure(
     properties
         Shape measures besides, as scikit-image calls them (``"eccentricity"``, ``"solidity"``,
         ``"perimeter"``, …). They read the objects' boxes again, and need the extra ``analyse``.
+        Most need all of an object's box in memory, some of them many times: of an object that is as
+        large as the image ask for those that need none (``"extent"``, ``"eccentricity"``,
+        ``"orientation"``, the lengths of axes), or for a coarser level.
     level
         Which level of the labels: a number, or a pixel size (``"1 µm"``).
     block

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray.analyse.accumulating import Sums, run_starts
+from ngff_xarray.analyse.accumulating import Sums, measured
+from ngff_xarray.analyse.convex import convex_pixels
+from ngff_xarray.analyse.object_boxes import Boxes, Group, grouped
 from ngff_xarray.analyse.running import Crew
-from ngff_xarray.analyse.sweeping import BLOCK, Pixels, block_sizes, swept, working
-from ngff_xarray.boxes import Box, count, cut, within
+from ngff_xarray.analyse.second_moments import MEASURES, SecondMoments
+from ngff_xarray.analyse.sweeping import swept, working
 from ngff_xarray.errors import MissingDependencyError, SelectionError, UnsupportedError
 from ngff_xarray.progress import progress as progress_bar
 
@@ -43,8 +44,8 @@ _PLANAR = {
     "perimeter_crofton": _LENGTH,
 }
 _ISOTROPIC = ("perimeter", "perimeter_crofton")
-_MANY = 2**16  # objects that are measured together at the most: their labels go to workers
-_PIXEL = 12  # bytes, of labels and of what they are numbered as
+_BY_BOX = frozenset({"area_bbox", "equivalent_diameter_area", "extent"})
+_HULL = frozenset({"area_convex", "solidity"})
 # what is measured anyway, by its names in scikit-image and here
 _ALWAYS = (
     *("label", "area", "volume", "pixels", "num_pixels", "centroid", "bbox"),
@@ -127,21 +128,48 @@ class Shapes:
         if not self.names:
             return {}
         if not sums.labels.size:
-            none = self.table(np.ones((1,) * len(self.spacing), np.uint8))
-            return {name: column[:0] for name, column in none.items()}
+            one = measured(np.ones((1,) * len(self.spacing), np.uint8))
+            found = self._by_box(one) | self.of_pixels(Group.of(one, np.arange(1)), None)
+            return {name: column[:0] for name, column in self._ordered(found).items()}
+        found = self._by_box(sums)
+        if not _BY_BOX.issuperset(self.names):
+            found |= self._by_pixels(boxes, sums, crew, progress)
+        return self._ordered(found)
+
+    def _ordered(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return columns in the order of the measures; some have several, as ``name-0-1``."""
+        of = {column: column.split("-")[0] for column in columns}
+        return {c: columns[c] for name in self.names for c in columns if of[c] == name}
+
+    def _by_box(self, sums: Sums) -> dict[str, NDArray[Any]]:
+        """Return what the boxes and sizes of objects say."""
+        ndim, pixel = len(self.spacing), math.prod(self.spacing)
+        area = sums.pixels * pixel
+        box = np.prod((sums.highs - sums.lows + 1).astype(np.float64), axis=0) * pixel
+        every = {
+            "area_bbox": box,
+            "equivalent_diameter_area": (2 * ndim * area / np.pi) ** (1 / ndim),
+            "extent": area / box,
+        }
+        return {name: every[name] for name in self.names if name in every}
+
+    def _by_pixels(
+        self, boxes: Boxes, sums: Sums, crew: Crew, progress: bool | None
+    ) -> dict[str, NDArray[Any]]:
+        """Return what is measured in the pixels of objects."""
         order: list[NDArray[np.intp]] = []
 
-        def groups() -> Iterator[_Group]:
+        def groups() -> Iterator[Group]:
             for which in grouped(sums, boxes.cells):
                 order.append(which)
-                yield _Group(_box(sums, which), sums.labels[which])
+                yield Group.of(sums, which)
 
         with (
             progress_bar("measuring shapes", "objects", progress, sums.labels.size) as bar,
             working(crew, _table_of, (self, boxes)) as (call, threads),
         ):
 
-            def work(group: _Group) -> dict[str, NDArray[Any]]:
+            def work(group: Group) -> dict[str, NDArray[Any]]:
                 found = call(group)
                 bar.did(group.labels.size)
                 return found
@@ -152,14 +180,50 @@ class Shapes:
             name: np.concatenate([table[name] for table in tables])[places] for name in tables[0]
         }
 
-    def table(self, numbered: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return a column a measure, of the objects 1, 2, … in a box."""
-        with warnings.catch_warnings():  # of objects that have no hull: it is NaN, infinite or 0
-            warnings.simplefilter("ignore")
-            table = _scikit_image().regionprops_table(
-                numbered, properties=self.names, spacing=self.spacing
-            )
-        return {name: np.asarray(column) for name, column in table.items()}
+    def of_pixels(self, group: Group, boxes: Boxes | None) -> dict[str, NDArray[Any]]:
+        """Return what is measured in the pixels of a group; without boxes, all of them are set."""
+        moments = [name for name in self.names if name in MEASURES and len(self.spacing) > 1]
+        hull = [name for name in self.names if name in _HULL and len(self.spacing) == 3]
+        rest = [name for name in self.names if name not in {*_BY_BOX, *moments, *hull}]
+        whole = boxes is None or bool(hull or rest)
+        shape = [side.stop - side.start for side in group.box]
+        numbered = np.ones(shape, np.int32) if boxes is None else None
+        if boxes is not None and whole:
+            numbered = boxes.load(group)
+        found: dict[str, NDArray[Any]] = {}
+        if moments:
+            at = tuple(slice(0, n) for n in shape)
+            if numbered is not None:
+                found |= SecondMoments.of([(at, numbered)], group.lows).columns(self.spacing)
+            elif boxes is not None:
+                found |= SecondMoments.of(boxes.parts(group), group.lows).columns(self.spacing)
+            found = {c: v for c, v in found.items() if c.split("-")[0] in moments}
+        if rest and numbered is not None:
+            found |= _by_scikit_image(numbered, rest, self.spacing)
+        if hull and numbered is not None:
+            found |= _by_hull(numbered, math.prod(self.spacing))
+        return found
+
+
+def _by_scikit_image(
+    numbered: NDArray[Any], names: Sequence[str], spacing: Sequence[float]
+) -> dict[str, NDArray[Any]]:
+    """Return what scikit-image measures of the objects 1, 2, … in a box."""
+    with warnings.catch_warnings():  # of objects that have no hull: it is NaN, infinite or 0
+        warnings.simplefilter("ignore")
+        table = _scikit_image().regionprops_table(numbered, properties=names, spacing=spacing)
+    return {name: np.asarray(column) for name, column in table.items()}
+
+
+def _by_hull(numbered: NDArray[Any], pixel: float) -> dict[str, NDArray[Any]]:
+    """Return the same of convex hulls, which it takes longer for, given the size of a pixel."""
+    from scipy.ndimage import find_objects
+
+    objects = [numbered[box] == i for i, box in enumerate(find_objects(numbered), 1)]
+    area = np.array([np.count_nonzero(each) for each in objects]) * pixel
+    convex = np.array([convex_pixels(each) for each in objects]) * pixel
+    with np.errstate(divide="ignore"):  # no hull, as above
+        return {"area_convex": convex, "solidity": area / convex}
 
 
 def _scikit_image() -> Any:
@@ -171,106 +235,6 @@ def _scikit_image() -> Any:
     return skimage.measure
 
 
-def shape_cells(labels: xr.DataArray, sums: Sums) -> tuple[int, ...]:
-    """Return in cells of which size objects begin that are measured together.
-
-    Cells are blocks of the label image, and hold whole objects: they end within a box of twice that
-    size along every axis, which is not to be more than a block. Of objects that are larger nothing
-    is said.
-    """
-    most = BLOCK >> labels.ndim
-    cells = np.array(block_sizes(labels, _PIXEL, most))
-    if not sums.labels.size:
-        return tuple(cells.tolist())
-    extents = sums.highs - sums.lows + 1
-    is_small = np.prod(extents.astype(np.float64), axis=0) <= most // _PIXEL
-    least = extents[:, is_small].max(axis=1, initial=1)
-    cells = np.maximum(cells, least)
-    while np.prod(cells.astype(np.float64)) > max(most // _PIXEL, 1):
-        spare = cells / least
-        axis = int(np.argmax(spare if (spare > 1).any() else cells))
-        cells[axis] = -(-cells[axis] // 2)
-    return tuple(cells.tolist())
-
-
-def grouped(sums: Sums, cells: Sequence[int]) -> Iterator[NDArray[np.intp]]:
-    """Yield the objects that are read together, by index, in rising order; large ones alone."""
-    lows, highs = sums.lows, sums.highs
-    sizes = np.array(cells)[:, None]
-    is_large = (highs - lows >= sizes).any(axis=0)
-    place = lows // sizes
-    number = np.ravel_multi_index(tuple(place), tuple(place.max(axis=1) + 1))
-    few = np.flatnonzero(~is_large)
-    few = few[np.argsort(number[few], kind="stable")]
-    edges = np.flatnonzero(np.diff(number[few])) + 1
-    for group in np.split(few, edges) if few.size else ():
-        yield from _bounded(sums, group)
-    for each in np.flatnonzero(is_large):
-        yield np.array([each])
-
-
-def _bounded(sums: Sums, which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Yield objects in groups whose box is not too large."""
-    if which.size == 1 or (which.size <= _MANY and count(_box(sums, which)) <= BLOCK // _PIXEL):
-        yield which
-        return
-    for half in np.array_split(which, 2):
-        yield from _bounded(sums, half)
-
-
-def _box(sums: Sums, which: NDArray[np.intp]) -> Box:
-    """Return the box that some objects lie in."""
-    low = sums.lows[:, which].min(axis=1).tolist()
-    high = sums.highs[:, which].max(axis=1).tolist()
-    return tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
-
-
-class _Group(NamedTuple):
-    """Objects that are read together: the box they lie in, and their labels in rising order."""
-
-    box: Box
-    labels: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Reads objects in their boxes. Workers get it pickled.
-
-    Parameters
-    ----------
-    pixels
-        Those of the whole label image.
-    at
-        Where the objects' frame lies along the axes before.
-    cells
-        In parts of which size boxes are read.
-    """
-
-    pixels: Pixels
-    at: Box
-    cells: tuple[int, ...]
-
-    def load(self, group: _Group) -> NDArray[Any]:
-        """Return a box in which objects are 1, 2, …."""
-        is_one = group.labels.size == 1
-        shape = [side.stop - side.start for side in group.box]
-        found = np.empty(shape, np.uint8 if is_one else np.int32)
-        for part in cut(group.box, self.cells):
-            pixels = self.pixels.read((*self.at, *part))
-            pixels = pixels.reshape([p.stop - p.start for p in part])
-            found[within(part, group.box)] = _numbered(pixels, group.labels)
-        return found
-
-
-def _table_of(shared: tuple[Shapes, Boxes], group: _Group) -> dict[str, NDArray[Any]]:
+def _table_of(shared: tuple[Shapes, Boxes], group: Group) -> dict[str, NDArray[Any]]:
     shapes, boxes = shared
-    return shapes.table(boxes.load(group))
-
-
-def _numbered(pixels: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int32]:
-    """Return 1, 2, … where pixels are of labels, which are in rising order, and 0 elsewhere."""
-    starts = run_starts(pixels)
-    own = pixels.reshape(-1)[starts]
-    place = np.minimum(np.searchsorted(labels, own), labels.size - 1)
-    number = np.where(labels[place] == own, place + 1, 0).astype(np.int32)
-    return np.repeat(number, np.diff(starts, append=pixels.size)).reshape(pixels.shape)
+    return shapes.of_pixels(group, boxes)
