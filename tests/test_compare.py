@@ -109,6 +109,8 @@ def test_the_same_and_nothing() -> None:
     empty = compare(a * 0, a * 0, thresholds=0.5)
     assert empty.scores.to_numpy().tolist() == [[0.0] * 9] and not len(empty.objects)
     assert not len(compare(a[:0], a[:0]).objects)
+    frames = xr.DataArray(np.zeros((0, 5, 5), "u1"), dims=("t", "y", "x"))
+    assert next(iter(compare(frames, frames).objects)) == "t"
     assert compare(a > 0, a > 0).scores["tp"].tolist() == [1] * 10
 
 

@@ -186,8 +186,12 @@ def test_large_integers_keep_their_extremes() -> None:
 
 def test_labels_beyond_signed_integers() -> None:
     labels = np.array([[0, 2**64 - 1], [3, 2**64 - 1]], "u8")
-    found = measure(labelled(labels), labelled(labels))
+    found = measure(labelled(labels), labelled(labels), properties=["solidity", "extent"])
     assert found.index.tolist() == [3, 2**64 - 1]
+    assert found["extent"].tolist() == [1, 1]
+    volume = np.stack([labels] * 3)
+    found = measure(labelled(volume), labelled(volume), properties=["extent", "axis_major_length"])
+    assert found.index.tolist() == [3, 2**64 - 1] and found["pixels"].tolist() == [3, 6]
 
 
 def test_boolean_and_negative_labels() -> None:
@@ -205,8 +209,12 @@ def test_no_labels(tmp_path: Path) -> None:
     found = measure(labelled(empty), labelled(empty), "all", properties="solidity")
     assert len(found) == 0
     assert found.dtypes.equals(full.dtypes) and found.index.dtype == full.index.dtype
-    none = measure(labelled(empty[:0]), labelled(empty[:0]))
-    assert len(none) == 0
+    for intensities in (None, "all"):
+        none = measure(labelled(empty[:0]), labelled(empty[:0]), intensities, properties="solidity")
+        assert len(none) == 0 and "solidity" in none
+    frames = xr.DataArray(np.zeros((0, 5, 5), "u1"), dims=("t", "y", "x"))
+    with pytest.raises(SelectionError, match="no frames along t"):
+        measure(frames, frames)
 
 
 # ---- pixels without a value ----------------------------------------------------------------------
@@ -498,6 +506,10 @@ def test_shapes_that_are_not_known() -> None:
     labels = labelled(objects((9, 9, 9)), (2.0, 1.0, 1.0))
     with pytest.raises(SelectionError, match=r"no 'eccentricity' in 3 dimensions.*solidity"):
         measure(labels, labels, properties="eccentricity")
+    line = labels.isel(x=0, y=0)
+    assert measure(line, line, properties="extent")["extent"].le(1).all()
+    with pytest.raises(SelectionError, match="no 'solidity' in 1 dimensions"):
+        measure(line, line, properties="solidity")
     flat = labels.isel(x=0)
     with pytest.raises(UnsupportedError, match="square pixels only, these are of 2 x 1"):
         measure(flat, flat, properties=["perimeter"])

@@ -646,6 +646,7 @@ def test_memory_grows_with_a_band_and_not_with_the_image() -> None:
         (PLANE, {"where": pd.DataFrame({"x": [3]}), "overlap": 0.1}, "leave it out"),
         (PLANE, {"where": (image() > 3)}, "axis 'c'"),
         (PLANE, {"share": 2}, "share"),
+        (PLANE, {"share": "half"}, "share"),
         (PLANE, {"pad": "wrap"}, "'reflect', 'constant'"),
         (PLANE, {"shuffle": True}, "expected a seed"),
         (PLANE, {"prefetch": -1}, "prefetch"),

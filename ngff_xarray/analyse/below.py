@@ -54,6 +54,8 @@ def pixels_at(coordinate: xr.DataArray, positions: xr.DataArray) -> NDArray[np.i
     array([-1,  0,  1,  2])
     """
     factor = units.factor(geometry.unit(positions), geometry.unit(coordinate))
+    if not coordinate.size or not positions.size:
+        return np.full(positions.size, -1, np.intp)
     wanted = geometry.numbers(positions) * factor
     bounds = geometry.edges(coordinate)
     falls = bounds[0] > bounds[-1]

@@ -460,10 +460,13 @@ def _objects(
     others = [str(dim) for dim in array.dims[: array.ndim - len(extended_dims(array))]]
     shape = [array.sizes[dim] for dim in others]
     for table, frame in zip(tables, frames, strict=True):
-        place = np.unravel_index(frame, shape) if others else ()
+        place: Sequence[Any] = [0] * len(others)
+        if others and array.size:
+            place = np.unravel_index(frame, shape)
         for i, (dim, at) in enumerate(zip(others, place, strict=True)):
-            if array.sizes[dim] > 1:
-                table.insert(i, dim, array[dim].values[int(at)])
+            if array.sizes[dim] != 1:
+                values = array[dim].values
+                table.insert(i, dim, values[int(at)] if len(table) else values[:0])
     return pd.concat(tables, ignore_index=True)
 
 

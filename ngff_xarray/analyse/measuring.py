@@ -259,9 +259,13 @@ class _Plan:
     def of(cls, pixels: Pixels, below: _Intensities | None, block: Block) -> _Plan:
         """Return the plan for labels and what is measured in."""
         labels = pixels.array
+        dims = extended_dims(labels)
+        without = [dim for dim in labels.dims if dim not in dims and not labels.sizes[dim]]
+        if without:
+            raise SelectionError(f"the labels have no frames along {without[0]}: none to measure")
         pixel_bytes = labels.dtype.itemsize + (below.below.pixel_bytes if below else 0)
         sizes = block_sizes(labels, pixel_bytes, block)
-        return cls(pixels, extended_dims(labels), below, sizes)
+        return cls(pixels, dims, below, sizes)
 
     @property
     def labels(self) -> xr.DataArray:

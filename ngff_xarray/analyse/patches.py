@@ -159,7 +159,7 @@ def _with_coordinates(array: xr.DataArray) -> xr.DataArray:
 
 def _starts(obj: Obj, source: PatchSource, overlap: Any, where: Any, share: float) -> Starts:
     """Return where the patches begin that are wanted."""
-    if not 0 <= share <= 1:
+    if not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
         raise SelectionError(f"share: expected 0 to 1, found {printable(share, 40)!r}")
     array, sizes, pad = source.array, source.sizes, source.pad
     if hasattr(where, "columns") and hasattr(where, "index"):

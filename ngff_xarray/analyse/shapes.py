@@ -84,6 +84,8 @@ class Shapes:
         names = [names] if isinstance(names, str) else list(names)
         wanted = tuple(dict.fromkeys(name for name in names if name not in _ALWAYS))
         known = {**_SHAPES, **(_PLANAR if len(spacing) == 2 else {})}
+        if len(spacing) not in (2, 3):
+            known = {name: kind for name, kind in known.items() if name in _BY_BOX}
         for name in wanted:
             if name not in known:
                 raise SelectionError(
@@ -182,7 +184,7 @@ class Shapes:
 
     def of_pixels(self, group: Group, boxes: Boxes | None) -> dict[str, NDArray[Any]]:
         """Return what is measured in the pixels of a group; without boxes, all of them are set."""
-        moments = [name for name in self.names if name in MEASURES and len(self.spacing) > 1]
+        moments = [name for name in self.names if name in MEASURES]
         hull = [name for name in self.names if name in _HULL and len(self.spacing) == 3]
         rest = [name for name in self.names if name not in {*_BY_BOX, *moments, *hull}]
         whole = boxes is None or bool(hull or rest)
