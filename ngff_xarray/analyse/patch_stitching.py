@@ -68,9 +68,8 @@ def stitch_patches(
 
     With ``to``, blocks that are finished wait beside the result (``.ngff_xarray-apply-…``) until
     all are. The same call of a function again, also after a kill, goes on with them: it predicts
-    patches only that other blocks have pixels of. Predictions that are given one by one, and those
-    for a zarr store that is given as it is or of pixels in memory, begin anew: nothing says that
-    they are the same.
+    patches only that other blocks have pixels of. Predictions that are given one by one begin anew,
+    as nothing says that they are the same; so do those for a zarr store that is given as it is.
 
     Parameters
     ----------
