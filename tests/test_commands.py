@@ -105,8 +105,9 @@ def test_help_has_every_command_with_an_example() -> None:
     assert all(re.search(rf"^    {name}\b", done.stdout, re.MULTILINE) for name in COMMANDS)
     for name in COMMANDS:
         text = run(name, "--help").stdout
-        assert f"for example:\n  ngff-xarray {name}" in text
+        assert f"For example:\n  ngff-xarray {name}" in text
         assert "exits with 0" in text
+    assert run().stdout == run("--help").stdout  # who types no command asks for it
 
 
 def test_the_script_is_the_command() -> None:

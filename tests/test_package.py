@@ -86,6 +86,7 @@ def test_the_demo_prints_the_tree_and_writes_a_picture(tmp_path: Path) -> None:
     assert "<xarray.DataTree>" in done.stdout
     assert "OME-Zarr 0.5 image 'cell'" in done.stdout
     assert str(tmp_path / "cell.png") in done.stdout
+    assert "\nNext:\n" in done.stdout
     with Image.open(tmp_path / "cell.png") as picture:
         assert picture.size[0] > 600
 

@@ -10,6 +10,7 @@ from ngff_xarray.commands.command import (
     FINE,
     Command,
     add_access,
+    add_both_accesses,
     add_json,
     add_layout,
     add_overwrite,
@@ -29,31 +30,43 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a file, a folder, a URL, or a pattern in quotes: '*.tif'")
     parser.add_argument("target", help="path or URL of the OME-Zarr to write")
     add_overwrite(parser)
-    parser.add_argument("--reader", help="the reader to ask, as tiff; default: who knows the file")
-    parser.add_argument("--series", type=_series, help="the only image of several to convert")
-    parser.add_argument("--path", help="where in an HDF5, N5 or Zarr file the array is")
-    parser.add_argument("--axes", help="the order of the axes, where the file does not say: tczyx")
-    parser.add_argument("--pattern", help='how files of a folder are called: "img_{c}_{z}.tif"')
+    parser.add_argument(
+        "--series",
+        type=_series,
+        metavar="IMAGE",
+        help="of several images, this one: number or name",
+    )
+    add_both_accesses(parser)
+    add_json(parser)
+    add_progress(parser)
+    _add_unsaid(parser.add_argument_group("what the file does not say, or says wrongly"))
+    add_layout(parser)
+
+
+def _add_unsaid(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--pixel-size",
         action="append",
         default=[],
         type=option,
         metavar="AXIS=SIZE",
-        help='where the file does not say it, as "z=2 µm"; may be repeated',
+        help='as --pixel-size "z=2 µm"; may be repeated, once an axis',
     )
-    parser.add_argument("--channel-names", help="separated by commas")
+    parser.add_argument("--channel-names", metavar="NAMES", help="separated by commas: DAPI,GFP")
+    parser.add_argument("--axes", help="the order of the axes: tczyx")
     parser.add_argument(
-        "--labels", action=argparse.BooleanOptionalAction, help="whether pixels are labels"
+        "--labels",
+        action=argparse.BooleanOptionalAction,
+        help="whether pixels are numbers of objects, a segmentation, and not brightness",
     )
+    parser.add_argument("--pattern", help='how files of a folder are called: "img_{c}_{z}.tif"')
     parser.add_argument(
-        "--fill-missing", action="store_true", help="write planes that are not there as zeros"
+        "--fill-missing",
+        action="store_true",
+        help="planes that are missing are zeros; by default they are an error",
     )
-    add_layout(parser)
-    add_access(parser, "--source-option")
-    add_access(parser)
-    add_json(parser)
-    add_progress(parser)
+    parser.add_argument("--path", help="where in an HDF5, N5 or Zarr file the array is")
+    parser.add_argument("--reader", help="the format to read it as: tiff, bioio, …")
 
 
 def _series(text: str) -> Any:
@@ -93,19 +106,23 @@ def convert(given: argparse.Namespace) -> int:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="path or URL of an image (https://…, s3://…)")
+    parser.add_argument("source", help="the OME-Zarr: image.ome.zarr, https://…, s3://…")
     parser.add_argument("target", help="the file to write: .ome.tif, .nii, .nii.gz or .npy")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the file that is at the target"
     )
-    parser.add_argument("--group", help='the image to write, as "labels/nuclei"; default: all')
+    parser.add_argument(
+        "--group",
+        metavar="PART",
+        help='one part of it: "labels/nuclei", a field of a plate "B/3/0"',
+    )
     parser.add_argument(
         "--region",
         action="append",
         default=[],
         type=region,
         metavar="AXIS=START:STOP",
-        help='only a part: --region "x=10 µm:60 µm"; may be repeated, once an axis',
+        help='only this region: --region "x=10 µm:60 µm"; may be repeated, once an axis',
     )
     add_access(parser)
     add_progress(parser)
@@ -135,29 +152,35 @@ def export(given: argparse.Namespace) -> int:
 
 
 def _add_copy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="path or URL of an OME-Zarr (https://…, s3://…)")
+    parser.add_argument("source", help="the OME-Zarr: image.ome.zarr, https://…, s3://…")
     parser.add_argument("target", help="path or URL of the OME-Zarr to write")
     add_overwrite(parser)
-    parser.add_argument("--group", help='the part to copy, as the well "B/3"; default: all')
+    parser.add_argument(
+        "--group", metavar="PART", help='one part of it: the well "B/3", "labels/nuclei"'
+    )
     parser.add_argument(
         "--region",
         action="append",
         default=[],
         type=region,
         metavar="AXIS=START:STOP",
-        help='as --region "x=10 µm:60 µm"; may be repeated, once an axis',
+        help='only this region: --region "x=10 µm:60 µm"; may be repeated, once an axis',
     )
     parser.add_argument(
-        "--levels", type=_numbers, help="which levels, separated by commas; 0 is the finest"
+        "--levels",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="only these levels, separated by commas; 0 is the finest",
     )
-    parser.add_argument("--channels", help="which channels, by name and separated by commas")
+    parser.add_argument(
+        "--channels", metavar="NAMES", help="only these channels, separated by commas"
+    )
     parser.add_argument(
         "--check", action="store_true", help="read both again afterwards, and compare all pixels"
     )
-    add_layout(parser)
-    add_access(parser, "--source-option")
-    add_access(parser)
+    add_both_accesses(parser)
     add_progress(parser)
+    add_layout(parser)
 
 
 def _numbers(text: str) -> list[int]:
@@ -197,7 +220,11 @@ def copy(given: argparse.Namespace) -> int:
 
 def _add_repair(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    parser.add_argument("--apply", action="store_true", help="make the changes, with a backup")
+    parser.add_argument(
+        "--apply",
+        action="store_true",
+        help="make the changes; a backup of each file that changes stays beside it",
+    )
 
 
 def repair(given: argparse.Namespace) -> int:
@@ -217,7 +244,9 @@ def repair(given: argparse.Namespace) -> int:
 CHANGING = (
     Command(
         "convert",
-        "write a file of a microscope as OME-Zarr; killed, it goes on when run again",
+        "write a file of a microscope as OME-Zarr",
+        "Pixel sizes, channels and the original metadata come along, and it prints what was kept "
+        "and what was not. If it is interrupted, run it again: it goes on where it stopped.",
         [
             "convert scan.ims scan.ome.zarr",
             'convert stack.tif stack.ome.zarr --pixel-size "z=2 µm" --channel-names DAPI,GFP',
@@ -228,8 +257,8 @@ CHANGING = (
     ),
     Command(
         "copy",
-        "copy a store or a part of one: down, up or to another layout; killed, it goes on when run "
-        "again",
+        "copy an OME-Zarr, or a part of one: from a server, to a bucket, or stored differently",
+        "If it is interrupted, run it again: it goes on where it stopped.",
         [
             "copy https://host/scan.ome.zarr scan.ome.zarr --check",
             'copy scan.ome.zarr part.ome.zarr --region "x=10 µm:60 µm" --channels DAPI',
@@ -241,6 +270,8 @@ CHANGING = (
     Command(
         "export",
         "write an image as OME-TIFF, NIfTI or NumPy file, for programs that read no OME-Zarr",
+        "The end of the target's name says which. Pixel sizes and channels come along in OME-TIFF; "
+        "export a region where the whole is too large.",
         [
             "export https://host/scan.ome.zarr scan.ome.tif",
             'export scan.ome.zarr part.nii.gz --region "x=10 µm:60 µm"',
@@ -251,7 +282,8 @@ CHANGING = (
     ),
     Command(
         "repair",
-        "show what can be mended in what a store says, or mend it",
+        "mend what an OME-Zarr says of itself, and what interrupted programs left",
+        "Shows the changes, and makes none of them until you add --apply.",
         ["repair image.ome.zarr", "repair image.ome.zarr --apply"],
         _add_repair,
         repair,

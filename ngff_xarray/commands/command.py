@@ -21,7 +21,9 @@ class Command:
     name
         What the user types.
     text
-        What it does, in a sentence.
+        What it does, in a line.
+    more
+        What to know before it is used, in a sentence or two.
     examples
         Lines that the user could type, without the name of the program.
     add
@@ -32,6 +34,7 @@ class Command:
 
     name: str
     text: str
+    more: str
     examples: Sequence[str]
     add: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
@@ -39,27 +42,40 @@ class Command:
 
 def add_source(parser: argparse.ArgumentParser, *, group: bool = True) -> None:
     """Add the store that a command looks at, and how to get at it."""
-    parser.add_argument("store", help="path or URL of the image (https://…, s3://…)")
+    parser.add_argument("store", help="the OME-Zarr: image.ome.zarr, https://…, s3://…")
     if group:
-        parser.add_argument("--group", help='the part to look at, as the well "B/3"; default: all')
+        parser.add_argument(
+            "--group", metavar="PART", help='one part of it: the well "B/3", "labels/nuclei"'
+        )
     add_access(parser)
 
 
-def add_access(parser: argparse.ArgumentParser, name: str = "--option") -> None:
+_ACCESS = (
+    "how to reach a URL, where your credentials do not say it: anon=true, endpoint_url=https://…; "
+    "may be repeated"
+)
+
+
+def add_access(
+    parser: argparse.ArgumentParser, name: str = "--option", text: str = _ACCESS
+) -> None:
     """Add how to get at a URL."""
     parser.add_argument(
-        name,
-        action="append",
-        default=[],
-        type=option,
-        metavar="NAME=VALUE",
-        help="for URLs, as of fsspec: anon=true for public S3 buckets; may be repeated",
+        name, action="append", default=[], type=option, metavar="NAME=VALUE", help=text
     )
+
+
+def add_both_accesses(parser: argparse.ArgumentParser) -> None:
+    """Add how to get at the URL of a source, and at that of a target."""
+    add_access(parser, "--source-option", f"for the source: {_ACCESS}")
+    add_access(parser, "--option", "the same for the target")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add whether to print JSON."""
-    parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, for other programs to read"
+    )
 
 
 def add_progress(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +83,7 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show how far it is; default: in a terminal, after a second",
+        help="show a bar, or none; by default one in terminals, after a second",
     )
 
 
@@ -125,18 +141,35 @@ def sizes(text: str) -> Any:
         ) from None
 
 
-def add_layout(parser: argparse.ArgumentParser) -> None:
+def add_layout(parser: argparse._ActionsContainer) -> None:
     """Add how what is written is stored."""
-    parser.add_argument("--version", choices=("0.4", "0.5", "0.6"), help="of OME-Zarr")
-    parser.add_argument("--chunks", type=sizes, help="pixels a chunk, one number an axis, or auto")
-    parser.add_argument("--shards", type=sizes, help="pixels a shard (a file of many chunks)")
-    parser.add_argument("--compressor", choices=("zstd", "blosc"))
+    parser = parser.add_argument_group("how it is stored (the defaults are fine)")
+    parser.add_argument(
+        "--version",
+        choices=("0.4", "0.5", "0.6"),
+        help="of OME-Zarr; 0.4 for older programs; default: 0.5, or that of an OME-Zarr source",
+    )
+    parser.add_argument(
+        "--chunks",
+        type=sizes,
+        metavar="SIZES",
+        help="pixels of a chunk, which is read as one: a number an axis, as 1,256,256, or auto",
+    )
+    parser.add_argument(
+        "--shards",
+        type=sizes,
+        metavar="SIZES",
+        help="pixels of a shard, a file of many chunks: fewer files; a number an axis, or auto",
+    )
+    parser.add_argument(
+        "--compressor", choices=("zstd", "blosc"), help="how pixels are packed, without loss"
+    )
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Add whether something may be at the target."""
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the Zarr store that is at the target"
+        "--overwrite", action="store_true", help="replace the OME-Zarr that is at the target"
     )
 
 

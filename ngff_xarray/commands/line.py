@@ -18,10 +18,13 @@ from ngff_xarray.text import printable
 from ngff_xarray.urls import is_url, without_secrets
 
 _NAME = "ngff-xarray"
-_ABOUT = "OME-Zarr images on the command line: look at them, check them, convert and copy them."
+_ABOUT = (
+    "Look at OME-Zarr images, check them, convert files of microscopes into them, and copy them. "
+    'In Python, start with xarray.open_datatree("image.ome.zarr").ngff'
+)
 _CODES = (
-    "exits with 0 where all is well, 1 where the store is broken, damaged or no OME-Zarr, and 2 "
-    "where the command cannot be done as it was given"
+    "In scripts: it exits with 0 where all is well, 1 where the store is broken, damaged or no "
+    "OME-Zarr, and 2 where the command cannot be done as it was given."
 )
 _BROKEN = (MetadataError, NotOmeError, IncompleteError)
 _INTERRUPTED = 130  # as shells have it
@@ -40,7 +43,11 @@ def main(given: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may have no µ
-    arguments = _parser(words).parse_args(words)
+    parser = _parser(words)
+    if not words:
+        parser.print_help()
+        sys.exit(WRONG_USE)
+    arguments = parser.parse_args(words)
     sys.exit(_run(arguments, words))
 
 
@@ -71,14 +78,15 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         lines = "\n".join(f"  {_NAME} {line}" for line in examples)
         return {
             "description": text,
-            "epilog": f"for example:\n{lines}\n\n{_CODES}",
+            "epilog": f"For example:\n{lines}\n\n{_CODES}",
             "formatter_class": _Formatter,
         }
 
-    parser = Parser(prog=_NAME, **made(_ABOUT, ["info image.ome.zarr", "info --help"]))  # type: ignore[arg-type]
+    parser = Parser(prog=_NAME, **made(_ABOUT, ["demo", "info image.ome.zarr", "convert --help"]))  # type: ignore[arg-type]
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for each in (*LOOKING, *CHANGING):
-        below = commands.add_parser(each.name, help=each.text, **made(each.text, each.examples))  # type: ignore[arg-type]
+        about = f"{each.text[0].upper()}{each.text[1:]}. {each.more}"
+        below = commands.add_parser(each.name, help=each.text, **made(about, each.examples))  # type: ignore[arg-type]
         each.add(below)
         below.set_defaults(run=each.run)
     return parser

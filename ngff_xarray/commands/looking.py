@@ -14,7 +14,6 @@ from ngff_xarray.commands.command import (
     FINE,
     NOT_FINE,
     Command,
-    add_access,
     add_json,
     add_progress,
     add_source,
@@ -25,9 +24,21 @@ from ngff_xarray.commands.facts import facts
 from ngff_xarray.commands.opening import opened
 from ngff_xarray.urls import without_secrets
 
+_NEXT = """
+Next:
+  your own image     ngff-xarray info PATH-OR-URL    (ngff-xarray --help: all commands)
+  in Python          import xarray as xr; xr.open_datatree(PATH_OR_URL).ngff
+  step by step       the notebooks in the folder notebooks/, first 01_open.ipynb"""
+
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--picture", type=Path, default=Path("cell.png"), help="PNG to write")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        default=Path("cell.png"),
+        metavar="PNG",
+        help="the picture to write; default: cell.png",
+    )
 
 
 def demo(given: argparse.Namespace) -> int:
@@ -45,6 +56,7 @@ def demo(given: argparse.Namespace) -> int:
     axes = tree.ngff.plot(labels="cell", outline=True)
     axes.figure.savefig(given.picture, dpi=150)
     print(f"\nwrote {given.picture.resolve()}")
+    print(_NEXT)
     return FINE
 
 
@@ -108,24 +120,40 @@ def verify(given: argparse.Namespace) -> int:
 def _add_quicklook(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("quicklook.png"), help="PNG to write"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("quicklook.png"),
+        metavar="PNG",
+        help="the picture to write; default: quicklook.png",
     )
     parser.add_argument(
-        "--channels", help="which, by name and separated by commas; default: as said"
+        "--channels",
+        metavar="NAMES",
+        help="which channels, separated by commas; default: those that the image says",
     )
-    parser.add_argument("--labels", help="a label image to draw on top, by name")
+    parser.add_argument("--labels", metavar="NAME", help="the label image to draw on top")
     parser.add_argument(
         "--at",
         action="append",
         default=[],
         type=option,
         metavar="AXIS=PLACE",
-        help='which plane, as --at "z=3 µm" --at t=0; default: the middle; may be repeated',
+        help='which plane: --at "z=3 µm" --at t=0; default: the middle; may be repeated',
     )
-    parser.add_argument("--projection", choices=("max", "mean", "min"), help="over z")
-    parser.add_argument("--level", type=option_value, help='a number, or a pixel size: "1 µm"')
     parser.add_argument(
-        "--plain", type=int, metavar="PIXELS", help="only the pixels, at most so many a side"
+        "--projection", choices=("max", "mean", "min"), help="look through all z planes"
+    )
+    parser.add_argument(
+        "--level",
+        type=option_value,
+        help='how coarse: 0 is the finest level, or give a pixel size, "1 µm"; default: what fits',
+    )
+    parser.add_argument(
+        "--plain",
+        type=int,
+        metavar="PIXELS",
+        help="only the image, without axes and scale bar, at most so many pixels a side",
     )
 
 
@@ -163,9 +191,10 @@ def _figure(tree: Any, given: argparse.Namespace) -> Any:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", help="path or URL of the image (https://…, s3://…)")
-    parser.add_argument("--port", type=int, default=0, help="default: any free one")
-    add_access(parser)
+    add_source(parser, group=False)
+    parser.add_argument(
+        "--port", type=int, default=0, help="the number behind the address; default: any free one"
+    )
 
 
 def serve(given: argparse.Namespace) -> int:
@@ -194,6 +223,8 @@ LOOKING = (
     Command(
         "info",
         "say what an image is: its axes, pixel sizes, levels, channels and labels",
+        "Of an OME-Zarr it reads a few lines of text and no pixel, however large the image is. "
+        "Files in other formats work, too.",
         ["info image.ome.zarr", f"info {_SCAN} --json", 'info plate.ome.zarr --group "B/3"'],
         _add_info,
         info,
@@ -201,6 +232,8 @@ LOOKING = (
     Command(
         "quicklook",
         "write a picture of an image as PNG, with a scale bar",
+        "Draws the channels in the colours that the image gives them, from the level that is as "
+        "fine as the picture. A plate becomes a mosaic of its wells.",
         [
             f"quicklook {_SCAN} -o scan.png",
             'quicklook image.ome.zarr --channels DAPI,GFP --at "z=3 µm" --labels nuclei',
@@ -210,24 +243,37 @@ LOOKING = (
     ),
     Command(
         "validate",
-        "hold what a store says against the OME-Zarr specification; no pixel is read",
+        "check what an OME-Zarr says of itself against the specification",
+        "Lists every fault, with its place and how to mend it. It reads no pixel: verify does.",
         ["validate image.ome.zarr", f"validate {_SCAN} --json"],
         _add_validate,
         validate,
     ),
     Command(
         "verify",
-        "read every chunk of a store: which are damaged, and which are missing",
+        "read all pixels of an OME-Zarr, and list the chunks that are damaged or missing",
+        "For after a copy, and before the original is deleted. It reads pixels only: what an "
+        "OME-Zarr says of itself is checked by validate.",
         ["verify image.ome.zarr", f"verify {_SCAN} --json"],
         _add_verify,
         verify,
     ),
     Command(
         "serve",
-        "put a store at an address of this computer, for viewers in the browser, until Ctrl-C",
+        "give an OME-Zarr an address, for viewers in a browser on this computer",
+        "Prints the address, to paste into a viewer such as Neuroglancer. Other computers cannot "
+        "reach it, and Ctrl-C ends it.",
         ["serve image.ome.zarr", "serve s3://bucket/scan.ome.zarr --option anon=true"],
         _add_serve,
         serve,
     ),
-    Command("demo", "open a real image and draw it", ["demo"], _add_demo, demo),
+    Command(
+        "demo",
+        "open a built-in image of a cell and draw it",
+        "Prints what xarray and ngff_xarray see of it, writes a picture, and says what to do next. "
+        "It needs ngff-xarray[sample], and downloads nothing.",
+        ["demo"],
+        _add_demo,
+        demo,
+    ),
 )
