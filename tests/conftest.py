@@ -77,3 +77,16 @@ def server(tmp_path: Path) -> Iterator[CountingServer]:
     """A loopback HTTP server of the test's own directory."""
     with CountingServer(tmp_path) as running:
         yield running
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Say what to do next, to who ran the README's command."""
+    if "README.md" in config.invocation_params.args and exitstatus == 0:
+        terminalreporter.section("next")
+        terminalreporter.line(
+            'the notebooks   python -m pip install -e ".[notebooks]"; jupyter lab notebooks'
+        )
+        terminalreporter.line("all tests       python -m pytest -n auto")
+        terminalreporter.line("to change it    CONTRIBUTING.md")
