@@ -44,5 +44,5 @@ def test_commands_on_pages_run(page: Path, tmp_path: Path) -> None:
 def test_what_the_readme_points_to_is_there() -> None:
     readme = (ROOT / "README.md").read_text()
     (badge,) = re.findall(r"https://mybinder.org/v2/\S+\?urlpath=lab/tree/([^)]+)", readme)
-    for each in (badge, *re.findall(r"\]\(([^):#]+)\)", readme)):
+    for each in (badge, *re.findall(r"(?:\]\(|src=\")([^):#\"]+)[)\"]", readme)):
         assert (ROOT / each).exists(), each
