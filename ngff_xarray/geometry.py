@@ -170,7 +170,7 @@ def edges(coordinate: xr.DataArray) -> NDArray[np.float64]:
     """
     centres = numbers(coordinate)
     if not centres.size:
-        raise SelectionError(f"{coordinate.name}: the axis is empty: it has no pixels")
+        raise SelectionError(f"{coordinate.name}: the axis is empty: take a larger region first")
     if centres.size < 2:
         half = (pixel_size(coordinate) or 1.0) / 2
         return np.concatenate([centres - half, centres[-1:] + half])
@@ -229,7 +229,10 @@ def _ordered(
     low = rising[0] if start is None else start
     high = rising[-1] if stop is None else stop
     if np.isnan(low) or np.isnan(high):
-        raise SelectionError("a region cannot start or stop at NaN")
+        raise SelectionError(
+            "a region cannot start or stop at NaN: give numbers, text such as '10 µm', or None for "
+            "the end of the image"
+        )
     return (low, high) if low <= high else (high, low)
 
 

@@ -221,7 +221,10 @@ def well(tree: xr.DataTree, path: str) -> xr.DataTree:
     else:
         found = read_well(tree, wanted)
     if found is None:
-        raise StoreError(f"well {wanted!r} is listed, but there is no group in the store")
+        raise StoreError(
+            f"well {wanted!r} is listed, but there is no group in the store: was it copied whole? "
+            ".ngff.missing_fields() of the plate lists what is not there"
+        )
     found.name = None
     return found
 
@@ -296,7 +299,9 @@ def field(
         )
     known = list(images(there).values())
     if not -len(known) <= number < len(known):
-        raise SelectionError(f"well {path!r} has {len(known)} fields; there is no field {number}")
+        raise SelectionError(
+            f"well {path!r} has {len(known)} fields; there is no field {number}: the first is 0"
+        )
     return known[number]
 
 
@@ -443,5 +448,8 @@ def ome(tree: xr.DataTree) -> OME:
         raise MissingDependencyError("ome-types", "ome", "parsing OME-XML") from error
     text = ome_xml(tree)
     if text is None:
-        raise StoreError("there is no OME-XML beside this image")
+        raise StoreError(
+            "there is no OME-XML beside this image, as bioformats2raw writes it: what the store "
+            "says of it is in .attrs['ome']"
+        )
     return from_xml(text)

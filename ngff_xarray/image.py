@@ -294,7 +294,8 @@ def plane_dims(array: xr.DataArray) -> tuple[str, str]:
         dims = [str(dim) for dim in array.dims if dim != channel_dim(array)]
     if len(dims) < 2:
         raise NotOmeError(
-            f"dimensions {tuple(array.dims)} are no picture: expected at least two of space"
+            f"dimensions {tuple(array.dims)} are no picture: expected at least two of space, such "
+            "as y and x: rename them, with array.rename(…)"
         )
     return dims[-2], dims[-1]
 

@@ -105,7 +105,8 @@ class Layout:
             told = self.shards.get(str(dim), n)
             if told % n and n < size:
                 raise SelectionError(
-                    f"shards: {told} pixels along {dim} are no whole chunks of {n}"
+                    f"shards: {told} pixels along {dim} are no whole chunks of {n}: give a "
+                    f"multiple of {n}"
                 )
             found.append(n * max(1, min(told // n, math.ceil(size / n))))
         return tuple(found)

@@ -101,7 +101,9 @@ def multiscale(
     planned = _planned(finest, axes, chunks, levels, scale_factors, sizes, smallest)
     content = described(finest)
     if not isinstance(content, Image):
-        raise NotOmeError("expected an image")
+        raise NotOmeError(
+            "expected an image or a label image: take one of the images in it, .ngff.images"
+        )
     place = geometry.placement(finest, axes)
     if "omero" not in image.ome(finest):  # which was made up: a writer finds the real ranges
         content = replace(content, omero=None)

@@ -106,7 +106,10 @@ def _factor(obj: Any, dim: str, size: Size, known: Mapping[str, float]) -> _Fact
     coordinate = image.levels(obj)[0][dim]
     found = known.get(dim, 1.0 if coordinate.size == 1 or dim not in coordinate.coords else None)
     if found is None:
-        raise SelectionError(f"pixel_size: pixels along {dim} are not evenly spaced")
+        raise SelectionError(
+            f"pixel_size: pixels along {dim} are not evenly spaced: take an array of it, and drop "
+            f"their coordinate, with .drop_vars({dim!r})"
+        )
     return size[0] / found, size
 
 

@@ -207,10 +207,15 @@ def _of_channels(array: xr.DataArray, position: Mapping[str, Any]) -> xr.DataArr
 def check_drawable(array: xr.DataArray, dims: tuple[str, str] | None = None) -> None:
     """Raise if an array is no picture, or an empty one."""
     if array.dtype.kind not in "buif":
-        raise NotOmeError(f"{array.dtype} is no dtype of pictures: expected integers or floats")
+        raise NotOmeError(
+            f"{array.dtype} is no dtype of pictures: expected integers or floats: convert it, as "
+            "with abs() or .astype('float32')"
+        )
     for dim in array.dims:
         if not array.sizes[dim]:
-            raise SelectionError(f"axis {dim} is empty: there is nothing to draw")
+            raise SelectionError(
+                f"axis {dim} is empty: there is nothing to draw: take a larger region"
+            )
     for dim in dims or image.plane_dims(array):
         if not geometry.is_numeric(array[dim]):
             raise NotOmeError(f"{dim} has no positions to draw along: its coordinate holds names")
@@ -218,7 +223,10 @@ def check_drawable(array: xr.DataArray, dims: tuple[str, str] | None = None) -> 
 
 def _check_labels(array: xr.DataArray) -> None:
     if array.dtype.kind not in "bui":
-        raise NotOmeError(f"labels must be integers to be drawn, found {array.dtype}")
+        raise NotOmeError(
+            f"labels must be integers to be drawn, found {array.dtype}: convert them, as with "
+            ".astype('uint32')"
+        )
 
 
 # ---- where -----------------------------------------------------------------------------------
@@ -282,7 +290,10 @@ def _chosen_level(
     indexers = {**choice.position, **at}
     flat = [dim for dim in (down, right) if not isinstance(indexers.get(dim, slice(0)), slice)]
     if flat:
-        raise SelectionError(f"{flat[0]}: a picture needs a region of it: a slice")
+        raise SelectionError(
+            f"{flat[0]}: a picture needs a region of it: a slice, as {flat[0]}=slice('10 µm', '60 "
+            "µm')"
+        )
     where = selection.positions_of_levels(arrays, indexers)
     cropped = [array.isel(chosen) for array, chosen in zip(arrays, where, strict=True)]
     sizes = [_bytes(array, dims, channel_count) if over else 0 for array in cropped]

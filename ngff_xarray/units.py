@@ -248,11 +248,16 @@ def magnitude(value: object, unit: str | None) -> float:
 
 def _converted(quantity: Any, unit: str | None) -> float:
     if unit is not None and known(unit) is None:  # pint is not to parse it
-        raise UnitError(f"cannot convert {quantity}: {unit!r} is no unit of the specification")
+        raise UnitError(
+            f"cannot convert {quantity}: the axis is in {unit!r}, which is no unit of the "
+            "specification: give a plain number"
+        )
     try:
         return float(quantity.to(unit or "dimensionless").magnitude)
     except Exception as error:
-        raise UnitError(f"cannot convert {quantity} to {unit or 'a plain number'}") from error
+        raise UnitError(
+            f"cannot convert {quantity} to {unit or 'a plain number'}, in which the axis is"
+        ) from error
 
 
 def _parse(text: str) -> tuple[float, str | None]:

@@ -82,7 +82,11 @@ def ngff(obj: Any) -> Any:
     {'y': None, 'x': 'micrometer'}
     """
     if not isinstance(obj, xr.DataArray | xr.Dataset | xr.DataTree):
-        raise TypeError(f"expected a DataTree, Dataset or DataArray, found {type(obj).__name__}")
+        raise TypeError(
+            f"expected a DataTree, Dataset or DataArray, found {type(obj).__name__}: a path is "
+            "opened with xr.open_datatree(path), an array becomes one with xr.DataArray(array, "
+            "dims=…)"
+        )
     try:
         kind = image.kind(obj)
     except NotOmeError:

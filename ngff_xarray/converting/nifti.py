@@ -104,7 +104,10 @@ def read(source: Input, options: Options) -> Found:
     except Exception as error:  # whatever nibabel raises
         raise StoreError(f"{source.name}: cannot be read: {printable(error, 300)}") from error
     if dtype.kind not in "biufc":
-        raise UnsupportedError(f"{source.name}: holds {dtype}: colours in one number")
+        raise UnsupportedError(
+            f"{source.name}: holds {dtype}: colours in one number: "
+            "save the colours as channels of their own"
+        )
     if len(shape) < 2 or any(size > 1 for size in shape[len(_AXES) :]):
         raise UnsupportedError(f"{source.name}: is an array of {shape}: expected 2 to 5 axes")
     names = [name for name, size in zip(_AXES, shape, strict=False) if size > 1 or name in "xy"]

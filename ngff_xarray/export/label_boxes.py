@@ -57,7 +57,9 @@ def label_boxes(
     import pandas as pd
 
     if array.dtype.kind not in "bui":
-        raise NotOmeError(f"labels must be integers, found {array.dtype}")
+        raise NotOmeError(
+            f"labels must be integers, found {array.dtype}: convert them, as with .astype('uint32')"
+        )
     dims = list(axes)
     place = placed(array, dims)
     if place.scale is None:

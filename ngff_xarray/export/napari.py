@@ -209,7 +209,10 @@ def _labels(path: str, obj: Obj, over: xr.DataArray) -> LayerTuple:
     """Return the layer of a label image, to lie over an image."""
     arrays = [_without_channels(path, array) for array in image.levels(obj)]
     if arrays[0].dtype.kind not in "bui":
-        raise NotOmeError(f"labels {path!r} must be integers to be drawn, found {arrays[0].dtype}")
+        raise NotOmeError(
+            f"labels {path!r} must be integers to be drawn, found {arrays[0].dtype}: convert them, "
+            "as with .astype('uint32'), or leave them out with labels=None"
+        )
     if arrays[0].dtype == bool:  # of which napari wants a view
         arrays = [blocked(array).astype("u1") for array in arrays]
     levels = [_aligned(array, over) for array in arrays]

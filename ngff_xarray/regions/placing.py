@@ -76,7 +76,7 @@ def side(pixels: xr.DataArray, finest: xr.DataArray, dim: str) -> slice:
     if places[0] < 0 or places[-1] >= size:
         raise SelectionError(
             f"{dim}: the pixels belong to {places[0]} to {places[-1]}, outside of the image, which "
-            f"has {size}"
+            f"has {size}: leave these out, or make it longer with .ngff.append(…)"
         )
     return slice(int(places[0]), int(places[-1]) + 1)
 
@@ -134,12 +134,16 @@ def fitting(pixels: xr.DataArray, finest: xr.DataArray, box: Box) -> xr.DataArra
     plain = plain.transpose(*finest.dims)
     if dict(plain.sizes) != shape:
         found, wanted = (" x ".join(map(str, each)) for each in (plain.shape, shape.values()))
-        raise SelectionError(f"the pixels are {found}, the region is {wanted}")
+        raise SelectionError(
+            f"the pixels are {found}, the region is {wanted}: give pixels of this shape, or "
+            "another region"
+        )
     both = {pixels.dtype.kind, finest.dtype.kind}
     safe = np.can_cast(pixels.dtype, finest.dtype) or both <= {"i", "u"} or both == {"f"}
     if not safe:
         raise SelectionError(
-            f"the pixels are {pixels.dtype}, those of the image {finest.dtype}: convert them"
+            f"the pixels are {pixels.dtype}, those of the image {finest.dtype}: convert "
+            f"them, as with .round().astype({finest.dtype.name!r})"
         )
     if isinstance(plain._data, np.ndarray):
         exact(plain._data, finest.dtype)
@@ -153,6 +157,6 @@ def exact(values: Any, dtype: np.dtype[Any]) -> Any:
         if values.min() < info.min or values.max() > info.max:
             raise SelectionError(
                 f"the pixels reach from {values.min()} to {values.max()}, which {dtype}, the type "
-                "of the image, does not hold"
+                "of the image, does not hold: clip or scale them first"
             )
     return values.astype(dtype, copy=False)

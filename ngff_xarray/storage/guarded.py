@@ -84,7 +84,10 @@ class Guarded(Readable):
         """
         found = await self._tried(key, prototype, byte_range)
         if found is None and self.access.missing == "raise" and not self.is_metadata(key):
-            raise StoreError(f"{self._named(key)}: this chunk is not in the store")
+            raise StoreError(
+                f"{self._named(key)}: this chunk is not in the store: copy it again, or open the "
+                "image without missing='raise', and it has the fill value"
+            )
         return found
 
     @staticmethod
@@ -179,7 +182,8 @@ def _check(found: Buffer | None, part: ByteRequest | None, key: str) -> None:
         most = part.suffix
     if most is not None and len(found) > most:
         raise RemoteAnswerError(
-            f"the server ignores ranges: it sent {len(found)} bytes where {most} were asked for"
+            f"the server ignores ranges: it sent {len(found)} bytes where {most} were asked for: "
+            "shards and zip files need a server that knows ranges, or a copy on a disk"
         )
     if isinstance(part, RangeByteRequest) and part.start and len(found) < part.end - part.start:
         raise RemoteAnswerError(
@@ -187,4 +191,7 @@ def _check(found: Buffer | None, part: ByteRequest | None, key: str) -> None:
         )
     beginning = found[:64].to_bytes().lstrip().lower()
     if beginning.startswith(_PAGE) and not key.endswith((".html", ".htm")):
-        raise RemoteAnswerError("the server answered with a page of HTML")
+        raise RemoteAnswerError(
+            "the server answered with a page of HTML: is the address that of the image, and open "
+            "to you without a login?"
+        )

@@ -72,7 +72,10 @@ async def _check_host(
             f"the server sends to another host, {host}: pass trust=True if that is right"
         )
     if params.url.scheme == "https" and target.scheme != "https":
-        raise RemoteAnswerError("the server sends from https to a connection that is not secure")
+        raise RemoteAnswerError(
+            "the server sends from https to a connection that is not secure: ask whoever runs it "
+            "for an https address"
+        )
 
 
 async def _check_range(
@@ -83,4 +86,7 @@ async def _check_range(
     wanted = params.headers.get("Range", "")
     # from the start, all of it may be what was asked for: its length tells
     if params.response.status == 200 and wanted and not wanted.startswith("bytes=0-"):
-        raise RemoteAnswerError("the server ignores ranges: it sent all of the file")
+        raise RemoteAnswerError(
+            "the server ignores ranges: it sent all of the file: take a server that knows them, or "
+            "copy the file to a disk"
+        )

@@ -161,7 +161,10 @@ def _from_file(profile: str | None) -> dict[str, str]:
         raise StoreError(f"{path}: is no file of credentials: {error}") from error
     if not parser.has_section(wanted):
         if profile:
-            raise StoreError(f"{path}: there is no profile {profile!r}")
+            raise StoreError(
+                f"{path}: there is no profile {profile!r}; there are {parser.sections()}: name "
+                "one of them, or give key and secret in storage_options"
+            )
         return {}
     section = parser[wanted]
     return {_NAMES[name]: section[name] for name in section if name in _NAMES}

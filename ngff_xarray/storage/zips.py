@@ -223,7 +223,7 @@ def _listed(tail: bytes, place: str) -> _Listing | range:
     """Return what the end of a zip file lists, or where its directory is."""
     at = end = _end_of_directory(tail)
     if at < 0:
-        raise StoreError(f"{place}: this is no zip file, or its end is missing")
+        raise StoreError(f"{place}: this is no zip file, or its end is missing: copy it again")
     size, offset = struct.unpack_from("<II", tail, at + 12)
     before = at - _LOCATOR - _END64_SIZE
     if before >= 0 and tail[before : before + 4] == _END64:  # of ZIP64, which has larger numbers
@@ -251,14 +251,19 @@ def _end_of_directory(tail: bytes) -> int:
 
 def _checked(listed: list[zipfile.ZipInfo], place: str) -> dict[str, zipfile.ZipInfo]:
     if len(listed) > _MOST_ENTRIES:
-        raise StoreError(f"{place}: {len(listed)} entries are more than are read")
+        raise StoreError(
+            f"{place}: {len(listed)} entries are more than are read: unpack it, and open the folder"
+        )
     found = {}
     for entry in listed:
         name = entry.filename
         if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
             raise StoreError(f"{place}: the entry {printable(name, 200)!r} leads out of the file")
         if entry.flag_bits & 1:
-            raise StoreError(f"{place}: the entry {printable(name, 200)!r} is encrypted")
+            raise StoreError(
+                f"{place}: the entry {printable(name, 200)!r} is encrypted: unpack it with its "
+                "password"
+            )
         if not entry.is_dir():
             found[name] = entry
     return found
@@ -267,7 +272,9 @@ def _checked(listed: list[zipfile.ZipInfo], place: str) -> dict[str, zipfile.Zip
 def _header_size(found: bytes, name: str) -> int:
     """Return how long the header before an entry's data is."""
     if len(found) < _LOCAL.size or found[:4] != b"PK\x03\x04":
-        raise StoreError(f"{name}: the zip file is damaged: there is no entry where it should be")
+        raise StoreError(
+            f"{name}: the zip file is damaged: there is no entry where it should be: copy it again"
+        )
     *_, names, extra = _LOCAL.unpack_from(found)
     return _LOCAL.size + int(names) + int(extra)
 
@@ -276,7 +283,10 @@ def _unpacked(packed: bytes, entry: zipfile.ZipInfo, name: str) -> bytes:
     if entry.compress_type == zipfile.ZIP_STORED:
         return packed
     if entry.compress_type != zipfile.ZIP_DEFLATED:
-        raise StoreError(f"{name} is packed in a way that is not read ({entry.compress_type})")
+        raise StoreError(
+            f"{name} is packed in a way that is not read ({entry.compress_type}): unpack the "
+            "file, and pack it without compression"
+        )
     try:
         # no more than was declared, whatever the data would unpack to
         return zlib.decompressobj(-15).decompress(packed, entry.file_size + 1)

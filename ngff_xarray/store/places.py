@@ -207,7 +207,8 @@ def _existing(text: str) -> Path:
     # absolute: arrays are read later, perhaps from another working directory
     path = Path(text).expanduser().absolute()
     if not path.exists():
-        raise StoreNotFoundError(f"no such file or directory: {text}")
+        sought = "" if Path(text).is_absolute() else f" (looked for in {Path.cwd()})"
+        raise StoreNotFoundError(f"no such file or directory: {text}{sought}")
     return path
 
 
@@ -257,7 +258,10 @@ def writable(place: Source, access: Access | None = None) -> Source:
     shown = printable(place.url, MAX_SHOWN)
     inner = place.store.store if isinstance(place.store, Guarded) else place.store
     if "http" in getattr(getattr(inner, "fs", None), "protocol", ()):
-        raise StoreError(f"{shown}: cannot be written: it is read from a web server")
+        raise StoreError(
+            f"{shown}: cannot be written: it is read from a web server: give a path, or the "
+            "address of a bucket (s3://…)"
+        )
     if isinstance(place.store, Cached):
         raise StoreError(
             f"{shown}: cannot be written: it is read through a cache, which would not notice: give "
@@ -266,7 +270,10 @@ def writable(place: Source, access: Access | None = None) -> Source:
     if not inner.read_only:
         return replace(place, store=inner)
     if isinstance(inner, Readable):
-        raise StoreError(f"{shown}: this kind of store cannot be written")
+        raise StoreError(
+            f"{shown}: this kind of store cannot be written: give a path, or the address of a "
+            "bucket"
+        )
     if not place.address:
         raise StoreError(f"{shown}: the store is read-only: open it with mode='a'")
     known = place.store.access if isinstance(place.store, Guarded) else None

@@ -74,7 +74,8 @@ def require_group(source: Source, group: Group | None) -> Group:
     if place is not None and place.exists():
         raise NotOmeError(
             f"{source.url}: is no OME-Zarr: there are no group attributes "
-            "(expected 'zarr.json' or '.zattrs')"
+            "(expected 'zarr.json' or '.zattrs'): give the folder that has one of these, which "
+            "may be the one above it or one in it"
         )
     why = run(why_missing(source.store, join(source.path, "zarr.json")))
     found = why or "there is no zarr group ('zarr.json' or '.zattrs')"

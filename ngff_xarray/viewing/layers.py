@@ -578,10 +578,16 @@ def _labels(obj: Obj, labels: Labels) -> tuple[dict[str, Obj], Labels]:
 def _layer(name: str, obj: Obj, frame: _Frame, over: Mapping[str, Obj]) -> Layer:
     arrays = image.levels(obj)
     if arrays[0].dtype.kind not in "buif":
-        raise NotOmeError(f"{arrays[0].dtype} is no dtype of pictures: expected integers or floats")
+        raise NotOmeError(
+            f"{arrays[0].dtype} is no dtype of pictures: expected integers or floats: convert it, "
+            "as with abs() or .astype('float32')"
+        )
     kind = image.kind(obj)
     if kind == "labels" and arrays[0].dtype.kind == "f":
-        raise NotOmeError(f"labels must be integers to be drawn, found {arrays[0].dtype}")
+        raise NotOmeError(
+            f"labels must be integers to be drawn, found {arrays[0].dtype}: convert them, as with "
+            ".astype('uint32')"
+        )
     taken: set[str] = set()
     labels = tuple(
         replace(_layer(_free(path, taken), label, frame, {}), kind="labels")

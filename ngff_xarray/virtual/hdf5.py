@@ -99,7 +99,8 @@ def child(parent: h5py.Group, name: str, where: str) -> Any:
     if not isinstance(link, h5py.HardLink):
         kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
         raise UnsupportedError(
-            f"{where}: {parent.name}/{name} is a link to {kind}: such are not followed"
+            f"{where}: {parent.name}/{name} is a link to {kind}: such are not followed: "
+            "save it as one file"
         )
     return parent[name]
 
@@ -155,7 +156,9 @@ def stored(dataset: h5py.Dataset, where: str) -> Stored:
     name = f"{where}: {dataset.name}"
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or dataset.is_virtual:
-        raise UnsupportedError(f"{name} keeps its pixels in other files, which are not read")
+        raise UnsupportedError(
+            f"{name} keeps its pixels in other files, which are not read: save it as one file"
+        )
     layout = plan.get_layout()
     if layout == h5py.h5d.COMPACT:
         raise UnsupportedError(

@@ -262,7 +262,10 @@ class _Reader:
     def levels(self) -> int:
         """Return how many resolution levels there are."""
         if hdf5.child(self._file, "DataSet", self._where) is None:
-            raise NotOmeError(f"{self._where}: is no file of Imaris: there is no group 'DataSet'")
+            raise NotOmeError(
+                f"{self._where}: is no file of Imaris: there is no group 'DataSet': other HDF5 "
+                "files are read by ngff_xarray.open_image(path)"
+            )
         count = self._numbered(self._group(), "ResolutionLevel")
         if count > MAX_LEVELS:
             self._fail("/DataSet", f"holds {count} resolution levels, more than {MAX_LEVELS}")
