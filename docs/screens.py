@@ -56,7 +56,9 @@ def draw(folder: Path) -> None:
         page.wait_for_timeout(3000)
         seen.screenshot(path=HERE / "viewer.png")
         box = page.locator(".jp-CodeCell").nth(1).bounding_box()
-        page.screenshot(path=HERE / "repr.png", clip={**box, "height": box["height"] - 8})
+        page.screenshot(
+            path=HERE / "repr.png", clip={**box, "width": 740, "height": box["height"] - 8}
+        )
 
 
 if __name__ == "__main__":
