@@ -94,7 +94,7 @@ class GroupAccessor(Accessor[xr.DataTree]):
         >>> import pandas as pd
         >>> def brightest(block):
         ...     return pd.DataFrame({"brightest": [float(block.max())]})
-        >>> slides.ngff.apply(brightest).sort_index()
+        >>> slides.ngff.apply(brightest)
                  brightest
         image
         0     0     4000.0

@@ -102,10 +102,11 @@ def apply_group(
         act: Callable[[_Task, Any], _Done] = _of_well
     else:
         items, act = members.all(), _of_member
+    order: list[tuple[str, ...]] = []
     found: dict[tuple[str, ...], Any] = {}
     failed: list[BlockError] = []
     with shown_progress("applying", "images", options.get("progress")) as bar:
-        for item, done in crew.run(act, task, _counted(items, bar), bar):
+        for item, done in crew.run(act, task, _counted(items, order, bar), bar):
             if isinstance(done, Exception):
                 done.add_note(f"in {printable('/'.join(item.key), 200)}")
                 if not (collects and isinstance(done, BlockError)):
@@ -122,7 +123,7 @@ def apply_group(
     if is_labels:
         return None
     names = ("well",) if per == "well" and members.kind == "plate" else members.names
-    table = _joined(found, names)
+    table = _joined({key: found[key] for key in order if key in found}, names)
     table.attrs["issues"] = members.issues
     keep(table)
     return table
@@ -161,9 +162,11 @@ def _alone(options: ApplyOptions) -> ApplyOptions:
     return alone
 
 
-def _counted(items: Iterator[Any], bar: Any) -> Iterator[Any]:
+def _counted(items: Iterator[Any], order: list[tuple[str, ...]], bar: Any) -> Iterator[Any]:
+    """Yield items, and note which they are in which order: they may be done in another."""
     for item in items:
         bar.more(1)
+        order.append(item.key)
         yield item
 
 
@@ -225,7 +228,7 @@ def _of_well(task: _Task, well: _Well) -> _Done:
 
 
 def _joined(found: Mapping[tuple[str, ...], pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """Return one table, in the order of the names of images."""
+    """Return one table, which says of which image each row is."""
     import pandas as pd
 
     if not found:
