@@ -430,11 +430,16 @@ def test_blocks_that_are_read_whole_are_not_kept() -> None:
     assert not stock._kept and not stock._moved and not stock._left
 
 
-def test_blocks_that_no_disk_takes_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+@pytest.mark.parametrize("full", ["as is told", "as is seen"])
+def test_blocks_that_no_disk_takes_are_computed_again(
+    monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    def fails(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    monkeypatch.setattr("tempfile.TemporaryFile", fails)
+    if full == "as is told":
+        monkeypatch.setattr("ngff_xarray.pyramid.stock._free", lambda: 0)
     loaded: Counter[Any] = Counter()
     source = planes(24, 64, loaded, threading.Lock())
     levels = plan(source.shape, (1, 1, 1), (8, 8, 8))[:1]

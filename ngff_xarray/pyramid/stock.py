@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from collections import OrderedDict
@@ -26,7 +27,8 @@ class Stock:
     reads
         How often a block will be read, by its place. It is kept until then, in a file of the
         system's temporary directory if there are more than ``most``: loading one again may cost
-        much. Nothing is known by default, and who was not read for the longest time is dropped.
+        much. Files take no more than half of what is free there. Nothing is known by default, and
+        who was not read for the longest time is dropped.
     """
 
     def __init__(self, most: int, reads: Callable[[Place], int] | None = None) -> None:
@@ -35,6 +37,7 @@ class Stock:
         self._kept: OrderedDict[Place, Future[Pixels]] = OrderedDict()
         self._moved: dict[Place, Pixels] = {}
         self._left: dict[Place, int] = {}
+        self._room: int | None = None
 
     def get(self, place: Place, load: Callable[[], Pixels]) -> Pixels:
         """Return a block that is kept, or else load it: once, whoever asks for it meanwhile."""
@@ -71,7 +74,7 @@ class Stock:
                 self._left[place] = left
             else:
                 self._kept.pop(place, None)
-                self._moved.pop(place, None)
+                self._give_back(self._moved.pop(place, None))
 
     def _make_room(self) -> None:
         """Drop blocks, or move them to a disk, until there are not too many in memory."""
@@ -83,15 +86,38 @@ class Stock:
                 if self._reads is None or not future.done() or future.exception():
                     continue
                 pixels = future.result()
+                if not self._take(pixels):
+                    continue
                 self._moved[place] = pixels
             moved = _moved(pixels)
             with self._lock:
                 if self._moved.get(place) is not pixels:
                     continue  # it was read for the last time meanwhile
                 if moved is None:
-                    del self._moved[place]
+                    self._give_back(self._moved.pop(place))
                 else:
                     self._moved[place] = moved
+
+    def _take(self, pixels: Pixels) -> bool:
+        """Tell whether there is room for pixels on the disk, and take it."""
+        if self._room is None:
+            self._room = _free() // 2
+        if self._room < pixels.nbytes:
+            return False
+        self._room -= pixels.nbytes
+        return True
+
+    def _give_back(self, pixels: Pixels | None) -> None:
+        if pixels is not None and self._room is not None:
+            self._room += pixels.nbytes
+
+
+def _free() -> int:
+    """Return how many bytes are free where temporary files are."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:
+        return 0
 
 
 def _moved(pixels: Pixels) -> Pixels | None:
