@@ -420,6 +420,8 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"halo": {"v": 1}}, SelectionError, "no axis 'v'"),
     ({"halo": "3 kg"}, NgffError, "kg"),
     ({"halo": -1}, SelectionError, "expected a length"),
+    ({"halo": "-5 px"}, SelectionError, "whole number of pixels, found '-5 px'"),
+    ({"block": "2.5 px"}, SelectionError, "whole number of pixels"),
     ({"boundary": "wrap"}, SelectionError, "'clip' or 'reflect'"),
     ({"errors": "ignore"}, SelectionError, "'raise' or 'collect'"),
     ({"scheduler": "gpu"}, SelectionError, "threads, processes, synchronous"),

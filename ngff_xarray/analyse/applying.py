@@ -250,7 +250,10 @@ def prepared(
     if errors not in ("raise", "collect"):
         raise SelectionError(f"errors={printable(errors, 40)!r}: expected 'raise' or 'collect'")
     if not callable(func):
-        raise TypeError(f"expected a function, found {type(func).__name__}")
+        raise TypeError(
+            f"expected a function, found {type(func).__name__}: give it without calling it, as in "
+            "apply(segment, kwargs={'above': 100})"
+        )
     number = ops.which_level(image.levels(obj), level)
     array = chosen(obj, number, channels)
     told = layout.Layout.of(array, chunks, shards, options.get("compressor"))
@@ -304,10 +307,13 @@ def chosen(obj: Obj, number: int, channels: str | Sequence[str] | None) -> xr.Da
     if channels is not None:
         dim = image.channel_dim(array)
         if dim is None:
-            raise SelectionError("channels: the image has no axis of channels")
+            raise SelectionError("channels: the image has no axis of channels: leave it out")
         array = array.isel(selection.positions(array, {dim: channels}))
     if not array.size:
-        raise SelectionError(f"the image has the shape {array.shape}: there are no pixels")
+        raise SelectionError(
+            f"there are no pixels: the image has the shape {array.shape} here; does the region "
+            "that was selected lie beside it?"
+        )
     return array
 
 

@@ -210,7 +210,8 @@ def _without_others(array: xr.DataArray, labels: xr.DataArray, channel: str | No
         size = labels.sizes[dim]
         if dim not in array.dims and size > 1:
             raise SelectionError(
-                f"the labels have {size} pixels along {dim}, an axis that the image does not have"
+                f"the labels have {size} pixels along {dim}, an axis that the image "
+                f"does not have: select one of them, as with .isel({dim}=0)"
             )
     return taken(array, at)
 

@@ -20,7 +20,7 @@ from ngff_xarray.text import printable
 Boundary = Literal["clip", "reflect"]
 
 _BYTES = 2**23  # of a block without its halo, unless it is told
-_PIXELS = re.compile(r"\s*(\d+)\s*(px|pixels?)\s*")
+_PIXELS = re.compile(r"\s*([-+]?[\d.]+)\s*(px|pixels?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,11 @@ def pixels(array: xr.DataArray, what: str, lengths: Any) -> dict[str, int]:
 def _pixels(coordinate: xr.DataArray, what: str, length: Any) -> int:
     counted = _PIXELS.fullmatch(length) if isinstance(length, str) else None
     if counted is not None:
+        if not counted[1].isdecimal():
+            raise SelectionError(
+                f"{what}: {coordinate.name}: expected a whole number of pixels, found "
+                f"{printable(length, 40)!r}"
+            )
         return int(counted[1])
     step = geometry.pixel_size(coordinate) or 1.0
     found = units.magnitude(length, geometry.unit(coordinate)) / step

@@ -497,7 +497,10 @@ def _check_fill(fill: Any, dtype: np.dtype[Any]) -> None:
     except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
         fits = False
     if not fits:
-        raise SelectionError(f"fill={printable(fill, 40)!r}: the pixels of the result are {dtype}")
+        raise SelectionError(
+            f"fill={printable(fill, 40)!r}: expected a number that {dtype} holds, which the pixels "
+            "of the result are"
+        )
 
 
 def places_of(function: Function) -> tuple[str, ...]:
