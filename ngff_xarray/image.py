@@ -5,6 +5,7 @@ Everything is derived from the object, so that it holds for cropped and computed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ Obj = xr.DataArray | xr.Dataset | xr.DataTree
 
 PROVENANCE = "provenance"
 """The attribute, beside OME's, that says what made an image."""
+
+_OF_DASK = re.compile(r"-[0-9a-f]{32}$")  # a name that xarray takes over
 
 
 def levels(obj: Obj) -> tuple[xr.DataArray, ...]:
@@ -87,9 +90,10 @@ def variable_name(names: Iterable[Hashable]) -> str | None:
     return next((str(n) for n in names if str(n).rstrip("_") in ("image", "labels")), None)
 
 
-def _is_of_a_level(name: str) -> bool:
-    """Tell whether an array is called as those of a store are called here."""
-    return variable_name([name]) is not None or name in ("array", "parameters")
+def _says_nothing(name: str) -> bool:
+    """Tell whether an array is called as those of a store are here, or by dask."""
+    is_of_a_level = variable_name([name]) is not None or name in ("array", "parameters")
+    return is_of_a_level or _OF_DASK.search(name) is not None
 
 
 def _image_variable(dataset: xr.Dataset) -> Hashable:
@@ -133,7 +137,7 @@ def name(obj: Obj) -> str | None:
     """
     said = _text(ome(obj).get("name"))
     is_named = said is None and isinstance(obj, xr.DataArray) and isinstance(obj.name, str)
-    return str(obj.name) if is_named and not _is_of_a_level(str(obj.name)) else said
+    return str(obj.name) if is_named and not _says_nothing(str(obj.name)) else said
 
 
 def version(obj: Obj) -> str | None:

@@ -11,10 +11,12 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +27,7 @@ from scipy import ndimage
 
 import ngff_xarray
 from ngff_xarray.analyse.applying import apply
+from ngff_xarray.analyse.work import token
 from ngff_xarray.errors import (
     BlockError,
     BusyError,
@@ -730,3 +733,17 @@ def test_fields_that_fail_are_told(plate: xr.DataTree) -> None:
         plate.ngff.apply(
             fails, block="8 µm", chunks=CHUNKS, to="labels/n", stitch=True, errors="collect"
         )
+
+
+def test_many_at_once_leave_the_settings_of_dask_alone() -> None:
+    seen = set()
+
+    def ask(number: int) -> str | None:
+        found = token(number, lambda: number)
+        seen.add(dask.config.get("tokenize.ensure-deterministic"))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(400)))
+    assert seen == {dask.config.get("tokenize.ensure-deterministic")} == {False}
+    assert len(found) == 400

@@ -65,6 +65,8 @@ def test_the_name_of_an_array_is_that_of_the_image(name: str | None, tmp_path: P
     assert (image.ngff.name, image.ngff.pyramid().ngff.name, found.ngff.name) == (said,) * 3
     named = image.assign_attrs(ome={"name": "of the store"})
     assert named.ngff.name == "of the store"
+    da = pytest.importorskip("dask.array")
+    assert xr.DataArray(da.zeros((4, 4)), dims=("y", "x")).ngff.name is None  # but of dask's array
 
 
 def test_units_of_axes_are_told_apart() -> None:

@@ -406,6 +406,13 @@ class ImageAccessor(Accessor[ObjT]):
 
         ``with_system("atlas", matrix, axes="xy")``, ``with_system("stage", {"x": "20 µm"})``: no
         pixel is moved, and ``to_zarr(…, version="0.6")`` writes it.
+
+        Examples
+        --------
+        >>> tree = xr.open_datatree("cell.ome.zarr")
+        >>> placed = tree.ngff.with_system("stage", {"y": "5 µm", "x": "20 µm"})
+        >>> float(placed.ngff.to_system("stage").ngff.level(0)["x"][0])
+        20.0
         """
         from ngff_xarray import world
 

@@ -169,12 +169,10 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def token(*what: Any) -> str | None:
     """Return what is the same for the same objects, in another process too; None if nothing is."""
-    from dask import config
     from dask.base import tokenize
     from dask.tokenize import TokenizationError
 
     try:
-        with config.set({"tokenize.ensure-deterministic": True}):
-            return str(tokenize(*what))
+        return str(tokenize(*what, ensure_deterministic=True))
     except (TokenizationError, TypeError, ValueError):
         return None
