@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -329,3 +330,10 @@ def test_every_parameter_is_told(kind: str, name: str) -> None:
     untold = [name for name in parameters if not re.search(rf"\b{name}\b", said)]
     assert untold == []
     assert behind(name, member) is not None or "see `" not in said
+
+
+def test_what_the_reference_names_is_there() -> None:
+    pages = "".join(path.read_text() for path in (DOCS / "reference").glob("*.rst"))
+    named = re.findall(r"^\.\. autoclass:: (ngff_xarray\.\S+)\.(\w+)$", pages, re.MULTILINE)
+    missing = [name for module, name in named if not hasattr(import_module(module), name)]
+    assert len(named) > 10 and missing == []
