@@ -514,7 +514,7 @@ def test_what_no_patch_covers_is_filled_in_classes_too(tree: xr.DataTree) -> Non
     back = stitch_patches(lambda batch: batch / 2, found, argmax=True, fill=255)
     assert back.dtype == np.uint8 and ((back == 255) == ~covered).all()
     for fill, blend in ((np.nan, "nearest"), (70_000, "nearest"), (-1, "mean"), (0.5, "max")):
-        with pytest.raises(SelectionError, match=r"fill=.*: the pixels of the result are uint16"):
+        with pytest.raises(SelectionError, match=r"fill=.*: expected a number that uint16 holds"):
             stitch_patches(lambda batch: batch, found, fill=fill, blend=blend)
 
 
