@@ -153,8 +153,8 @@ def test_examples_of_buckets_run(
 def test_examples_of_clusters_run(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not slurm.is_here() and not IN_CI:
         pytest.skip("needs slurm-wlm and munge, and root")
-    if not IN_CI:
-        pytest.importorskip("dask_jobqueue")
+    bring: Any = import_module if IN_CI else pytest.importorskip
+    bring("dask_jobqueue")  # whose defaults would go with the settings below
     import dask
 
     site = {  # what ~/.config/dask/jobqueue.yaml of a site says
