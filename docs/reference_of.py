@@ -46,7 +46,7 @@ def _place(named: tuple[str, Any]) -> tuple[bool, str]:
 def described_one(path: str, name: str, member: Any) -> Iterator[str]:
     """Yield one method or property in reStructuredText."""
     if isinstance(member, property):
-        returned = inspect.signature(member.fget).return_annotation  # type: ignore[arg-type]
+        returned = inspect.signature(member.fget).return_annotation  # type: ignore[arg-type]  # ours have getters
         yield from (f".. py:property:: {path}", f"   :type: {returned}", "")
     else:
         signature = inspect.signature(member)
