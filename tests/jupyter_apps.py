@@ -212,8 +212,7 @@ class App:
         path = Path(shutil.copy(source, self.notebooks))
         self._show(page, path.name)
         self._run(page)
-        page.wait_for_function(f"() => {_CELLS}.every((cell) => cell.model.executionCount)")
-        page.wait_for_function(_IDLE)
+        page.wait_for_function("() => window.allCellsRan")  # not when the last has its number
         kinds = """cell => Array.from({length: cell.model.outputs.length},
             (_, i) => cell.model.outputs.get(i).type)"""
         found: list[list[str]] = page.evaluate(f"() => {_CELLS}.map({kinds})")
@@ -226,7 +225,13 @@ class App:
     def _run(page: Page) -> None:
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.wait_for_function(_IDLE)
-        page.evaluate("() => void jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.evaluate(
+            """() => {
+                window.allCellsRan = false;
+                const run = jupyterapp.commands.execute("notebook:run-all-cells");
+                run.then(() => { window.allCellsRan = true; });  // with all that they put out
+            }"""
+        )
 
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
