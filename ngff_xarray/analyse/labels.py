@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from ngff_xarray.lazy import lazy
 from ngff_xarray.progress import Bar
 
 _BLOCKS = 64  # whose numbers are kept
+_CHUNK = 2**22  # bytes of a chunk of labels of blocks, about
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Labelling:
         return tuple(self.blocks.shape[axis] for axis in self._axes)
 
     def begin(self) -> None:
-        """Make the array for the labels of blocks."""
-        self.work.create(self.shape, self.dtype, self.size)
+        """Make the array for the labels of blocks: several chunks each, that need less memory."""
+        self.work.create(self.shape, self.dtype, _halved(self.size, _CHUNK // self.dtype.itemsize))
 
     def label(self, number: int) -> None:
         """Label a block, and keep that, and what of it the neighbours see.
@@ -194,6 +196,14 @@ class Labelling:
             if "writer" not in here:
                 here["writer"] = self.work.writer()
             return here["writer"]
+
+
+def _halved(size: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Return whole parts of a size that have no more pixels, if halving makes some."""
+    even = next((axis for axis, n in enumerate(size) if n % 2 == 0), None)
+    if math.prod(size) <= most or even is None:
+        return size
+    return _halved((*size[:even], size[even] // 2, *size[even + 1 :]), most)
 
 
 def _shared(one: Block, other: Block) -> Box:
@@ -316,14 +326,14 @@ class Stitched(Boxed):
     def box(self, box: Box) -> NDArray[Any]:
         """Return the labels in a box."""
         local = np.asarray(self._array[box])
-        found = np.empty(local.shape, self.dtype)
+        found = local if local.dtype == self.dtype else np.empty(local.shape, self.dtype)
         for block in self._blocks.within(box):
             both = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop))
                 for a, b in zip(block.core, box, strict=True)
             )
             part = within(both, box)
-            found[part] = looked_up(self._numbers(block.number), local[part])
+            looked_up(self._numbers(block.number), local[part], found[part])
         return found
 
     def _numbers(self, block: int) -> NDArray[Any]:

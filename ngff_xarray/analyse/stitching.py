@@ -48,10 +48,9 @@ def numbered(
     none = np.empty(0, np.uint32)
     if not labels.size:
         return np.zeros(labels.shape, np.uint32), 0, none
-    if labels.dtype.kind == "b":
-        labels = labels.view(np.uint8)
     if labels.dtype.kind == "i" and labels.min() < 0:
         labels = np.maximum(labels, 0)
+    labels = labels.view(f"{labels.dtype.byteorder}u{labels.dtype.itemsize}")
     high = int(labels.max())
     if high <= 4 * labels.size:  # a table is faster than a search
         is_there = np.zeros(high + 1, bool)
@@ -73,9 +72,14 @@ def numbered(
     return found.astype(np.uint32), ids.size, none
 
 
-def looked_up(table: NDArray[Any], labels: NDArray[np.integer]) -> NDArray[Any]:
-    """Return what a table has for each label, a part at a time: indices are wide."""
-    found = np.empty(labels.shape, table.dtype)
+def looked_up(
+    table: NDArray[Any], labels: NDArray[np.integer], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return what a table has for each label, a part at a time: indices are wide.
+
+    What is given for ``out`` takes it, and may be the labels themselves.
+    """
+    found = np.empty(labels.shape, table.dtype) if out is None else out
     for place, part in enumerate(labels):
         found[place] = table[part]
     return found

@@ -27,6 +27,7 @@ M = TypeVar("M")
 
 _HELD = 2**28  # bytes of blocks that are not read whole yet, at the most
 _BRANCHES = 4  # a thread has at least so many, so that none waits for long
+_PART, _PARTS = 2**23, 64  # pixels of a part of a level that stands alone, and how many there are
 NOTED = 2**26  # bytes of the finest level that a part has which is noted, at the most
 
 
@@ -100,7 +101,7 @@ def build(
     near
         The size of the blocks that pixels come in, those of one are written after one another.
     """
-    tree = Tree.of(levels, [target.chunks for target in targets])
+    tree = Tree.of(levels, [target.chunks for target in targets], near)
     stopped = threading.Event()
     enough = threads * _BRANCHES
     number = next((i for i in range(tree.top, -1, -1) if tree.count(i) >= enough), 0)
@@ -125,9 +126,11 @@ def build(
             stopped.set()  # also after Ctrl-C
 
 
-def sides(levels: Sequence[PlannedLevel], targets: Sequence[Target]) -> list[list[slice]]:
+def sides(
+    levels: Sequence[PlannedLevel], targets: Sequence[Target], near: Sequence[int] | None = None
+) -> list[list[slice]]:
     """Return the sides, along each axis, of the boxes that `build` reads."""
-    return Tree.of(levels, [target.chunks for target in targets]).sides()
+    return Tree.of(levels, [target.chunks for target in targets], near).sides()
 
 
 def is_better_apart(
@@ -177,8 +180,24 @@ class Tree:
     units: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, levels: Sequence[PlannedLevel], chunks: Sequence[Sequence[int]]) -> Tree:
-        """Return the tree of levels that are written in chunks."""
+    def of(
+        cls,
+        levels: Sequence[PlannedLevel],
+        chunks: Sequence[Sequence[int]],
+        near: Sequence[int] | None = None,
+    ) -> Tree:
+        """Return the tree of levels that are written in chunks.
+
+        Parts of a level that stands alone are whole blocks that its pixels come in, where these
+        are several chunks each: nobody waits for who loads the same block, and a note is on more.
+
+        Parameters
+        ----------
+        levels, chunks
+            The levels, the finest first, and their chunks.
+        near
+            The size of the blocks that pixels come in.
+        """
         units: list[tuple[int, ...]] = []
         for number, sizes in enumerate(chunks):
             unit = tuple(sizes)
@@ -189,6 +208,8 @@ class Tree:
             if number < len(levels) - 1:
                 unit = tuple(map(math.lcm, unit, levels[number + 1].step))
             units.append(unit)
+        if len(units) == 1 and near is not None and _are_parts(near, units[0], levels[0].shape):
+            units = [tuple(near)]
         return cls(tuple(levels), tuple(units))
 
     @property
@@ -254,6 +275,16 @@ class Tree:
     def largest(self, number: int) -> int:
         """Return how many pixels of the finest level a part of a level is made of."""
         return math.prod(self.units[number]) * math.prod(self.levels[number].factors)
+
+
+def _are_parts(near: Sequence[int], chunk: Sequence[int], shape: Sequence[int]) -> bool:
+    """Tell whether blocks that pixels come in are whole chunks, not large, and many."""
+    sizes = list(zip(near, chunk, shape, strict=True))
+    return (
+        all(n % unit == 0 for n, unit, _ in sizes)
+        and math.prod(near) <= _PART
+        and math.prod(-(-whole // n) for n, _, whole in sizes) >= _PARTS
+    )
 
 
 def noted(tree: Tree, itemsize: int) -> int:

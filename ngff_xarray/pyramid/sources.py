@@ -6,8 +6,7 @@ import bisect
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from xarray.core import indexing
 
 from ngff_xarray import cluster
 from ngff_xarray.boxes import Box, within
-from ngff_xarray.pyramid.stock import Stock
+from ngff_xarray.pyramid.stock import Place, Stock
 
 Read = Callable[[Box], NDArray[Any]]
 Chunks = Sequence[Sequence[int]]
@@ -25,6 +24,7 @@ Sides = Sequence[Sequence[slice]]
 
 _KEPT = 2**26  # bytes of blocks that are kept, if there are more than a few
 _FEW = 4  # blocks a thread
+_ROW = 2**22  # bytes of chunks that are read at a time
 _UNITS = ("shards", "chunks")
 
 
@@ -72,7 +72,7 @@ def reader(
         def compute(place: tuple[int, ...], _: Box) -> NDArray[Any]:
             return np.asarray(blocks[place].compute(scheduler=scheduler))
 
-        return _Blocks(variable.chunks, variable.dtype, compute, threads, keep, sides).read
+        return _Blocks(variable.chunks, variable.dtype, compute, threads, keep, sides, 0).read
     chunks = chunks_of(variable, by)
     if chunks is None:
         return lambda box: np.asarray(variable[box].values)
@@ -80,7 +80,7 @@ def reader(
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
         return np.asarray(variable[box].values)
 
-    return _Blocks(chunks, variable.dtype, load, threads, keep, sides).read
+    return _Blocks(chunks, variable.dtype, load, threads, keep, sides, _ROW).read
 
 
 def chunks_of(variable: xr.Variable, by: Sequence[str] = _UNITS) -> Chunks | None:
@@ -172,44 +172,103 @@ class _Blocks:
     dtype
         That of the pixels.
     load
-        Returns a block, by its place among the blocks and its box.
+        Returns a block, by its place among the blocks and its box; or a row of them, by the first.
     threads
         How many read at a time.
     keep
         How many bytes to keep, if that is more than a few blocks.
     sides
         Which boxes will be read, if that is known.
+    row
+        How many bytes to load at a time, if that is more than a block.
     """
 
     def __init__(
         self,
         chunks: Chunks,
         dtype: np.dtype[Any],
-        load: Callable[[tuple[int, ...], Box], NDArray[Any]],
+        load: Callable[[Place, Box], NDArray[Any]],
         threads: int,
         keep: int,
         sides: Sides | None,
+        row: int,
     ) -> None:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
-        largest = math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize
-        most = max(_FEW * threads, keep // max(largest, 1))
+        largest = max(math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize, 1)
+        self._row = max(row // largest, 1)
         reads = None if sides is None else list(map(self._counted, self._edges, sides))
-        self._stock = Stock(most, None if reads is None else lambda at: _product(reads, at))
+        self._stock = Stock(
+            max(_FEW * threads, keep // largest),
+            None if reads is None else lambda at: _product(reads, at),
+        )
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the pixels in a box."""
-        found = np.empty([b.stop - b.start for b in box], self._dtype)
-        for place in itertools.product(*map(self._touched, self._edges, box)):
-            block = tuple(slice(e[i], e[i + 1]) for i, e in zip(place, self._edges, strict=True))
-            both = [
-                slice(max(a.start, b.start), min(a.stop, b.stop))
-                for a, b in zip(block, box, strict=True)
-            ]
-            pixels = self._stock.get(place, partial(self._load, place, block))
-            found[within(both, box)] = pixels[within(both, block)]
-            self._stock.was_read(place)
+        *before, last = map(self._touched, self._edges, box)
+        rows = [last[i : i + self._row] for i in range(0, len(last), self._row)]
+        found = None
+        for start, row in itertools.product(itertools.product(*before), rows):
+            places = [(*start, i) for i in row]
+            loaded = self._loaded(self._stock.claim(places))
+            for place in places:
+                pixels = loaded.pop(place, None)
+                while pixels is None:
+                    pixels = self._stock.get(place)
+                    if pixels is None:
+                        pixels = self._loaded(self._stock.claim([place])).get(place)
+                block = self._box(place, place)
+                if block == box:
+                    found = pixels
+                else:
+                    both = tuple(
+                        slice(max(a.start, b.start), min(a.stop, b.stop))
+                        for a, b in zip(block, box, strict=True)
+                    )
+                    if found is None:
+                        found = np.empty([b.stop - b.start for b in box], self._dtype)
+                    found[within(both, box)] = pixels[within(both, block)]
+                self._stock.was_read(place)
+        return np.empty([b.stop - b.start for b in box], self._dtype) if found is None else found
+
+    def _loaded(self, places: Sequence[Place]) -> dict[Place, NDArray[Any]]:
+        """Load blocks of a row that were claimed: those that are side by side at a time."""
+        found: dict[Place, NDArray[Any]] = {}
+        try:
+            for run in _side_by_side(places):
+                for place, pixels in self._run(run):
+                    found[place] = pixels
+                    self._stock.put(place, pixels)
+        except BaseException as error:
+            for place in places:
+                if place not in found:
+                    self._stock.fail(place, error)
+            raise
         return found
+
+    def _run(self, places: Sequence[Place]) -> Iterator[tuple[Place, NDArray[Any]]]:
+        """Yield blocks that are side by side."""
+        first, last = places[0], places[-1]
+        try:
+            row = self._load(first, self._box(first, last))
+        except Exception:
+            if first == last:
+                raise
+            for place in places:  # others wait for those that can be read
+                yield place, self._load(place, self._box(place, place))
+            return
+        if first == last:
+            yield first, row
+            return
+        start = self._edges[-1][first[-1]]
+        for place in places:
+            side = self._box(place, place)[-1]
+            yield place, row[..., side.start - start : side.stop - start].copy()
+
+    def _box(self, first: Place, last: Place) -> Box:
+        """Return where the blocks from one to another are."""
+        sides = zip(first, last, self._edges, strict=True)
+        return tuple(slice(edges[i], edges[j + 1]) for i, j, edges in sides)
 
     @staticmethod
     def _touched(edges: Sequence[int], side: slice) -> range:
@@ -227,3 +286,14 @@ class _Blocks:
 
 def _product(counts: Sequence[Sequence[int]], place: tuple[int, ...]) -> int:
     return math.prod(each[i] for each, i in zip(counts, place, strict=True))
+
+
+def _side_by_side(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    """Yield runs of places of which one follows the other along the last axis."""
+    start = 0
+    for i, (one, other) in enumerate(itertools.pairwise(places), 1):
+        if other[-1] != one[-1] + 1:
+            yield places[start:i]
+            start = i
+    if places:
+        yield places[start:]

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -39,29 +39,36 @@ class Stock:
         self._left: dict[Place, int] = {}
         self._room: int | None = None
 
-    def get(self, place: Place, load: Callable[[], Pixels]) -> Pixels:
-        """Return a block that is kept, or else load it: once, whoever asks for it meanwhile."""
+    def claim(self, places: Iterable[Place]) -> list[Place]:
+        """Return which blocks are not kept: who asks is to load them, and to `put` or `fail` each.
+
+        Others wait for them meanwhile.
+        """
+        with self._lock:
+            mine = [p for p in places if p not in self._moved and p not in self._kept]
+            self._kept.update((place, Future()) for place in mine)
+        self._make_room()
+        return mine
+
+    def put(self, place: Place, pixels: Pixels) -> None:
+        """Keep a block that was claimed."""
+        with self._lock:
+            future = self._kept[place]
+        future.set_result(pixels)
+
+    def fail(self, place: Place, error: BaseException) -> None:
+        """Tell those who wait for a block that was claimed; who comes later may have more luck."""
+        with self._lock:
+            future = self._kept.pop(place)
+        future.set_exception(error)
+
+    def get(self, place: Place) -> Pixels | None:
+        """Return a block; None if it is not kept (any more). Wait for one that is being loaded."""
         with self._lock:
             moved, known = self._moved.get(place), self._kept.get(place)
-            mine: Future[Pixels] = Future()
-            if moved is None and known is None:
-                self._kept[place] = mine
-            elif known is not None:
+            if known is not None:
                 self._kept.move_to_end(place)
-        if moved is not None:
-            return moved
-        if known is not None:
-            return known.result()
-        self._make_room()
-        try:
-            mine.set_result(load())
-        except BaseException as error:
-            mine.set_exception(error)
-            with self._lock:  # who comes later may have more luck
-                if self._kept.get(place) is mine:
-                    del self._kept[place]
-            raise
-        return mine.result()
+        return moved if known is None else known.result()
 
     def was_read(self, place: Place) -> None:
         """Note that a block was read, perhaps for the last time."""
@@ -82,11 +89,11 @@ class Stock:
             with self._lock:
                 if len(self._kept) <= self._most:
                     return
-                place, future = self._kept.popitem(last=False)
-                if self._reads is None or not future.done() or future.exception():
-                    continue
-                pixels = future.result()
-                if not self._take(pixels):
+                place = next((p for p, future in self._kept.items() if future.done()), None)
+                if place is None:  # all are being loaded
+                    return
+                pixels = self._kept.pop(place).result()
+                if self._reads is None or not self._take(pixels):
                     continue
                 self._moved[place] = pixels
             moved = _moved(pixels)

@@ -205,9 +205,9 @@ def _build(
     journal: Journal | None,
 ) -> None:
     """Write levels of a pyramid here."""
-    threads = pyramid.processors()
+    threads, near = pyramid.processors(), pyramid.block_size(source)
     pyramid.build(
-        pyramid.reader(source, threads, sides=pyramid.sides(levels, targets)),
+        pyramid.reader(source, threads, sides=pyramid.sides(levels, targets, near)),
         levels,
         pyramid.reduction(method, source.dtype),
         targets,
@@ -216,7 +216,7 @@ def _build(
         done=bar.did,
         show=bar.show,
         journal=journal,
-        near=pyramid.block_size(source),
+        near=near,
     )
 
 
