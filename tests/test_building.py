@@ -7,6 +7,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from ngff_xarray.errors import SelectionError
 from ngff_xarray.pyramid import (
@@ -456,6 +459,81 @@ def test_parts_of_a_large_block_are_made_after_one_another() -> None:
     assert order[:5] == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
     assert sorted(order) == [(y, x) for y in range(4) for x in range(4)]
     assert list(tree.boxes(0, near=(1, 16)))[:5] == list(tree.boxes(0))[:5]
+
+
+def test_a_level_alone_is_made_in_the_blocks_that_its_pixels_come_in() -> None:
+    level, target = PlannedLevel((64, 64), (1, 1), (1, 1)), Memory((64, 64), "u2", (4, 4))
+    read: list[Any] = []
+
+    def pixels(box: Any) -> np.ndarray:
+        read.append(box)
+        return np.full([side.stop - side.start for side in box], box[0].start, "u2")
+
+    build(pixels, [level], reduction("mean", np.dtype("u2")), [target], threads=2, near=(8, 8))
+    assert {tuple(side.stop - side.start for side in box) for box in read} == {(8, 8)}
+    assert (target.pixels == np.arange(64)[:, None] // 8 * 8).all()
+    assert {box[0] for box in read} == set(sides([level], [target], (8, 8))[0])
+    for near in [None, (6, 8), (16, 16), (2**12, 2**12)]:  # no whole chunks, few, large
+        assert Tree.of([level], [(4, 4)], near).units == ((4, 4),)
+
+
+class Rows(BackendArray):
+    """Chunks of 2 x 2 pixels, that say how they were read; one of them cannot be."""
+
+    shape, dtype = (2, 8), np.dtype("u2")
+
+    def __init__(self) -> None:
+        self.read: list[tuple[int, int]] = []
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def reader(self) -> Any:
+        variable = xr.Variable(("y", "x"), indexing.LazilyIndexedArray(self))
+        variable.encoding["chunks"] = (2, 2)
+        return reader(variable, 2)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        side = key.tuple[1]
+        self.read.append((side.start, side.stop))
+        self.begun.set()
+        assert self.go.wait(10)
+        if side.start <= 2 < side.stop:
+            raise ValueError("the second chunk is damaged")
+        return np.tile(np.arange(side.start, side.stop, dtype="u2"), (2, 1))
+
+
+def test_chunks_side_by_side_are_read_together() -> None:
+    rows = Rows()
+    rows.go.set()
+    read = rows.reader()
+    assert (read((slice(0, 1), slice(5, 8))) == [5, 6, 7]).all()
+    assert (read((slice(1, 2), slice(4, 7))) == [4, 5, 6]).all()
+    assert rows.read == [(4, 8)]
+
+
+def test_who_waits_for_a_chunk_gets_it_though_another_beside_it_is_damaged() -> None:
+    rows = Rows()
+    read = rows.reader()
+    whole = (slice(0, 2), slice(0, 8))
+    with ThreadPoolExecutor(2) as pool:
+        fails = pool.submit(read, whole)
+        assert rows.begun.wait(10)
+        waits = pool.submit(read, (slice(0, 2), slice(4, 6)))
+        rows.go.set()
+        assert (waits.result() == [4, 5]).all()
+        with pytest.raises(ValueError, match="damaged"):
+            fails.result()
+    with pytest.raises(ValueError, match="damaged"):
+        read(whole)
+    assert (read((slice(0, 2), slice(0, 2))) == [0, 1]).all()
+
+
+def test_a_block_that_others_may_read_too_is_not_to_be_changed() -> None:
+    rows = Rows()
+    rows.go.set()
+    found = rows.reader()((slice(0, 2), slice(4, 6)))
+    with pytest.raises(ValueError, match="read-only"):
+        found += 1
 
 
 def test_a_pyramid_of_planes_is_written_apart() -> None:

@@ -196,7 +196,7 @@ class _Blocks:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
         largest = max(math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize, 1)
-        self._row = max(row // largest, 1)
+        self._together = max(row // largest, 1)
         reads = None if sides is None else list(map(self._counted, self._edges, sides))
         self._stock = Stock(
             max(_FEW * threads, keep // largest),
@@ -204,22 +204,19 @@ class _Blocks:
         )
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the pixels in a box."""
+        """Return the pixels in a box; read-only, if it is a block."""
         *before, last = map(self._touched, self._edges, box)
-        rows = [last[i : i + self._row] for i in range(0, len(last), self._row)]
+        rows = [last[i : i + self._together] for i in range(0, len(last), self._together)]
         found = None
         for start, row in itertools.product(itertools.product(*before), rows):
             places = [(*start, i) for i in row]
             loaded = self._loaded(self._stock.claim(places))
             for place in places:
-                pixels = loaded.pop(place, None)
-                while pixels is None:
-                    pixels = self._stock.get(place)
-                    if pixels is None:
-                        pixels = self._loaded(self._stock.claim([place])).get(place)
+                pixels = self._pixels(place, loaded)
                 block = self._box(place, place)
                 if block == box:
-                    found = pixels
+                    found = pixels.view()
+                    found.flags.writeable = False
                 else:
                     both = tuple(
                         slice(max(a.start, b.start), min(a.stop, b.stop))
@@ -231,39 +228,51 @@ class _Blocks:
                 self._stock.was_read(place)
         return np.empty([b.stop - b.start for b in box], self._dtype) if found is None else found
 
+    def _pixels(self, place: Place, loaded: dict[Place, NDArray[Any]]) -> NDArray[Any]:
+        """Return a block: one that was just loaded, one that is kept, or else load it."""
+        found = loaded.pop(place, None)
+        while found is None:
+            found = self._stock.get(place)
+            if found is None:
+                found = self._loaded(self._stock.claim([place])).get(place)
+        return found
+
     def _loaded(self, places: Sequence[Place]) -> dict[Place, NDArray[Any]]:
         """Load blocks of a row that were claimed: those that are side by side at a time."""
         found: dict[Place, NDArray[Any]] = {}
+        failed: dict[Place, BaseException] = {}
+        runs = list(_side_by_side(places))
         try:
-            for run in _side_by_side(places):
-                for place, pixels in self._run(run):
-                    found[place] = pixels
+            for run in runs:
+                try:
+                    row = self._row(run)
+                except Exception as error:
+                    if len(run) > 1:  # others may wait for those that can be read
+                        runs.extend([place] for place in run)
+                    else:
+                        failed[run[0]] = error
+                    continue
+                for place, pixels in row.items():
                     self._stock.put(place, pixels)
-        except BaseException as error:
+                found |= row
+            if failed:
+                raise next(iter(failed.values()))
+        except BaseException as stopped:
             for place in places:
                 if place not in found:
-                    self._stock.fail(place, error)
+                    self._stock.fail(place, failed.get(place, stopped))
             raise
         return found
 
-    def _run(self, places: Sequence[Place]) -> Iterator[tuple[Place, NDArray[Any]]]:
-        """Yield blocks that are side by side."""
-        first, last = places[0], places[-1]
-        try:
-            row = self._load(first, self._box(first, last))
-        except Exception:
-            if first == last:
-                raise
-            for place in places:  # others wait for those that can be read
-                yield place, self._load(place, self._box(place, place))
-            return
-        if first == last:
-            yield first, row
-            return
-        start = self._edges[-1][first[-1]]
-        for place in places:
-            side = self._box(place, place)[-1]
-            yield place, row[..., side.start - start : side.stop - start].copy()
+    def _row(self, places: Sequence[Place]) -> dict[Place, NDArray[Any]]:
+        """Return blocks that are side by side."""
+        row = self._load(places[0], self._box(places[0], places[-1]))
+        if len(places) == 1:
+            return {places[0]: row}
+        edges = self._edges[-1]
+        start = edges[places[0][-1]]
+        ends = ((edges[at[-1]] - start, edges[at[-1] + 1] - start) for at in places)
+        return {at: row[..., a:b].copy() for at, (a, b) in zip(places, ends, strict=True)}
 
     def _box(self, first: Place, last: Place) -> Box:
         """Return where the blocks from one to another are."""
