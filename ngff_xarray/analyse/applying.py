@@ -15,15 +15,12 @@ import xarray as xr
 
 from ngff_xarray import (
     image,
-    labelling,
     layout,
-    multiscale,
     ops,
     read,
     selection,
     store,
     turns,
-    write,
 )
 from ngff_xarray.analyse import images, labels, provenance, tables
 from ngff_xarray.analyse.blocks import Boundary, pixels, planned
@@ -32,18 +29,17 @@ from ngff_xarray.analyse.identity import identity
 from ngff_xarray.analyse.images import Mapped, Shape
 from ngff_xarray.analyse.labels import Labelling
 from ngff_xarray.analyse.running import Crew
+from ngff_xarray.analyse.storing import Storing, label_name
 from ngff_xarray.analyse.tables import Tabling
 from ngff_xarray.analyse.work import NAME, Work, token
 from ngff_xarray.errors import (
     BlockError,
     MissingDependencyError,
     SelectionError,
-    StoreError,
     UnsupportedError,
 )
 from ngff_xarray.image import Obj
 from ngff_xarray.progress import progress as shown_progress
-from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 from ngff_xarray.unfinished import WAIT
 
@@ -277,10 +273,21 @@ def prepared(
         crew=crew,
         threshold=threshold,
         collects=errors == "collect",
-        progress=options.get("progress"),
-        wait=options.get("wait", WAIT),
-        replace=options.get("replace", False),
-        storage_options=options.get("storage_options"),
+        storing=Storing(
+            levels={
+                "levels": options.get("levels"),
+                "scale_factors": options.get("scale_factors"),
+                "method": options.get("method"),
+                "chunks": chunks or dict(zip(function.dims, own_chunks, strict=True)),
+                "shards": shards,
+                "compressor": options.get("compressor"),
+            },
+            replace=options.get("replace", False),
+            version=options.get("version"),
+            progress=options.get("progress"),
+            wait=options.get("wait", WAIT),
+            storage_options=options.get("storage_options"),
+        ),
         settings={
             "level": number,
             "channels": channels,
@@ -289,15 +296,6 @@ def prepared(
             "boundary": boundary,
             "threshold": threshold,
         },
-        stored={
-            "levels": options.get("levels"),
-            "scale_factors": options.get("scale_factors"),
-            "method": options.get("method"),
-            "chunks": chunks or dict(zip(function.dims, own_chunks, strict=True)),
-            "shards": shards,
-            "compressor": options.get("compressor"),
-        },
-        version=options.get("version"),
     )
 
 
@@ -381,12 +379,10 @@ class Job:
         How much two blocks must agree on an object; None where labels are not stitched.
     collects
         Whether to go on where the function fails.
-    progress, wait, replace, storage_options, version
-        As `apply` takes them.
+    storing
+        How the result is stored.
     settings
         What the result says of all this.
-    stored
-        How it is stored.
     failed
         The blocks of which the function failed.
     """
@@ -396,13 +392,8 @@ class Job:
     crew: Crew
     threshold: float | None
     collects: bool
-    progress: bool | None
-    wait: float
-    replace: bool
-    storage_options: Mapping[str, Any] | None
+    storing: Storing
     settings: Mapping[str, Any]
-    stored: Mapping[str, Any]
-    version: str | None
     failed: dict[int, BlockError] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
@@ -426,44 +417,26 @@ class Job:
         found = self._found(to)
         with ExitStack() as stack:
             if found.work is not None:
-                stack.enter_context(turns.turn(found.work.place, self.wait, creates=True))
+                stack.enter_context(turns.turn(found.work.place, self.storing.wait, creates=True))
             yield found
 
     def _found(self, to: Any) -> _Target:
-        text = str(to) if isinstance(to, str) else ""
-        access = Access(self.storage_options) if self.storage_options is not None else None
+        name, storing = label_name(to), self.storing
         if to is None:
             return _Target()
-        if text.startswith("labels/"):
-            return self._found_label(text)
-        if text.endswith(tables.ENDINGS):
-            tables.check_new(text, self.storage_options, replace=self.replace)
-            return _Target(table=text, work=Work(store.open_target(text + NAME, access=access)))
-        place = store.open_target(to, access=access)
-        if not self.replace and store.is_taken(place):
-            raise StoreError(
-                f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
-                "replace=True, or another place"
-            )
-        if self.threshold is None or not (hasattr(to, "__fspath__") or isinstance(to, str)):
-            return _Target(store=to)
-        return _Target(store=to, work=Work(store.open_target(f"{to}{NAME}", access=access)))
-
-    def _found_label(self, to: str) -> _Target:
-        if not isinstance(self.obj, xr.DataTree):
-            raise SelectionError(
-                f"to={to!r}: a {type(self.obj).__name__} does not know its store: apply it to the "
-                "tree that was opened, or give a path"
-            )
-        name = to.removeprefix("labels/")
-        place = labelling.check_addable(
-            self.obj,
-            name,
-            replace=self.replace,
-            wait=self.wait,
-            storage_options=self.storage_options,
-        )
-        return _Target(name=name, work=Work(place.child(f"{NAME}-{name.replace('/', '-')}")))
+        if name is not None:
+            if not isinstance(self.obj, xr.DataTree):
+                raise SelectionError(
+                    f"to={to!r}: a {type(self.obj).__name__} does not know its store: apply it to "
+                    "the tree that was opened, or give a path"
+                )
+            return _Target(name=name, work=storing.beside_labels(self.obj, name))
+        if isinstance(to, str) and to.endswith(tables.ENDINGS):
+            tables.check_new(to, storing.storage_options, replace=storing.replace)
+            work = Work(store.open_target(to + NAME, access=storing.access))
+            return _Target(table=to, work=work)
+        beside = storing.beside_image(to)
+        return _Target(store=to, work=None if self.threshold is None else beside)
 
     def failure(self, number: int, error: Exception) -> None:
         """Take note of a block of which the function failed, or raise."""
@@ -504,7 +477,7 @@ class Job:
         with self._caller(function) as call:
             mapped = Mapped(function, result, call, failed)
             array = images.as_array(mapped, function, result)
-            return self._write(target, array, result.dims)
+            return self._write(target, array)
 
     def _first(self) -> Any:
         """Return what the function gives for the first block of which it does not fail."""
@@ -542,11 +515,11 @@ class Job:
             name = self._token("table")
             if work.begin(name) is None:
                 work.note(name, {})
-        with shown_progress("applying", "blocks", self.progress) as bar:
+        with shown_progress("applying", "blocks", self.storing.progress) as bar:
             table = tables.tabled(Tabling(self._for_all(), work), self.crew, bar, self.failure)
         table.attrs.update(self._provenance())
         if work is not None and target.table is not None:
-            tables.write(table, target.table, self.storage_options)
+            tables.write(table, target.table, self.storing.storage_options)
             work.end()
         return table
 
@@ -564,11 +537,11 @@ class Job:
             labelling = self._labelling(work, *self._kind())
             labelling.begin()
             work.note(name, {"dims": list(labelling.dims), "dtype": labelling.dtype.str})
-        with shown_progress("applying", "blocks", self.progress) as bar:
+        with shown_progress("applying", "blocks", self.storing.progress) as bar:
             found = labels.labelled(labelling, self.crew, bar, self.failure)
         if target.is_none:
             return found
-        written = self._write(target, found, labelling.dims)
+        written = self._write(target, found)
         work.end()
         return written
 
@@ -620,43 +593,20 @@ class Job:
             function.func, function.kwargs, self.settings, self.failed, self.call()
         )
 
-    def _write(self, target: _Target, array: xr.DataArray, dims: Sequence[str]) -> Any:
-        options = dict(self.stored)
-        for key in ("chunks", "shards"):
-            if isinstance(options[key], Mapping):
-                options[key] = {k: n for k, n in options[key].items() if k in dims}
+    def _write(self, target: _Target, array: xr.DataArray) -> Any:
         if target.name is not None:
             assert isinstance(self.obj, xr.DataTree)
-            return labelling.add_labels(
-                self.obj,
-                target.name,
-                array,
-                replace=self.replace,
-                attributes=self._provenance(),
-                progress=self.progress,
-                wait=self.wait,
-                storage_options=self.storage_options,
-                **options,
-            )
-        made = {key: options.pop(key) for key in ("levels", "scale_factors", "method")}
-        tree = multiscale.multiscale(array, **made)
-        tree.attrs = {**tree.attrs, **self._provenance()}
-        write.to_zarr(
-            tree,
-            target.store,
-            mode="w" if self.replace else "w-",
-            version=self.version or image.version(self.obj),
-            # a part in which a block failed is no part that is done
-            resume="" if self.collects else self._token("image", options, made) or "",
-            progress=self.progress,
-            wait=self.wait,
-            storage_options=self.storage_options,
-            **options,
+            return self.storing.write_labels(self.obj, target.name, array, self._provenance())
+        # a part in which a block failed is no part that is done
+        resume = None if self.collects else self._token("image", dict(self.storing.levels))
+        version, said = image.version(self.obj), self._provenance()
+        written = self.storing.write_image(
+            target.store, array, said, version=version, resume=resume or ""
         )
-        access = Access(self.storage_options) if self.storage_options is not None else None
-        if self.failed:
-            self._tell_failed(store.open_target(target.store, access=access))
-        return read.open_tree(target.store, access=access)
+        if not self.failed:
+            return written
+        self._tell_failed(store.open_target(target.store, access=self.storing.access))
+        return read.open_tree(target.store, access=self.storing.access)
 
     def _tell_failed(self, place: store.Source) -> None:
         """Let an image say of which blocks the function failed, which was not known before."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ngff_xarray import image, labelling, layout, multiscale, pyramid, read, store, turns, write
+from ngff_xarray import image, layout, pyramid, store, turns
 from ngff_xarray.analyse import provenance
 from ngff_xarray.analyse.blending import Blend, Canvas, Finish
 from ngff_xarray.analyse.blocks import Block, Blocks
@@ -24,12 +24,12 @@ from ngff_xarray.analyse.images import described
 from ngff_xarray.analyse.patch_sequence import Patches
 from ngff_xarray.analyse.places import BY
 from ngff_xarray.analyse.predictions import Checked, Kind, Prediction, checked, predicted
-from ngff_xarray.analyse.work import NAME, Work, token
+from ngff_xarray.analyse.storing import Storing, label_name
+from ngff_xarray.analyse.work import Work, token
 from ngff_xarray.boxes import Box
-from ngff_xarray.errors import SelectionError, StoreError, UnsupportedError
+from ngff_xarray.errors import SelectionError, UnsupportedError
 from ngff_xarray.lazy import lazy
 from ngff_xarray.progress import progress as shown_progress
-from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 from ngff_xarray.unfinished import WAIT
 
@@ -151,20 +151,22 @@ def stitch_patches(
         argmax=argmax,
         channels=None if channels is None else tuple(channels),
         fill=fill,
-        replace=replace,
-        wait=wait,
-        progress=progress,
-        storage_options=storage_options,
         function=predictions if is_function else stitch_patches,  # type: ignore[arg-type]  # not narrowed
-        stored={
-            "levels": levels,
-            "scale_factors": scale_factors,
-            "method": method,
-            "chunks": chunks,
-            "shards": shards,
-            "compressor": compressor,
-        },
-        version=version,
+        storing=Storing(
+            levels={
+                "levels": levels,
+                "scale_factors": scale_factors,
+                "method": method,
+                "chunks": chunks,
+                "shards": shards,
+                "compressor": compressor,
+            },
+            replace=replace,
+            version=version,
+            progress=progress,
+            wait=wait,
+            storage_options=storage_options,
+        ),
     )
     work = job.check_target()
     if not is_function:
@@ -187,19 +189,13 @@ class _Job:
     argmax: bool
     channels: tuple[str, ...] | None
     fill: float
-    replace: bool
-    wait: float
-    progress: bool | None
-    storage_options: Mapping[str, Any] | None
     function: Callable[..., Any]
-    stored: Mapping[str, Any]
-    version: str | None
+    storing: Storing
 
     @property
     def label(self) -> str | None:
         """The name of the label image, if it is to be one."""
-        is_label = isinstance(self.to, str) and self.to.startswith("labels/")
-        return self.to.removeprefix("labels/") if is_label else None
+        return label_name(self.to)
 
     def check_target(self) -> Work | None:
         """Check that the result can go where it is to go; return what is beside it for the while.
@@ -209,24 +205,8 @@ class _Job:
         if self.to is None:
             return None
         if self.label is not None:
-            image_place = labelling.check_addable(
-                self._tree(),
-                self.label,
-                replace=self.replace,
-                wait=self.wait,
-                storage_options=self.storage_options,
-            )
-            return Work(image_place.child(f"{NAME}-{self.label.replace('/', '-')}"))
-        access = Access(self.storage_options) if self.storage_options is not None else None
-        place = store.open_target(self.to, access=access)
-        if not self.replace and store.is_taken(place):
-            raise StoreError(
-                f"{printable(place.url, store.MAX_SHOWN)}: there is something already: give "
-                "replace=True, or another place"
-            )
-        if not isinstance(self.to, str | os.PathLike):
-            return None
-        return Work(store.open_target(f"{os.fspath(self.to)}{NAME}", access=access))
+            return self.storing.beside_labels(self._tree(), self.label)
+        return self.storing.beside_image(self.to)
 
     def _tree(self) -> xr.DataTree:
         tree = self.patches.image
@@ -295,7 +275,7 @@ class _Job:
     def _kept(self, beside: Work | None) -> Iterator[Work]:
         """Return where finished blocks wait, while nobody else is at it."""
         if beside is not None:
-            with turns.turn(beside.place, self.wait, creates=True):
+            with turns.turn(beside.place, self.storing.wait, creates=True):
                 yield beside
             return
         with tempfile.TemporaryDirectory(
@@ -308,7 +288,7 @@ class _Job:
         source = self.patches.source
         coords = [(str(k), v.values) for k, v in source.coords.coords.items()]
         starts = self.patches.starts[np.sort(self.patches.numbers)]
-        how = self.blend, self.argmax, self.fill, self.stored["chunks"], source.pad
+        how = self.blend, self.argmax, self.fill, self.storing.levels["chunks"], source.pad
         pixels = identity(source.pixels)
         if pixels is None:
             return None
@@ -340,7 +320,7 @@ class _Job:
     def _fill_in(self, canvas: Canvas, finish: Finish, predictions: Iterable[Checked]) -> None:
         """Put all predictions together."""
         patches, source = self.patches, self.patches.source
-        with shown_progress("stitching", "patches", self.progress, len(patches)) as bar:
+        with shown_progress("stitching", "patches", self.storing.progress, len(patches)) as bar:
             for each in predictions:
                 start = patches.starts[each.number].tolist()
                 canvas.add(source.box(start), source.inside(start)[0], each.pixels, finish)
@@ -359,37 +339,15 @@ class _Job:
             **({"argmax": True} if self.argmax else {}),
         }
         said = provenance.made(self.function, {}, settings, {}, None)
-        options = dict(self.stored)
-        options["chunks"] = options["chunks"] or dict(zip(result.dims, result.unit, strict=True))
+        storing = self.storing
+        if storing.levels["chunks"] is None:
+            chunks = dict(zip(result.dims, result.unit, strict=True))
+            storing = dataclasses.replace(storing, levels={**storing.levels, "chunks": chunks})
         if self.label is not None:
-            return labelling.add_labels(
-                self._tree(),
-                self.label,
-                array,
-                replace=self.replace,
-                attributes=said,
-                progress=self.progress,
-                wait=self.wait,
-                storage_options=self.storage_options,
-                **options,
-            )
-        made = {key: options.pop(key) for key in ("levels", "scale_factors", "method")}
-        tree = multiscale.multiscale(array, **made)
-        tree.attrs = {**tree.attrs, **said}
+            return storing.write_labels(self._tree(), self.label, array, said)
         given = self.patches.image
-        write.to_zarr(
-            tree,
-            self.to,
-            mode="w" if self.replace else "w-",
-            version=self.version or (None if given is None else image.version(given)),
-            resume=name or "",
-            progress=self.progress,
-            wait=self.wait,
-            storage_options=self.storage_options,
-            **options,
-        )
-        access = Access(self.storage_options) if self.storage_options is not None else None
-        return read.open_tree(self.to, access=access)
+        version = None if given is None else image.version(given)
+        return storing.write_image(self.to, array, said, version=version, resume=name or "")
 
 
 @dataclass(frozen=True)
@@ -510,10 +468,10 @@ def places_of(function: Function) -> tuple[str, ...]:
 
 def _unit(job: _Job, array: xr.DataArray, result: xr.DataArray) -> tuple[int, ...]:
     """Return how large blocks of the result are: its chunks, with all channels."""
-    told = layout.Layout.of(result, job.stored["chunks"], None, None)
+    told = layout.Layout.of(result, job.storing.levels["chunks"], None, None)
     known = pyramid.chunks_of(job.patches.source.pixels, BY)
     own: dict[Any, int] = {}
-    if job.stored["chunks"] is None and known is not None:
+    if job.storing.levels["chunks"] is None and known is not None:
         own = {dim: max(sizes) for dim, sizes in zip(array.dims, known, strict=True)}
     found = dict(zip(result.dims, told.chunks_of(result, None), strict=True))
     channel = image.channel_dim(result)

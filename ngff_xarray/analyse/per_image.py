@@ -187,7 +187,7 @@ def _of_member(task: _Task, member: Member) -> _Done:
         name = task.to.removeprefix("labels/")
         there = image.label_images(member.tree).get(name)
         made = None if there is None else image.provenance(there).get("call")
-        if made is not None and made == job.call() and not job.replace:
+        if made is not None and made == job.call() and not job.storing.replace:
             return _Done(None, [])
         job.run(task.to)
         return _Done(None, list(job.failed.values()))
