@@ -280,7 +280,7 @@ def test_another_process_is_writing_it(tmp_path: Path) -> None:
     code = (
         "import sys, time, xarray as xr, dask.array as da, ngff_xarray\n"
         "def slow(block):\n"
-        "    if block.size > 1: print('begins', flush=True); time.sleep(60)\n"
+        "    if block.size > 1: print('begins\\n', end='', flush=True); time.sleep(60)\n"
         "    return block\n"
         "labels = da.zeros((50, 62), dtype='u1', chunks=25).map_blocks(slow, dtype='u1')\n"
         "xr.open_datatree(sys.argv[1]).ngff.add_labels('new', labels)\n"

@@ -294,7 +294,8 @@ _CONVERTER = """
 
     def note(self, *args):
         put(self, *args)
-        print("noted", flush=True)
+        sys.stdout.write("noted\\n")  # at once: threads write, too
+        sys.stdout.flush()
 
     journal.Journal.note = note
     ngff_xarray.convert(sys.argv[1], sys.argv[2], storage_options=json.loads(sys.argv[3]),

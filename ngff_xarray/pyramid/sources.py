@@ -24,7 +24,7 @@ Sides = Sequence[Sequence[slice]]
 
 _KEPT = 2**26  # bytes of blocks that are kept, if there are more than a few
 _FEW = 4  # blocks a thread
-_ROW = 2**22  # bytes of chunks that are read at a time
+_TOGETHER = 2**25  # bytes of chunks that all threads read at a time
 _UNITS = ("shards", "chunks")
 
 
@@ -80,7 +80,7 @@ def reader(
     def load(_: tuple[int, ...], box: Box) -> NDArray[Any]:
         return np.asarray(variable[box].values)
 
-    return _Blocks(chunks, variable.dtype, load, threads, keep, sides, _ROW).read
+    return _Blocks(chunks, variable.dtype, load, threads, keep, sides, _TOGETHER // threads).read
 
 
 def chunks_of(variable: xr.Variable, by: Sequence[str] = _UNITS) -> Chunks | None:
@@ -172,15 +172,15 @@ class _Blocks:
     dtype
         That of the pixels.
     load
-        Returns a block, by its place among the blocks and its box; or a row of them, by the first.
+        Returns a block, by its place among the blocks and its box; or some, by the first of them.
     threads
         How many read at a time.
     keep
         How many bytes to keep, if that is more than a few blocks.
     sides
         Which boxes will be read, if that is known.
-    row
-        How many bytes to load at a time, if that is more than a block.
+    together
+        How many bytes a thread loads at a time, if that is more than a block.
     """
 
     def __init__(
@@ -191,12 +191,12 @@ class _Blocks:
         threads: int,
         keep: int,
         sides: Sides | None,
-        row: int,
+        together: int,
     ) -> None:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
         largest = max(math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize, 1)
-        self._together = max(row // largest, 1)
+        self._together = max(together // largest, 1)
         reads = None if sides is None else list(map(self._counted, self._edges, sides))
         self._stock = Stock(
             max(_FEW * threads, keep // largest),
@@ -205,11 +205,9 @@ class _Blocks:
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the pixels in a box; read-only, if it is a block."""
-        *before, last = map(self._touched, self._edges, box)
-        rows = [last[i : i + self._together] for i in range(0, len(last), self._together)]
+        touched = itertools.product(*map(self._touched, self._edges, box))
         found = None
-        for start, row in itertools.product(itertools.product(*before), rows):
-            places = [(*start, i) for i in row]
+        while places := list(itertools.islice(touched, self._together)):
             loaded = self._loaded(self._stock.claim(places))
             for place in places:
                 pixels = self._pixels(place, loaded)
@@ -238,23 +236,23 @@ class _Blocks:
         return found
 
     def _loaded(self, places: Sequence[Place]) -> dict[Place, NDArray[Any]]:
-        """Load blocks of a row that were claimed: those that are side by side at a time."""
+        """Load blocks that were claimed: those that are side by side at a time."""
         found: dict[Place, NDArray[Any]] = {}
         failed: dict[Place, BaseException] = {}
-        runs = list(_side_by_side(places))
+        spans = _side_by_side(places)
         try:
-            for run in runs:
+            for first, last in spans:
                 try:
-                    row = self._row(run)
+                    some = self._some(first, last)
                 except Exception as error:
-                    if len(run) > 1:  # others may wait for those that can be read
-                        runs.extend([place] for place in run)
-                    else:
-                        failed[run[0]] = error
+                    if first == last:
+                        failed[first] = error
+                    else:  # others may wait for those that can be read
+                        spans.extend((place, place) for place in _between(first, last))
                     continue
-                for place, pixels in row.items():
+                for place, pixels in some.items():
                     self._stock.put(place, pixels)
-                found |= row
+                found |= some
             if failed:
                 raise next(iter(failed.values()))
         except BaseException as stopped:
@@ -264,15 +262,16 @@ class _Blocks:
             raise
         return found
 
-    def _row(self, places: Sequence[Place]) -> dict[Place, NDArray[Any]]:
-        """Return blocks that are side by side."""
-        row = self._load(places[0], self._box(places[0], places[-1]))
-        if len(places) == 1:
-            return {places[0]: row}
-        edges = self._edges[-1]
-        start = edges[places[0][-1]]
-        ends = ((edges[at[-1]] - start, edges[at[-1] + 1] - start) for at in places)
-        return {at: row[..., a:b].copy() for at, (a, b) in zip(places, ends, strict=True)}
+    def _some(self, first: Place, last: Place) -> dict[Place, NDArray[Any]]:
+        """Return the blocks from one to another."""
+        box = self._box(first, last)
+        pixels = self._load(first, box)
+        if first == last:
+            return {first: pixels}
+        return {
+            place: pixels[within(self._box(place, place), box)].copy()
+            for place in _between(first, last)
+        }
 
     def _box(self, first: Place, last: Place) -> Box:
         """Return where the blocks from one to another are."""
@@ -297,12 +296,34 @@ def _product(counts: Sequence[Sequence[int]], place: tuple[int, ...]) -> int:
     return math.prod(each[i] for each, i in zip(counts, place, strict=True))
 
 
-def _side_by_side(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
-    """Yield runs of places of which one follows the other along the last axis."""
-    start = 0
-    for i, (one, other) in enumerate(itertools.pairwise(places), 1):
-        if other[-1] != one[-1] + 1:
-            yield places[start:i]
-            start = i
-    if places:
-        yield places[start:]
+def _between(first: Place, last: Place) -> Iterator[Place]:
+    """Return the places from one to another."""
+    return itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True)))
+
+
+def _side_by_side(places: Sequence[Place]) -> list[tuple[Place, Place]]:
+    """Return few spans that sorted places make, as their first and last one.
+
+    Examples
+    --------
+    >>> _side_by_side([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)])
+    [((0, 0), (1, 1)), ((2, 1), (2, 1))]
+    """
+    spans = [(place, place) for place in places]
+    for axis in reversed(range(len(places[0]) if places else 0)):
+        merged: list[tuple[Place, Place]] = []
+        latest: dict[tuple[Place, Place], int] = {}  # by where a span lies along other axes
+        for first, last in spans:
+            beside = _without(first, axis), _without(last, axis)
+            i = latest.get(beside)
+            if i is not None and merged[i][1][axis] + 1 == first[axis]:
+                merged[i] = merged[i][0], last
+            else:
+                latest[beside] = len(merged)
+                merged.append((first, last))
+        spans = merged
+    return spans
+
+
+def _without(place: Place, axis: int) -> Place:
+    return place[:axis] + place[axis + 1 :]
