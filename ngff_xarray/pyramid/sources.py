@@ -196,12 +196,10 @@ class _Blocks:
         self._edges = [[0, *itertools.accumulate(sizes)] for sizes in chunks]
         self._dtype, self._load = dtype, load
         largest = max(math.prod(max(sizes, default=0) for sizes in chunks) * dtype.itemsize, 1)
-        self._together = max(together // largest, 1)
+        most = max(_FEW * threads, keep // largest)
+        self._together = max(min(together // largest, most), 1)
         reads = None if sides is None else list(map(self._counted, self._edges, sides))
-        self._stock = Stock(
-            max(_FEW * threads, keep // largest),
-            None if reads is None else lambda at: _product(reads, at),
-        )
+        self._stock = Stock(most, None if reads is None else lambda at: _product(reads, at))
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the pixels in a box; read-only, if it is a block."""
