@@ -472,7 +472,8 @@ def test_a_level_alone_is_made_in_the_blocks_that_its_pixels_come_in() -> None:
     build(pixels, [level], reduction("mean", np.dtype("u2")), [target], threads=2, near=(8, 8))
     assert {tuple(side.stop - side.start for side in box) for box in read} == {(8, 8)}
     assert (target.pixels == np.arange(64)[:, None] // 8 * 8).all()
-    assert {box[0] for box in read} == set(sides([level], [target], (8, 8))[0])
+    expected = sides([level], [target], (8, 8))[0]
+    assert sorted({box[0].start for box in read}) == [side.start for side in expected]
     for near in [None, (6, 8), (16, 16), (2**12, 2**12)]:  # no whole chunks, few, large
         assert Tree.of([level], [(4, 4)], near).units == ((4, 4),)
 

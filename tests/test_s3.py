@@ -289,7 +289,7 @@ _CONVERTER = """
     from ngff_xarray.pyramid import building
     from ngff_xarray.write import journal
 
-    building.NOTED = journal.NOTED = 2**20
+    building.NOTED = journal.NOTED = 2**18
     put = journal.Journal.note
 
     def note(self, *args):
@@ -299,7 +299,7 @@ _CONVERTER = """
 
     journal.Journal.note = note
     ngff_xarray.convert(sys.argv[1], sys.argv[2], storage_options=json.loads(sys.argv[3]),
-                        chunks={"z": 4, "y": 128, "x": 128})
+                        chunks={"z": 4, "y": 64, "x": 64})
 """
 
 
@@ -307,7 +307,7 @@ def test_a_conversion_that_was_killed_goes_on(
     s3: weed.S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, url = tmp_path / "a.npy", f"s3://{bucket}/a.ome.zarr"
-    np.save(path, np.random.default_rng(0).integers(0, 2**16, (32, 512, 512)).astype("u2"))
+    np.save(path, np.random.default_rng(0).integers(0, 2**16, (32, 256, 256)).astype("u2"))
     command = [sys.executable, "-c", textwrap.dedent(_CONVERTER), str(path), url]
     with subprocess.Popen(
         [*command, json.dumps(s3.options)], stdout=subprocess.PIPE, text=True
@@ -322,8 +322,8 @@ def test_a_conversion_that_was_killed_goes_on(
     left = chunk_times(s3, bucket)
     time.sleep(1.1)  # times in listings are of whole seconds
     for module in (building, journal):
-        monkeypatch.setattr(module, "NOTED", 2**20)
-    layout = {"chunks": {"z": 4, "y": 128, "x": 128}}
+        monkeypatch.setattr(module, "NOTED", 2**18)
+    layout = {"chunks": {"z": 4, "y": 64, "x": 64}}
     found = ngff_xarray.convert(path, url, storage_options=s3.options, **layout)
     assert found.resumed.startswith("gone on after a kill")
     now = chunk_times(s3, bucket)
