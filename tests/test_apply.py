@@ -586,6 +586,7 @@ def slow(block: xr.DataArray) -> NDArray[Any]:
     return label(block)
 
 
+@pytest.mark.slow
 def test_whoever_was_killed_goes_on(tree: xr.DataTree) -> None:
     root = Path(tree.encoding["source"])
     script = KILLED.format(tests=str(Path(__file__).parent), source=str(root), chunks=CHUNKS)
@@ -613,6 +614,7 @@ def process_number(block: xr.DataArray) -> NDArray[Any]:
     return np.full(block.shape[1:], os.getpid(), "i4")
 
 
+@pytest.mark.slow
 def test_processes_do_it(tree: xr.DataTree, tmp_path: Path) -> None:
     options: dict[str, Any] = {"block": "8 µm", "chunks": CHUNKS, "scheduler": "processes"}
     found = tree.ngff.apply(label, to="labels/nuclei", stitch=True, workers=2, **options)

@@ -319,6 +319,7 @@ _PEAK = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize("zarrs", ["with", "without"])
 @pytest.mark.parametrize("shards", [None, (16, 512, 1024)])

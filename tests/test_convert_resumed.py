@@ -101,6 +101,7 @@ def content(keys: dict[str, Any]) -> dict[str, bytes]:
     return {key: value.to_bytes() for key, value in keys.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_whenever_it_was_killed(name: str, tmp_path: Path) -> None:
     made, options = CASES[name]

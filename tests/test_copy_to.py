@@ -147,6 +147,7 @@ def test_a_copy_that_was_killed_goes_on(path: Path, server: CountingServer) -> N
     xr.testing.assert_equal(xr.open_datatree(Watched(copy), engine="ngff"), tree)
 
 
+@pytest.mark.slow
 def test_whatever_moment_it_was_killed_at(path: Path) -> None:
     tree = xr.open_datatree(path)
     whole: dict[str, Any] = {}

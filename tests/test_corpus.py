@@ -371,6 +371,7 @@ def many(version: str, count: int) -> Json:
 LONG = "m" * 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.3", "0.5", "0.6"])
 def test_huge_images(version: str) -> None:
     attributes = many(version, 10_000)
@@ -381,6 +382,7 @@ def test_huge_images(version: str) -> None:
         survives(put(minimal(version), "multiscales", entries))
 
 
+@pytest.mark.slow
 def test_huge_channels_and_labels() -> None:
     version = "0.5"
     for channel, count in (({"label": "a"}, 100_000), ({"label": LONG, "color": LONG}, 1000)):
@@ -435,6 +437,7 @@ def test_huge_groups(version: str) -> None:
         assert validate_document(attributes).valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("container", "count"), [("scene", 10_000), ("multiscales[0]", 3000)])
 def test_huge_graphs(container: str, count: int) -> None:
     axes = [{"name": name, "type": "space", "unit": "meter"} for name in "yx"]
@@ -449,6 +452,7 @@ def test_huge_graphs(container: str, count: int) -> None:
         survives(put(attributes, f"{container}.coordinateTransformations", made))
 
 
+@pytest.mark.slow
 def test_huge_transformations() -> None:
     wide = [1.0] * 100_000
     scales = [{"type": "scale", "scale": [1, 1]}] * 10_000

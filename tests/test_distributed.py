@@ -258,6 +258,7 @@ def test_a_worker_that_is_killed(workers: Any, tmp_path: Path) -> None:
     same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
 
 
+@pytest.mark.slow
 def test_a_region_whose_writer_is_killed(
     workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +273,7 @@ def test_a_region_whose_writer_is_killed(
         np.testing.assert_array_equal(level, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["die", "fail"])
 def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
     written_here(tmp_path / "here.ome.zarr")
@@ -285,6 +287,7 @@ def test_work_that_fails(workers: Any, tmp_path: Path, what: str) -> None:
     same(tmp_path / "here.ome.zarr", path)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_goes(tmp_path: Path) -> None:
     path = tmp_path / "there.ome.zarr"
     with started(n_workers=1) as running, distributed.Client(running):
@@ -523,6 +526,7 @@ def smooth(tmp_path: Path) -> xr.DataTree:
     return xr.open_datatree(tmp_path / "image.ome.zarr")
 
 
+@pytest.mark.slow
 def test_a_function_whose_worker_is_killed(
     workers: Any, smooth: xr.DataTree, tmp_path: Path
 ) -> None:
@@ -581,6 +585,7 @@ def test_label_images_are_compared_by_the_workers(workers: Any, tmp_path: Path) 
     pd.testing.assert_frame_equal(there.scores, here.scores, check_exact=True)
 
 
+@pytest.mark.slow
 def test_measuring_that_kills_all_workers(workers: Any, tmp_path: Path) -> None:
     labels = Odd.image(tmp_path, "die", 100)
     with pytest.raises(StoreError, match="workers of the cluster died"):

@@ -412,6 +412,7 @@ def spoil_files(files: dict[str, bytes], noise: random.Random) -> MemoryStore:
     return MemoryStore({key: prototype.from_bytes(content) for key, content in spoilt.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_in_hierarchies(hierarchies: list[dict[str, bytes]], seed: int) -> None:
     noise = random.Random(seed)
@@ -767,6 +768,7 @@ def peak_memory() -> int:
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="resource limits are POSIX's")
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_documents(name: str) -> None:
@@ -798,6 +800,7 @@ class Counted(dict[str, Any]):
         return super().get(key, default)
 
 
+@pytest.mark.slow
 def test_of_a_million_labels_those_that_are_seen_are_read() -> None:
     pytest.importorskip("anywidget")
     ids = np.arange(999_000, 999_064, dtype="u4").reshape(8, 8)

@@ -193,6 +193,7 @@ def test_the_repr_reads_one_coarse_level(scan: Path, server: CountingServer) -> 
     assert server.count == 0
 
 
+@pytest.mark.slow
 def test_a_quick_look_at_a_large_image_reads_little(tmp_path: Path, server: CountingServer) -> None:
     write_image(tmp_path / "a.ome.zarr", axes="yx", shape=(2048, 2048), levels=5)
     tree = xr.open_datatree(f"{server.url}/a.ome.zarr")

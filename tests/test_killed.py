@@ -69,6 +69,7 @@ def same(store: Any, obj: xr.DataTree) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", WRITTEN)
 @pytest.mark.parametrize("made", [image, smooth, dots, with_labels, plate])
 def test_whoever_is_killed_leaves_nothing_that_looks_whole(
@@ -308,6 +309,7 @@ def test_a_process_that_is_killed_while_it_replaces(tmp_path: Path, after: int) 
 # ---- in stores that cannot exchange directories ------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "versions", [("0.5", "0.5"), ("0.4", "0.4"), ("0.4", "0.5"), ("0.5", "0.4")]
 )

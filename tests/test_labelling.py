@@ -190,6 +190,7 @@ KILLED.remove(("add, consolidated", "0.4"))  # as the others
 KILLED.remove(("remove, consolidated", "0.5"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "version"), KILLED)
 def test_whoever_is_killed_leaves_the_old_or_the_new(
     tmp_path: Path, case: str, version: Any

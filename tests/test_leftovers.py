@@ -117,6 +117,7 @@ def check_levels(levels: Any) -> None:
         np.testing.assert_array_equal(level.values, wanted.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "job"),
     [

@@ -186,6 +186,7 @@ def test_the_xml_beside_a_plate_is_there_before_the_plate() -> None:
     assert store.changed[-2:] == ["OME/METADATA.ome.xml", "zarr.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_killed_writer_of_a_plate(version: str) -> None:
     wells = {"A1": [image(1), image(2)], "B1": lambda: image(3)}

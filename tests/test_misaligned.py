@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 import zarr
 from hypothesis import given, settings
@@ -80,6 +81,7 @@ def test_an_image(data: st.DataObject, shape: Any, layout: dict[str, Any]) -> No
     check(store, pixels, layout)
 
 
+@pytest.mark.slow
 @MOST
 @given(st.data(), shapes, layouts())
 def test_a_region(data: st.DataObject, shape: Any, layout: dict[str, Any]) -> None:
@@ -95,6 +97,7 @@ def test_a_region(data: st.DataObject, shape: Any, layout: dict[str, Any]) -> No
     check(store, pixels, layout)
 
 
+@pytest.mark.slow
 @MOST
 @given(st.data(), shapes, layouts())
 def test_what_is_appended(data: st.DataObject, shape: Any, layout: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ def opened(tmp_path: Path, server: CountingServer, backend: str, shards: Any) ->
         yield open_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_what_comes_of_faults(
     tmp_path: Path, server: CountingServer, backend: str, fault: Fault
@@ -107,6 +108,7 @@ def test_parts_of_shards(opened: Open, server: CountingServer, shards: Any) -> N
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_given_up(opened: Open, server: CountingServer) -> None:
     tree = opened(timeout=4)
     server.faults["/bucket/a.ome.zarr/0/c/0/1"] = ["hang"] * 20
@@ -128,6 +130,7 @@ def test_retries_leave_the_random_numbers_of_a_program_alone(
     assert random.random() == wanted
 
 
+@pytest.mark.slow
 def test_waiting_for_ones_turn_is_no_fault(tmp_path: Path, server: CountingServer) -> None:
     data = np.ones((80, 80), "u1")
     write_image(tmp_path / "b.ome.zarr", axes="yx", data=data, levels=1, chunks=(10, 10))
@@ -153,6 +156,7 @@ def test_no_other_host_is_asked_unless_it_is_trusted(
     assert pixels(opened())[63, 63] == PIXELS[31, 31]
 
 
+@pytest.mark.slow
 def test_all_chunks_of_a_read_are_under_way_together(
     tmp_path: Path, server: CountingServer
 ) -> None:

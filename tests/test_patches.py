@@ -600,6 +600,7 @@ def test_another_function_or_other_patches_start_over(tmp_path: Path) -> None:
     assert not list(root.glob(".ngff_*"))
 
 
+@pytest.mark.slow
 def test_memory_grows_with_a_band_and_not_with_the_image() -> None:
     def peak(n: int) -> int:
         array = xr.DataArray(np.broadcast_to(np.float32(1), (n, 512)), dims=("y", "x"))

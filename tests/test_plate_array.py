@@ -656,6 +656,7 @@ def _pace(function: Callable[[], Any]) -> float:
     return min(times)
 
 
+@pytest.mark.slow
 def test_the_array_of_a_large_plate_is_made_faster_than_the_plate_opens(tmp_path: Path) -> None:
     path = _large(tmp_path)
     plate = xr.open_datatree(path)
@@ -667,6 +668,7 @@ def test_the_array_of_a_large_plate_is_made_faster_than_the_plate_opens(tmp_path
     assert _memory(lambda: plate.ngff.to_array(by="row")) < 2**24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own figures")
 def test_memory_of_a_process_that_opens_a_large_plate(tmp_path: Path) -> None:
     path = _large(tmp_path, wells=10_000)  # beyond what becomes nodes, too

@@ -142,6 +142,7 @@ def test_sliders_move_all_wells(tmp_path: Path, opened: Callable[[Any], Any]) ->
 # ---- what is read ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_plate_of_384_wells_reads_each_well_once(
     tmp_path: Path, opened: Callable[[Any], Any], version: str

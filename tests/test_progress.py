@@ -72,6 +72,7 @@ def test_a_long_opening_shows_a_bar_in_a_terminal(plate: str) -> None:
     assert seen.rstrip(" ").endswith("\r")  # it goes away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "environment"), [(", progress=False", {}), ("", {"TQDM_DISABLE": "1"})], ids=str
 )
@@ -85,6 +86,7 @@ def test_a_short_opening_shows_none(plate: str, server: CountingServer) -> None:
     assert "8/8 [" in in_terminal(OPEN.format(plate, ", progress=True"))
 
 
+@pytest.mark.slow
 def test_a_notebook_has_it_below_the_cell_that_waits(plate: str) -> None:
     cells = [
         f"{PATIENT}import ngff_xarray; import xarray as xr; "

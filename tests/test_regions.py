@@ -94,6 +94,7 @@ def test_all_levels_follow(version: str, name: str, method: str) -> None:
     assert ngff_xarray.validate(store).valid
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_part_and_any_shards(data: st.DataObject) -> None:
@@ -443,6 +444,7 @@ def test_consolidated_metadata_grow(tmp_path: Path) -> None:
         assert [level.shape[0] for level in xr.open_datatree(path).ngff.levels] == [5, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("dim", ["t", "z"])
 def test_a_killed_append_leaves_the_old_length_or_a_mark(version: str, dim: str) -> None:

@@ -303,6 +303,7 @@ _CONVERTER = """
 """
 
 
+@pytest.mark.slow
 def test_a_conversion_that_was_killed_goes_on(
     s3: weed.S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,7 @@ def test_no_update_of_two_processes_is_lost(tmp_path: Path, shards: bool, count:
     assert "ngff_xarray" not in zarr.open_group(path, mode="r").attrs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["disk", "memory", "obstore"])
 def test_no_update_of_two_threads_is_lost(tmp_path: Path, kind: str) -> None:
     store: Any = tmp_path / "a.ome.zarr"
@@ -208,6 +209,7 @@ def test_no_update_of_two_threads_is_lost(tmp_path: Path, kind: str) -> None:
     check_updates(store, 25)
 
 
+@pytest.mark.slow
 def test_no_label_image_of_two_processes_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     for version in ("0.4", "0.5"):
@@ -240,6 +242,7 @@ def test_label_images_come_and_go_at_once(tmp_path: Path) -> None:
     assert sorted(p.name for p in (path / "labels").iterdir()) == ["cells", "nuclei", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_one_appends_while_another_writes_a_region(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     step = {"y": 2, "x": 2}
@@ -252,6 +255,7 @@ def test_one_appends_while_another_writes_a_region(tmp_path: Path) -> None:
     check_levels(path, wanted)
 
 
+@pytest.mark.slow
 def test_two_replace_one_image(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     black(path)
