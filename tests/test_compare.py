@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from test_measure import labelled, objects
 
 import ngff_xarray
 from ngff_xarray.analyse.comparing import THRESHOLDS, compare
+from ngff_xarray.analyse.label_arrays import in_order
 from ngff_xarray.errors import MissingDependencyError, SelectionError, UnsupportedError
 
 RNG = np.random.default_rng(1)
@@ -196,6 +198,21 @@ def test_memory_is_bounded() -> None:
     tracemalloc.stop()
     assert (found.scores["tp"] == 2 * 32 * 64).all()
     assert sum(source.most for source in sources) <= 4e6 and peak < 60e6
+
+
+def test_axes_in_another_order(tmp_path: Path) -> None:
+    a, b = labelled(objects((5, 40, 50))), labelled(np.roll(objects((5, 40, 50)), 1, axis=2))
+    wanted = compare(a, b)
+    turned = b.transpose("x", "z", "y")
+    path = tmp_path / "b.ome.zarr"
+    turned.ngff.to_zarr(path, levels=1, chunks={"z": 2, "y": 16, "x": 8})
+    stored = xr.open_datatree(path).ngff.level(0)
+    assert stored.dims == ("x", "z", "y")
+    for each in (turned, turned.chunk(16), stored):
+        pd.testing.assert_frame_equal(compare(a, each).scores, wanted.scores)
+    found = in_order(stored, b.dims)
+    assert found.encoding["chunks"] == (2, 16, 8)
+    assert (found[1:3, ::2, 4] == b[1:3, ::2, 4]).all()
 
 
 # ---- what is refused -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ngff_xarray import geometry, image, units
 from ngff_xarray.analyse.accumulating import plain, run_starts
-from ngff_xarray.analyse.label_arrays import extended_dims
+from ngff_xarray.analyse.label_arrays import extended_dims, in_order
 from ngff_xarray.analyse.measuring import Label, labels_of
 from ngff_xarray.analyse.running import Crew
 from ngff_xarray.analyse.sweeping import (
@@ -154,6 +154,8 @@ def compare(
             "a name of a label image needs its image: tree.ngff.compare('nuclei', 'nuclei_v2')"
         )
     (first, _), (second, _) = (labels_of(source, label, level) for label in (a, b))
+    if set(first.dims) == set(second.dims):
+        second = in_order(second, first.dims)
     _check_same(first, second)
     pairs = _counted(first, second, block, scheduler, workers, progress)
     frames = pairs.frames

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from xarray.core import indexing
 
 from ngff_xarray import image
+from ngff_xarray.analyse.boxed import Boxed
 from ngff_xarray.analyse.sweeping import stored_sizes
+from ngff_xarray.boxes import Box
 from ngff_xarray.errors import UnsupportedError
 
 
@@ -72,11 +78,34 @@ def arranged(labels: xr.DataArray) -> xr.DataArray:
     """Return labels with the axes that objects extend along last."""
     dims = extended_dims(labels)
     order = [dim for dim in map(str, labels.dims) if dim not in dims] + list(dims)
-    if tuple(order) == labels.dims:
-        return labels
-    found = labels.transpose(*order)
+    return in_order(labels, order)
+
+
+def in_order(array: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:
+    """Return an array with its axes in an order; it knows its chunks still."""
+    if tuple(dims) == array.dims:
+        return array
+    order = [array.dims.index(dim) for dim in dims]
+    if array.chunks is None and not isinstance(array.variable._data, np.ndarray):
+        pixels = indexing.LazilyIndexedArray(_Turned(array.variable, order))
+        found = xr.DataArray(pixels, array.coords, dims, array.name, array.attrs)
+    else:
+        found = array.transpose(*dims)
     for key in ("chunks", "shards"):
-        sizes = stored_sizes(labels, key)
+        sizes = stored_sizes(array, key)
         if sizes is not None:
-            found.encoding[key] = tuple(sizes[labels.dims.index(dim)] for dim in order)
+            found.encoding[key] = tuple(sizes[axis] for axis in order)
     return found
+
+
+class _Turned(Boxed):
+    """Pixels with their axes in another order, read as boxes: xarray would ask for each pixel."""
+
+    def __init__(self, variable: xr.Variable, order: Sequence[int]) -> None:
+        self._variable, self._order = variable, tuple(order)
+        self.shape = tuple(variable.shape[axis] for axis in order)
+        self.dtype = variable.dtype
+
+    def box(self, box: Box) -> NDArray[Any]:
+        own = [box[self._order.index(axis)] for axis in range(len(box))]
+        return np.asarray(self._variable[tuple(own)].values).transpose(self._order)
