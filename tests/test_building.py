@@ -36,6 +36,7 @@ from ngff_xarray.pyramid import (
     variables,
 )
 from ngff_xarray.pyramid.building import Tree
+from ngff_xarray.pyramid.stock import Stock
 
 UNTIMED = settings(deadline=None)
 BLOCKWISE = [method for method in METHODS if method != "gaussian"]
@@ -527,6 +528,23 @@ def test_who_waits_for_a_chunk_gets_it_though_another_beside_it_is_damaged() -> 
     with pytest.raises(ValueError, match="damaged"):
         read(whole)
     assert (read((slice(0, 2), slice(0, 2))) == [0, 1]).all()
+
+
+def test_who_is_interrupted_leaves_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows()
+    rows.go.set()
+    read = rows.reader()
+    whole = (slice(0, 2), slice(4, 8))
+    for where in (Stock, "_make_room"), (Rows, "__getitem__"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(*where, interrupted)
+            read(whole)
+    with ThreadPoolExecutor(1) as pool:
+        assert (pool.submit(read, whole).result(timeout=10) == [4, 5, 6, 7]).all()
+
+
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_a_block_that_others_may_read_too_is_not_to_be_changed() -> None:

@@ -47,7 +47,12 @@ class Stock:
         with self._lock:
             mine = [p for p in places if p not in self._moved and p not in self._kept]
             self._kept.update((place, Future()) for place in mine)
-        self._make_room()
+        try:
+            self._make_room()
+        except BaseException as error:  # Ctrl-C, perhaps
+            for place in mine:
+                self.fail(place, error)
+            raise
         return mine
 
     def put(self, place: Place, pixels: Pixels) -> None:
