@@ -156,8 +156,9 @@ class App:
             command += [str(self.notebooks), f"--Voila.connection_dir_root={self.runtime}"]
         else:
             command += [root, "--ip=127.0.0.1"]
+        users = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}  # figures below cells
         environment = {
-            **os.environ,
+            **users,
             **{key: str(value) for key, value in self._folders.items()},
             "JUPYTER_PREFER_ENV_PATH": "1",
             "PYTHONPATH": self.imports(),
