@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import xarray as xr
@@ -29,7 +29,7 @@ from ngff_xarray.analyse.identity import identity
 from ngff_xarray.analyse.images import Mapped, Shape
 from ngff_xarray.analyse.labels import Labelling
 from ngff_xarray.analyse.running import Crew
-from ngff_xarray.analyse.storing import Storing, label_name
+from ngff_xarray.analyse.storing import Stored, Storing, label_name
 from ngff_xarray.analyse.tables import Tabling
 from ngff_xarray.analyse.work import NAME, Work, token
 from ngff_xarray.errors import (
@@ -46,7 +46,7 @@ from ngff_xarray.unfinished import WAIT
 Errors = Literal["raise", "collect"]
 
 
-class ApplyOptions(TypedDict, total=False):
+class ApplyOptions(Stored, total=False):
     """How a function is applied, and its result stored: see `apply`."""
 
     channels: str | Sequence[str] | None
@@ -61,12 +61,6 @@ class ApplyOptions(TypedDict, total=False):
     scheduler: Any
     workers: int | None
     version: str | None
-    levels: int | None
-    scale_factors: Sequence[int | Mapping[str, int]] | None
-    method: str | None
-    chunks: layout.Sizes
-    shards: layout.Sizes
-    compressor: layout.Compressor | None
     progress: bool | None
     wait: float
     storage_options: Mapping[str, Any] | None

@@ -16,7 +16,7 @@ from ngff_xarray.storage import Access
 from ngff_xarray.text import printable
 
 
-class Stored(TypedDict):
+class Stored(TypedDict, total=False):
     """What `to_zarr` and `add_labels` are told of the levels of a result."""
 
     levels: int | None
